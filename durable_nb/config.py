@@ -1,0 +1,140 @@
+"""Settings: argument, else magic line, else environment, else pyproject.toml, else the default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from durable_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ON_CHANGE = ("ask", "keep", "recompute")
+DURABILITY = ("normal", "full")
+RESERVED = frozenset(
+    ("show", "resume", "retry", "forget", "explain", "wait", "stop", "attach", "diff", "history", "config", "gc")
+)
+"""Sub-commands of ``%durable``; no run may bear them."""
+
+
+class Settings(NamedTuple):
+    """What can be set, with the defaults."""
+
+    url: str = ""
+    """SQLAlchemy URL, or a path for SQLite; '' means ``.durable_nb/durable.db`` beside the notebook."""
+    on_change: str = "ask"
+    """What happens when a step with saved results was edited: ``ask``, ``keep`` or ``recompute``."""
+    durability: str = "normal"
+    """``normal`` survives the death of any process, ``full`` also power loss."""
+    trust: bool = False
+    """Whether pickled values of a database that this user did not create may be read."""
+
+
+def settings(given: Mapping[str, Any], *, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force.
+
+    Parameters
+    ----------
+    given : mapping
+        What the caller set; None values count as not set.
+    folder : Path
+        Folder of the notebook: pyproject.toml is looked for there and above.
+    environ : mapping, optional
+        The environment; default that of this process.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or value, naming where it was set.
+    """
+    environ = os.environ if environ is None else environ
+    layers = [
+        ("pyproject.toml", _from_pyproject(folder)),
+        ("the environment", _from_environment(environ)),
+        ("the call", {name: value for name, value in given.items() if value is not None}),
+    ]
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        for name, value in layer.items():
+            merged[name] = _checked(name, value, where)
+    return Settings(**merged)
+
+
+def database_url(url: str, *, folder: Path) -> str:
+    """``url`` as SQLAlchemy wants it: a bare path means SQLite, '' the default beside the notebook."""
+    if not url:
+        return f"sqlite:///{folder.absolute() / '.durable_nb' / 'durable.db'}"
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return f"sqlite:///{(folder / Path(url).expanduser()).absolute()}"
+    if scheme in ("postgres", "postgresql"):
+        return f"postgresql+psycopg://{rest}"
+    return url
+
+
+def run_name(name: str) -> str:
+    """``name`` if a run may bear it.
+
+    Raises
+    ------
+    ConfigError
+        For an empty or reserved name, or one that could not be typed back after ``%durable show``.
+    """
+    if not name:
+        raise ConfigError("a run needs a name.", "Write one after the magic: %%durable embed-filings")
+    bad = sorted({character for character in name if not (character.isalnum() or character in "-_./:@+=")})
+    if bad or name[0] in "-." or len(name) > 200:
+        suggestion = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
+        reason = f"it holds {' '.join(map(repr, bad))}" if bad else "it starts with - or ., or is over 200 characters"
+        raise ConfigError(
+            f"{name!r} cannot name a run: {reason}.",
+            f"Use letters, digits and - _ . / : @ + =, for example {suggestion.strip('-.')[:200] or 'my-run'!r}.",
+        )
+    if name in RESERVED:
+        raise ConfigError(f"{name!r} is a sub-command of %durable.", f"Name the run otherwise, for example {name}-1.")
+    return name
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    allowed = {"on_change": ON_CHANGE, "durability": DURABILITY}.get(name)
+    if name not in Settings._fields:
+        raise ConfigError(f"there is no setting {name!r} ({where}).", f"There are: {', '.join(Settings._fields)}.")
+    if allowed and value not in allowed:
+        raise ConfigError(f"{name}={value!r} ({where}) is not possible.", f"Use one of: {', '.join(allowed)}.")
+    if name == "url" and not isinstance(value, str):
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(value, str):
+            raise ConfigError(f"url={value!r} ({where}) is not text.", "Give a path or a database URL.")
+    return value
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in Settings._fields:
+        value = environ.get(f"DURABLE_NB_{name.upper()}")
+        if value:
+            found[name] = value.lower() in ("1", "true", "yes", "on") if name == "trust" else value
+    return found
+
+
+def _from_pyproject(folder: Path) -> dict[str, Any]:
+    folder = folder.absolute()
+    for parent in (folder, *folder.parents):
+        path = parent / "pyproject.toml"
+        if path.is_file():
+            break
+    else:
+        return {}
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("durable_nb", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}).", "Mend it, or set DURABLE_NB_URL instead.") from error
+    found = dict(table)
+    if found.get("url"):
+        # Written in a file, a relative path means relative to that file, not to whatever folder the kernel is in.
+        found["url"] = database_url(str(found["url"]), folder=parent)
+    return found
