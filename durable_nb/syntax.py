@@ -1,0 +1,171 @@
+"""The syntax tree behind a function, and its normal form: equal for functions that differ only in how they were typed.
+
+The normal form has no positions, comments, docstrings and annotations, and is equal on Python 3.11, 3.12 and 3.13.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import textwrap
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
+_POSITIONS = frozenset(
+    {"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "type_comment", "kind", "type_params"}
+)
+
+
+def function_node(code: CodeType) -> ast.AST | None:
+    """The definition that was compiled to ``code``, if its source can be found; the right one of several lambdas."""
+    tree = file_tree(code.co_filename)
+    if tree is None:
+        return None
+    is_lambda = code.co_name == "<lambda>"
+    found = [
+        node
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Lambda) if is_lambda else isinstance(node, FUNCTIONS) and node.name == code.co_name)
+        and _first_line(node) == code.co_firstlineno
+    ]
+    if len(found) > 1:
+        found = [node for node in found if _holds(node, code)]
+    # Of a lambda and one inside it, both hold the inner one's instructions.
+    return min(found, key=_extent, default=None)
+
+
+def source_of(code: CodeType) -> str:
+    """The text of a definition as it was typed, dedented; '' if it cannot be found."""
+    node = function_node(code)
+    if node is None:
+        return ""
+    if isinstance(node, ast.Lambda):
+        return f"{ast.unparse(node)}\n"  # its line may hold others
+    lines = linecache.getlines(code.co_filename)[_first_line(node) - 1 : getattr(node, "end_lineno", 0)]
+    return textwrap.dedent("".join(lines)).rstrip() + "\n"
+
+
+def functions_around(code: CodeType) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions inside which a closure was defined, from the inside out."""
+    node, tree = function_node(code), file_tree(code.co_filename)
+    if node is None or tree is None:
+        return []
+    nodes = [other for other in ast.walk(tree) if isinstance(other, FUNCTIONS) and other is not node]
+    return sorted((other for other in nodes if _contains(other, node)), key=_extent)
+
+
+def default_statements(node: ast.AST | None) -> dict[str, str]:
+    """The default expression of each parameter that has one."""
+    if not isinstance(node, (*FUNCTIONS, ast.Lambda)):
+        return {}
+    positional = [*node.args.posonlyargs, *node.args.args]
+    pairs = [
+        *zip(reversed(positional), reversed(node.args.defaults), strict=False),
+        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+    ]
+    return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
+
+
+def file_tree(path: str) -> ast.Module | None:
+    """The tree of a module's file, or of a cell by the name it was compiled under; None if there is no source."""
+    linecache.checkcache(path)  # a file edited and reloaded; what IPython put there has no date and stays
+    text = "".join(linecache.getlines(path))
+    return parse(text) if text else None
+
+
+def normal_form(node: Any, *, root: bool = True) -> Any:
+    """A syntax tree as nested tuples, without what does not change the behaviour.
+
+    Name, decorators and defaults of the outermost definition are left out too: they are seen in the function object.
+    """
+    if isinstance(node, list):
+        return tuple(normal_form(item, root=False) for item in node)
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Constant):
+        return ("Constant", type(node.value).__name__, repr(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return ("JoinedStr", _merged(node.values))
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return normal_form(ast.Assign([node.target], node.value), root=False)
+    skip = {"annotation", "returns"}
+    if root and isinstance(node, (*SCOPES, ast.arguments)):
+        skip |= {"name", "decorator_list", "defaults", "kw_defaults"}
+    out: list[Any] = [type(node).__name__]
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if field in _POSITIONS or field in skip or value is None or value == []:
+            continue
+        if field == "body" and isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Module)):
+            value = _without_docstring(value)
+        if field == "body" and isinstance(node, ast.ClassDef):
+            out.append(tuple(map(_class_statement, value)))
+        else:
+            out.append((field, normal_form(value, root=root and field == "args")))
+    return tuple(out)
+
+
+def _class_statement(node: ast.stmt) -> Any:
+    if isinstance(node, ast.AnnAssign):  # of a dataclass or pydantic model the annotation is what it does
+        return ("Field", *(normal_form(part, root=False) for part in (node.target, node.annotation, node.value)))
+    return normal_form(node, root=False)
+
+
+def _merged(parts: list[ast.expr]) -> tuple[Any, ...]:
+    """The parts of an f-string; 3.11 and 3.12 cut its constant text in different places."""
+    merged: list[Any] = []
+    for part in parts:
+        if not isinstance(part, ast.Constant):
+            merged.append(normal_form(part, root=False))
+        elif merged and merged[-1][0] == "text":
+            merged[-1] = ("text", merged[-1][1] + str(part.value))
+        else:
+            merged.append(("text", str(part.value)))
+    return tuple(merged)
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return [statement for statement in body if not isinstance(statement, ast.Pass)]
+
+
+@lru_cache(maxsize=256)
+def parse(text: str) -> ast.Module | None:
+    """The tree of a text; None if it is no Python."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _first_line(node: Any) -> int:
+    return int(min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]))
+
+
+def _extent(node: Any) -> tuple[int, int]:
+    return (node.end_lineno - node.lineno, node.end_col_offset - node.col_offset)
+
+
+def _contains(outer: Any, inner: Any) -> bool:
+    start, end = (inner.lineno, inner.col_offset), (inner.end_lineno, inner.end_col_offset)
+    return (outer.lineno, outer.col_offset) <= start and end <= (outer.end_lineno, outer.end_col_offset)
+
+
+def _holds(node: Any, code: CodeType) -> bool:
+    """Whether the instructions of ``code`` come from inside a definition."""
+    body = node.body if isinstance(node, ast.Lambda) else node
+    known = False
+    for line, end_line, column, end_column in code.co_positions():
+        if line is None or end_line is None or column is None or end_column is None or end_column == 0:
+            continue  # no columns: `python -X no_debug_ranges`, or the instruction that opens a function
+        known = True
+        end = (end_line, end_column)
+        if (line, column) < (body.lineno, body.col_offset) or (body.end_lineno, body.end_col_offset) < end:
+            return False
+    return known

@@ -1,0 +1,404 @@
+"""Results read like a list in input order, decode when asked, and become arrays and tables."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import sys
+import threading
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from durable_nb.codecs import encode
+from durable_nb.errors import ConfigError, StepFailed, UntrustedStore, ValueUnavailable
+from durable_nb.records import Failure
+from durable_nb.results import Results
+
+
+def results(*values: Any, saved: bool = False, **options: Any) -> Results:
+    """Results of a step `embed` over a.txt, b.txt, …; exceptions stand for documents that failed."""
+    made = Results("embed", **options)
+    made.grow(len(values))
+    for i, value in enumerate(values):
+        made.labels[i] = f"{chr(97 + i)}.txt"
+        if isinstance(value, Exception):
+            fail(made, i, value)
+        elif saved:
+            made.put_saved(i, *encode(value))
+        else:
+            made.put_value(i, value)
+    return made
+
+
+def fail(made: Results, position: int, error: Exception) -> None:
+    """Give one document up."""
+    text = f"{type(error).__name__}: {error}"
+    failure = Failure(position, made.labels[position], text, 1)
+    made.put_failure(failure, StepFailed("embed", made.labels[position], 1, text))
+
+
+@pytest.fixture(params=[False, True], ids=["computed", "restored"])
+def saved(request: pytest.FixtureRequest) -> bool:
+    """Whether the results come from this kernel or from the store: nobody may be able to tell."""
+    return bool(request.param)
+
+
+def test_reads_like_a_list(saved: bool) -> None:
+    """Length, indexes, slices, iteration, membership and equality are those of a list of the values."""
+    plain = ["a", (1,), None, {"k": 2.5}, "a"]
+    made = results(*plain, saved=saved)
+
+    assert plain == made
+    assert (5, plain[0], plain[-1]) == (len(made), made[0], made[np.int64(-1)])
+    assert plain[1:4] == made[1:4]
+    assert plain[::-2] == made[::-2]
+    assert list is type(made[:2])
+    assert (plain, list(reversed(plain))) == (list(made), list(reversed(made)))
+    assert (2, 1, True) == (made.count("a"), made.index((1,)), None in made)
+    assert made != plain[:-1]
+    assert results(*plain) == made
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_an_index_outside_is_an_index_error(index: int) -> None:
+    """Wrong indexes raise IndexError, as loops and unpacking expect."""
+    with pytest.raises(IndexError):
+        results(1, 2, 3)[index]
+
+
+def test_a_result_is_one_object(saved: bool) -> None:
+    """What is changed in place stays changed: each result is decoded once."""
+    made = results([1], [2], saved=saved)
+
+    made[0].append(9)
+
+    assert made[0] is made[0]
+    assert [[1, 9], [2]] == made
+
+
+def test_slots_are_filled_in_any_order_by_many_threads() -> None:
+    """The order is that of the input, whoever finishes first."""
+    made = Results("embed")
+    made.grow(4000)
+
+    def fill(start: int) -> None:
+        for i in reversed(range(start, 4000, 4)):
+            made.put_saved(i, *encode(i)) if i % 2 else made.put_value(i, i)
+
+    threads = [threading.Thread(target=fill, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert list(range(4000)) == made
+
+
+def test_many_readers_get_one_object() -> None:
+    """Threads that ask for the same restored result at once are given the same object."""
+    made = results(*[[i] for i in range(2000)], saved=True)
+    read: list[list[Any]] = []
+    start = threading.Barrier(4)
+
+    def read_all() -> None:
+        start.wait()
+        read.append([made[i] for i in range(2000)])
+
+    threads = [threading.Thread(target=read_all) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads do meet inside one slot
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+
+    assert 4 == len(read)
+    assert all(a is b is c is d for a, b, c, d in zip(*read, strict=True))
+
+
+def test_growing_keeps_what_is_there() -> None:
+    """Documents of an endless input may be added later; the size never shrinks."""
+    made = results(1, 2)
+
+    made.grow(3)
+    made.grow(1)
+    made.put_value(2, 3)
+
+    assert [1, 2, 3] == made
+    assert ["a.txt", "b.txt", ""] == made.labels
+
+
+def test_decoding_waits_until_the_value_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise N: a class of a later cell is only missed, and by name, when its value is asked for."""
+    notebook = types.ModuleType("a_notebook")
+    monkeypatch.setitem(sys.modules, "a_notebook", notebook)
+    exec("class Page: pass", notebook.__dict__)
+    made = results("first", notebook.Page(), saved=True)
+    page = notebook.__dict__.pop("Page")
+
+    assert (2, "first") == (len(made), made[0])
+    with pytest.raises(ValueUnavailable, match=r"a_notebook\.Page"):
+        made[1]
+    notebook.__dict__["Page"] = page
+    assert page is type(made[1])
+
+
+def test_trust_reaches_the_values() -> None:
+    """Results of a store nobody trusts do not run its code, and name it."""
+    made = results({1: 2}, ValueError, saved=True, trusted=False, where="strange.db")
+
+    assert {1: 2} == made[0]
+    with pytest.raises(UntrustedStore, match=r"strange\.db"):
+        made[1]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool) -> None:
+    """Reading pauses the cyclic collector and puts it back, also when a value cannot be read."""
+    made = results({"a": 1}, saved=True)
+    made.grow(2)
+    made.put_saved(1, "from the future", b"")
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ValueUnavailable):
+            list(made)
+
+        assert enabled == gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_repr_counts() -> None:
+    """The text says how many there are, were restored, failed and are missing, on one short line."""
+    made = results("x", ValueError("bad"), "z")
+    made.grow(12_000)
+    for i in range(3, 4_003):
+        made.put_saved(i, "str", b"y")
+
+    assert "Results(embed: 12,000 documents, 4,000 restored, 1 failed, 7,997 pending)" == repr(made)
+    assert "Results(embed: 1 document)" == repr(results(np.zeros(3)))
+
+
+def test_a_missing_result_is_not_a_value() -> None:
+    """A document that never ran raises an error that names it, instead of giving None."""
+    made = results(1, 2)
+    made.grow(3)
+
+    with pytest.raises(ConfigError, match="document 2 has no result yet"):
+        list(made)
+    assert [1, 2] == made.ok
+
+
+def test_failures_are_in_their_places() -> None:
+    """A failed document's slot holds its exception; `failed` and `ok` tell them apart, in input order."""
+    made = results(1, 2, 3, 4)
+    fail(made, 3, ValueError("late"))
+    fail(made, 1, KeyError("early"))
+
+    assert StepFailed is type(made[1])
+    assert [(1, "b.txt"), (3, "d.txt")] == [(failure.position, failure.label) for failure in made.failed]
+    assert [1, 3] == made.ok
+
+
+def test_a_returned_exception_is_a_value() -> None:
+    """A step may return an exception without having failed."""
+    made = Results("check")
+    made.grow(1)
+    made.put_value(0, ValueError("found"))
+
+    assert [] == made.failed
+    assert ValueError is type(made.ok[0])
+
+
+def test_retry_runs_only_if_something_failed() -> None:
+    """`retry` asks the engine once, returns the same object, and does nothing when nothing failed."""
+    asked = []
+
+    def again(made: Results) -> None:
+        asked.append([failure.position for failure in made.failed])
+        made.put_value(1, "b")
+
+    made = results("a", ValueError("bad"), retry=again)
+
+    assert made.retry().retry() is made
+    assert ["a", "b"] == made
+    assert ([[1]], []) == (asked, made.failed)
+    assert 1 == len(results(ValueError("bad")).retry().failed)
+
+
+def test_pickles_as_a_list(saved: bool) -> None:
+    """A pickle of results is a plain list, readable without this library."""
+    found = pickle.loads(pickle.dumps(results({"a": 1}, (2,), saved=saved)))
+
+    assert list is type(found)
+    assert [{"a": 1}, (2,)] == found
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "shape"),
+    [
+        ([np.arange(3, dtype="f4"), np.ones(3, "f4")], "f4", (2, 3)),
+        ([np.zeros((2, 2)), np.ones((2, 2))], "f8", (2, 2, 2)),
+        ([np.arange(3, dtype="f4"), np.ones(3, "f8")], "f8", (2, 3)),
+        ([[float(i) for i in range(9)], [0.5] * 9], "f8", (2, 9)),
+        ([[0.5], [1.5]], "f8", (2, 1)),
+        ([1, 2], "i8", (2,)),
+        ([np.float32(1), np.float32(2)], "f4", (2,)),
+        (["a", "bcd"], "U3", (2,)),
+        ([True], "?", (1,)),
+        ([], "f8", (0,)),
+    ],
+)
+def test_to_numpy_has_a_row_for_each(values: list[Any], dtype: str, shape: tuple[int, ...], saved: bool) -> None:
+    """The array has shape (n, *shape) and the dtype of the results, and belongs to the caller."""
+    made = results(*values, saved=saved)
+
+    found = made.to_numpy()
+
+    assert (np.dtype(dtype), shape) == (found.dtype, found.shape)
+    assert found.flags.writeable
+    for row, value in zip(found, values, strict=True):
+        np.testing.assert_array_equal(value, row)
+    if values:
+        found[:] = found[::-1].copy()
+        np.testing.assert_array_equal(values[0], made[0])
+
+
+def test_to_numpy_of_a_resumed_run() -> None:
+    """Some results restored and some computed give the same array as all computed."""
+    rows = [np.full(4, i, "f4") for i in range(6)]
+    made = results(*rows)
+    made.put_saved(2, *encode(rows[2]))
+
+    np.testing.assert_array_equal(np.stack(rows), made.to_numpy(), strict=True)
+
+
+def test_numpy_functions_take_results(saved: bool) -> None:
+    """`np.asarray(results)` is the array, a dtype may be asked for, and a view is refused."""
+    made = results(np.ones(2, "f4"), np.zeros(2, "f4"), saved=saved)
+
+    assert ((2, 2), np.dtype("f4")) == (np.asarray(made).shape, np.asarray(made).dtype)
+    assert np.dtype("f2") == np.asarray(made, "f2").dtype == made.to_numpy("f2").dtype
+    with pytest.raises(ValueError, match="copy"):
+        np.array(made, copy=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([np.zeros(3), np.zeros(3), np.zeros(4)], r"c\.txt has shape \(4,\), but the first \(a\.txt\) has \(3,\)"),
+        ([[1.0], [[1.0], 2]], r"b\.txt is not an array"),
+        ([np.zeros(3), ValueError("NaN")], r"b\.txt failed \(ValueError: NaN\)"),
+    ],
+    ids=["shapes", "ragged", "failed"],
+)
+def test_to_numpy_names_the_document_that_does_not_fit(values: list[Any], said: str, saved: bool) -> None:
+    """What has no row in the array is an error with its label, not an array of objects."""
+    with pytest.raises(ConfigError, match=said):
+        results(*values, saved=saved).to_numpy()
+
+
+def test_to_pandas_of_dicts(saved: bool) -> None:
+    """Dict results become a column per key, in order, beside the document; a missing key is a gap."""
+    pd = pytest.importorskip("pandas")
+    made = results({"kind": "10-K", "pages": 3}, {"kind": "8-K", "score": 0.5}, saved=saved)
+
+    found = made.to_pandas()
+
+    expected = {"document": ["a.txt", "b.txt"], "kind": ["10-K", "8-K"], "pages": [3, None], "score": [None, 0.5]}
+    pd.testing.assert_frame_equal(pd.DataFrame(expected), found)
+
+
+def test_to_pandas_of_values(saved: bool) -> None:
+    """Other results become the column `value`, whole, with numbers as numbers."""
+    pytest.importorskip("pandas")
+    vectors = [np.ones(3), np.ones((2, 2))]
+
+    found = results(*vectors, saved=saved).to_pandas()
+
+    assert ["document", "value"] == list(found.columns)
+    for vector, value in zip(vectors, found["value"], strict=True):
+        np.testing.assert_array_equal(vector, value, strict=True)
+    assert "int64" == results(1, 2, saved=saved).to_pandas()["value"].dtype
+    assert [[1], [2]] == results([1], [2], saved=saved).to_pandas()["value"].tolist()
+    assert (0, 2) == results().to_pandas().shape
+
+
+def test_to_pandas_shows_failures() -> None:
+    """Only when a document failed there is a column of errors; a result's own columns keep their names."""
+    pytest.importorskip("pandas")
+
+    found = results({"error": 7, "document": "x"}, OSError("gone")).to_pandas()
+
+    assert ["_document", "error", "document", "_error"] == list(found.columns)
+    assert [True, False] == found["_error"].isna().tolist()
+    assert "OSError: gone" == found["_error"][1]
+    assert ["a.txt", "b.txt"] == found["_document"].tolist()
+
+
+def test_to_arrow_makes_fixed_size_lists(saved: bool) -> None:
+    """Vectors of one length become a fixed-size list of their dtype; a failed document is null."""
+    pa = pytest.importorskip("pyarrow")
+    failed = results(np.ones(2, "f4"), ValueError("x"), np.zeros(2, "f4"), saved=saved).to_arrow()
+
+    assert pa.list_(pa.float32(), 2) == failed.schema.field("value").type
+    assert [[1, 1], None, [0, 0]] == failed["value"].to_pylist()
+    assert [None, "ValueError: x", None] == failed["error"].to_pylist()
+    assert pa.list_(pa.float64(), 8) == results([0.5] * 8, [1.5] * 8, saved=saved).to_arrow()["value"].type
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([np.ones(2), np.ones(3)], "list<item: double>"),
+        ([[0.5], [1.5, 2.5]], "list<item: double>"),
+        ([np.ones((2, 2)), np.ones((2, 2))], "list<item: list<item: double>>"),
+        ([np.float32(1), np.float32(2)], "float"),
+        (["a", "b"], "string"),
+        ([b"a", None], "binary"),
+        ([np.array(["a"]), np.array(["b"])], "list<item: string>"),
+        ([], "null"),
+    ],
+)
+def test_to_arrow_types(values: list[Any], kind: str, saved: bool) -> None:
+    """Each kind of result has the Arrow type one expects, and the same values."""
+    pytest.importorskip("pyarrow")
+
+    found = results(*values, saved=saved).to_arrow()["value"]
+
+    assert kind == str(found.type).replace("element", "item")
+    assert [getattr(value, "tolist", lambda value=value: value)() for value in values] == found.to_pylist()
+
+
+def test_to_arrow_of_mixed_values_is_refused() -> None:
+    """Values of several types are an error that names the column."""
+    pytest.importorskip("pyarrow")
+
+    with pytest.raises(ConfigError, match="'kind'"):
+        results({"kind": 1}, {"kind": "x"}).to_arrow()
+
+
+def test_to_parquet_writes_the_table(tmp_path: Path, saved: bool) -> None:
+    """The Parquet file holds what to_arrow gives."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    made = results({"id": 1, "v": np.ones(2, "f4")}, {"id": 2, "v": np.zeros(2, "f4")}, saved=saved)
+
+    made.to_parquet(tmp_path / "out.parquet")
+
+    assert made.to_arrow().equals(parquet.read_table(tmp_path / "out.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("method", "library"), [("to_numpy", "numpy"), ("to_pandas", "pandas"), ("to_arrow", "pyarrow")]
+)
+def test_a_missing_library_is_named(method: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library the error says what to install."""
+    monkeypatch.setitem(sys.modules, library, None)
+
+    with pytest.raises(ConfigError, match=f"pip install {library}"):
+        getattr(results(1), method)()
