@@ -1,0 +1,303 @@
+"""The store: everything the engine may ask of the database, and the only package that knows SQL.
+
+::
+
+    connect │ upkeep                          open a database; check it, drop a run
+    migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
+    rows                                      checkpoints into statements
+    tables                                    the schema
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from durable_nb import clock
+from durable_nb.errors import ConfigError, StoreError
+from durable_nb.records import Checkpoint, Failure, Owner, Run, Saved, State, StepVersion
+from durable_nb.store import leases, migrations, reader, tables, upkeep
+from durable_nb.store.connect import Database
+from durable_nb.store.leases import is_alive, owner_of_this_process
+from durable_nb.store.reader import Event
+from durable_nb.store.trust import is_remembered, remember
+from durable_nb.store.writer import HEARTBEAT_S, Ledger, Writer
+
+__all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
+
+_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+class Store:
+    """One database of runs and checkpoints; safe to use from any thread.
+
+    Attributes
+    ----------
+    url : str
+        Address with an absolute path, password included: not for messages.
+    where : str
+        Path, or address without password, for messages.
+    trusted : bool
+        May payloads be unpickled: this user made the store or has vouched for it.
+    save : callable
+        Take a `Checkpoint` for the next group commit, at most about 50 ms after the oldest. Blocks only while a slow
+        commit has 64 MiB waiting behind it. Raises what went wrong with an earlier commit; nothing is dropped.
+    save_now : callable
+        The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
+    """
+
+    url: str
+    where: str
+    trusted: bool
+    save: Callable[[Checkpoint], None]
+    save_now: Callable[[Checkpoint], Future[None]]
+
+    def __init__(self, database: Database, writer: Writer, *, trusted: bool) -> None:
+        self.url = database.address.render_as_string(hide_password=False)
+        self.where, self.trusted = database.where, trusted
+        self._database, self._writer, self._closed = database, writer, False
+        self.save, self.save_now = writer.save, writer.save_now
+        _open_stores.add(self)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        durability: str = "normal",
+        linger_s: float = 0.025,
+        trust: bool = False,
+        busy_s: float = 30.0,
+        heartbeat_s: float = HEARTBEAT_S,
+        journal: str | None = None,
+    ) -> Store:
+        """The store at a database URL, created when missing.
+
+        Parameters
+        ----------
+        url : str
+            ``sqlite:///path`` or ``postgresql+psycopg://user@host/database``.
+        durability : str
+            "normal": a commit survives the kernel; "full": also power loss.
+        linger_s : float
+            How long the oldest result waits for company.
+        trust : bool
+            Vouch for a store that somebody else made, now and later.
+        busy_s : float
+            How long to wait for another process's lock.
+        heartbeat_s : float
+            How often the leases of watched runs are renewed.
+        journal : str, optional
+            SQLite's journal mode, "WAL" or "DELETE"; chosen by the file system.
+
+        Raises
+        ------
+        ConfigError
+            The URL cannot be one of ours, or its driver is missing.
+        StoreUnavailable, StoreTooNew
+        """
+        if not linger_s > 0:
+            raise ConfigError(f"linger_s={linger_s!r} must be a positive number of seconds.", "The default is 0.025.")
+        database = Database(url, durability=durability, busy_s=busy_s, journal=journal)
+        with database.reading() as conn:
+            key = migrations.fact(conn, "trust") or ""
+        if database.created or trust:
+            remember(key)
+        trusted = database.created or trust or is_remembered(key)
+        writer = Writer(
+            database.writing, database.explain, where=database.where, linger_s=linger_s, heartbeat_s=heartbeat_s
+        )
+        return cls(database, writer, trusted=trusted)
+
+    def __repr__(self) -> str:
+        return f"Store({self.where!r})"
+
+    def begin(self, name: str, *, owner: Owner, notebook: str = "", source: str = "", parent: int | None = None) -> Run:
+        """Create or re-open a run and hold it: state running, one more attempt, counts at zero.
+
+        Raises
+        ------
+        RunBusy
+            A live process holds it; nothing was changed.
+        StoreUnavailable
+            Also when results of an earlier run still cannot be saved.
+        """
+        self.flush()
+        with self._database.writing() as conn:
+            return leases.claim(conn, name, owner=owner, notebook=notebook, source=source, parent=parent)
+
+    def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
+        """Commit everything, write the last counts, end the run and let go of it.
+
+        Raises
+        ------
+        LeaseLost
+            Somebody else holds it by now; the results are saved all the same.
+        StoreUnavailable
+            Not everything could be saved: the run is still held, and finishing it again tries again.
+        """
+        self.flush()
+        watch = self._writer.unwatch(run_id)
+        counts: dict[str, int | None] = {}
+        if watch is not None:
+            counts = dict(zip(("total", "done", "restored", "failed"), watch.ledger.counts_after(()), strict=True))
+        try:
+            with self._database.writing() as conn:
+                leases.release(conn, run_id, owner=owner, state=state, message=message, counts=counts)
+        except StoreError:
+            if watch is not None:
+                self._writer.watch(run_id, watch.owner, watch.ledger)
+            raise
+
+    def runs(self) -> list[Run]:
+        """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
+        with self._database.reading() as conn:
+            return [leases.as_it_is(run) for run in reader.all_runs(conn)]
+
+    def run(self, name: str) -> Run | None:
+        """One run by name, None when there is none."""
+        with self._database.reading() as conn:
+            run = reader.run_named(conn, name)
+        return None if run is None else leases.as_it_is(run)
+
+    def forget(self, name: str) -> int:
+        """Drop a run that is not alive (else RunBusy) and what only it referred to; how many checkpoints that were."""
+        self.flush()
+        with self._database.writing() as conn:
+            return upkeep.forget(conn, name)
+
+    def step(self, name: str, *, fingerprint: str, parts: dict[str, str], source: str, kind: str = "function") -> int:
+        """Id of a version of a step, the same for the same name and fingerprint; ask once a run, not once a kernel."""
+        with self._database.reading() as conn:
+            found = reader.step_id(conn, name, fingerprint)
+        if found is not None:
+            return found
+        with self._database.writing() as conn:
+            texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": source}
+            values = texts | {"parts": json.dumps(parts), "created": clock.now()}
+            conn.execute(self._insert(tables.steps).values(values).on_conflict_do_nothing())
+            made = reader.step_id(conn, name, fingerprint)
+        assert made is not None
+        return made
+
+    def versions(self, run_id: int, name: str) -> list[StepVersion]:
+        """Versions of a step with saved results in this run, newest first."""
+        with self._database.reading() as conn:
+            return reader.versions(conn, run_id, name)
+
+    def contents(self, run_id: int) -> list[StepVersion]:
+        """Versions of all steps with saved results in this run, newest first."""
+        with self._database.reading() as conn:
+            return reader.versions(conn, run_id)
+
+    def choices(self, run_id: int, step_id: int) -> dict[int, str]:
+        """'keep' or 'recompute' by the id of an older version of the step."""
+        with self._database.reading() as conn:
+            return reader.choices_of(conn, run_id, step_id)
+
+    def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str) -> None:
+        """Remember what to do with results of older versions; a later choice replaces it."""
+        if choice not in ("keep", "recompute"):
+            raise ConfigError(f"choice {choice!r} is not known.", 'It is "keep" or "recompute".')
+        rows = [{"run_id": run_id, "step_id": step_id, "older_step_id": old, "choice": choice} for old in older]
+        if not rows:
+            return
+        insert = self._insert(tables.choices)
+        with self._database.writing() as conn:
+            conn.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["run_id", "step_id", "older_step_id"], set_={"choice": insert.excluded.choice}
+                ),
+                rows,
+            )
+
+    def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
+        """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
+        with self._database.reading() as conn:
+            return reader.look_up(conn, run_id, step_ids, keys)
+
+    def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
+        """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
+        with self._database.reading() as conn:
+            return reader.known(conn, run_id, step_ids)
+
+    def fetch(
+        self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
+    ) -> list[tuple[int, bytes, Saved]]:
+        """Up to ``limit`` committed results in the order they were saved, from checkpoint ``from_id`` on.
+
+        Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
+        """
+        with self._database.reading() as conn:
+            return reader.fetch(conn, run_id, step_ids, from_id=from_id, limit=limit)
+
+    def flush(self) -> None:
+        """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""
+        self._writer.flush()
+
+    def watch(self, run_id: int, *, owner: Owner, ledger: Ledger) -> None:
+        """Keep the lease of a run this process began, and its counts, until it is finished or unwatched."""
+        self._writer.watch(run_id, owner, ledger)
+
+    def unwatch(self, run_id: int) -> None:
+        """Stop keeping the lease."""
+        self._writer.unwatch(run_id)
+
+    def lost(self, run_id: int) -> bool:
+        """True when a commit or heartbeat found that another process took the run over."""
+        return self._writer.is_lost(run_id)
+
+    def failures(self, run_id: int, *, limit: int = 50) -> list[Failure]:
+        """Documents that gave up and have no result since, in their order."""
+        with self._database.reading() as conn:
+            return reader.failures(conn, run_id, limit=limit)
+
+    def events(self, run_id: int) -> list[Event]:
+        """The history of a run, oldest first."""
+        with self._database.reading() as conn:
+            return reader.history(conn, run_id)
+
+    def check(self) -> list[str]:
+        """What is wrong with the store, one sentence each; [] when it is sound. Reads everything."""
+        with self._database.reading() as conn:
+            return upkeep.check(conn)
+
+    def compact(self) -> None:
+        """Drop what nothing refers to and give the space back to the disk."""
+        self.flush()
+        with self._database.writing() as conn:
+            upkeep.drop_orphans(conn)
+        self._database.vacuum()
+
+    def close(self) -> None:
+        """Flush, end the writing thread, close the connections; again does nothing. Raises what could not be saved."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._writer.close()
+        finally:
+            self._database.dispose()
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self._database.is_sqlite else postgresql.insert(table)
+
+    def _leave_to_parent(self) -> None:
+        self._database.abandon()
+        self._writer.forget_all()
+
+
+def _after_fork() -> None:
+    # Connections, locks, unsaved results and leases are the parent's; the child opens its own when it needs them.
+    for store in list(_open_stores):
+        store._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,152 @@
+"""Who owns a run, and when a dead kernel's run may be taken over.
+
+On one machine a process is looked up by pid and start time: a killed kernel is known dead at once, and one that is
+merely slow is never robbed. Across machines only the lease counts: a heartbeat younger than ``LEASE_S``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from durable_nb import clock
+from durable_nb.errors import LeaseLost, RunBusy
+from durable_nb.records import Owner, Run, State
+from durable_nb.store.tables import events, run_of, runs
+
+LEASE_S = 30.0
+"""How long a run of another machine stays its own without a heartbeat; six missed beats, and room for clock skew."""
+
+
+def owner_of_this_process(kernel: str = "") -> Owner:
+    """A new claim by this process; every claim has its own token."""
+    pid = os.getpid()
+    return Owner(secrets.token_hex(8), platform.node(), machine(), pid, born(pid) or "", kernel)
+
+
+def is_alive(owner: Owner, heartbeat: float) -> bool:
+    """True while the process that holds a run may still be computing it.
+
+    Parameters
+    ----------
+    owner : Owner
+    heartbeat : float
+        When it last said so, in seconds since the epoch.
+    """
+    leased = clock.now() - heartbeat < LEASE_S
+    if not owner.machine or owner.machine != machine():
+        return leased
+    if owner.pid == os.getpid():
+        # A claim of our own that nobody watches any more (a cell that died half-way) frees itself with its lease.
+        return leased and owner.born == born(owner.pid)
+    started = born(owner.pid)
+    return leased if started == "?" else bool(owner.born) and started == owner.born
+
+
+def machine() -> str:
+    """Boot id and pid namespace; '' where a pid of another process cannot be checked."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        pass
+    try:
+        import psutil
+    except ImportError:
+        return ""
+    return f"{platform.node()}/{psutil.boot_time():.0f}"
+
+
+def born(pid: int) -> str | None:
+    """Start time of a process; None when it is gone or a zombie, '?' when it exists and may not be looked at."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the command in front may contain blanks and brackets
+        return None if fields[0] in b"ZX" else fields[19].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return _hidden(pid) if os.path.exists("/proc/self/stat") else _born_by_psutil(pid)
+    except PermissionError:
+        return "?"
+
+
+def _hidden(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)  # /proc mounted with hidepid shows other users' processes to nobody
+    except PermissionError:
+        return "?"
+    except OSError:
+        return None
+    return None
+
+
+def _born_by_psutil(pid: int) -> str | None:
+    try:
+        import psutil
+    except ImportError:
+        return "?"
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.Error:
+        return "?"
+
+
+def as_it_is(run: Run) -> Run:
+    """The run with ``running`` only said while its owner is alive; SIGKILL leaves no time to write anything else."""
+    if run.state is State.RUNNING and (run.owner is None or not is_alive(run.owner, run.heartbeat)):
+        return run._replace(state=State.INTERRUPTED)
+    return run
+
+
+def refuse_if_busy(run: Run) -> None:
+    """Raise RunBusy while a live process holds the run."""
+    owner = run.owner
+    if owner is not None and is_alive(owner, run.heartbeat):
+        raise RunBusy(run.name, owner.host, owner.pid, owner.kernel, max(0.0, clock.now() - run.heartbeat))
+
+
+def claim(conn: sa.Connection, name: str, *, owner: Owner, notebook: str, source: str, parent: int | None) -> Run:
+    """Create or re-open a run and hold it; inside one write transaction, so that of two claims one waits and sees."""
+    now = clock.now()
+    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(runs)
+    conn.execute(insert.values(name=name, state="running", created=now).on_conflict_do_nothing())
+    before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
+    if before.owner is None or before.owner.token != owner.token:
+        refuse_if_busy(before)
+    changes: dict[str, Any] = {f"owner_{field}": value for field, value in owner._asdict().items()}
+    changes |= {"state": State.RUNNING.value, "heartbeat": now, "updated": now, "attempts": runs.c.attempts + 1}
+    changes |= {"total": None, "done": 0, "restored": 0, "failed": 0}
+    changes |= {key: value for key, value in (("notebook", notebook), ("source", source), ("parent", parent)) if value}
+    conn.execute(sa.update(runs).where(runs.c.id == before.id).values(changes))
+    who = f"pid {owner.pid} on {owner.host}"
+    if before.owner is not None:
+        dead = before.owner
+        tell(conn, before.id, "taken over", f"{who}, from pid {dead.pid} on {dead.host}")
+    else:
+        tell(conn, before.id, "resumed" if before.attempts else "started", who)
+    return run_of(conn.execute(sa.select(runs).where(runs.c.id == before.id)).one())
+
+
+def release(
+    conn: sa.Connection, run_id: int, *, owner: Owner, state: State, message: str, counts: dict[str, int | None]
+) -> None:
+    """End a run and let go of it; LeaseLost when somebody else holds it by now."""
+    now = clock.now()
+    mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == owner.token)
+    changes: dict[str, Any] = {"state": State(state).value, "owner_token": None, "heartbeat": now, "updated": now}
+    if conn.execute(sa.update(runs).where(mine).values(changes | counts)).rowcount == 0:
+        name = conn.scalar(sa.select(runs.c.name).where(runs.c.id == run_id))
+        raise LeaseLost(name or str(run_id))
+    tell(conn, run_id, State(state).value, message)
+
+
+def tell(conn: sa.Connection, run_id: int, kind: str, detail: str) -> None:
+    """A row of the run's history."""
+    conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind=kind, detail=detail))

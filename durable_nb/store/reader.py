@@ -1,0 +1,188 @@
+"""Bulk look-ups and listings: never one row at a time, and listings never read payloads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from durable_nb.records import Failure, Run, Saved, StepVersion
+from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, run_of, runs, steps
+
+CHUNK = 1_000
+"""Keys per statement: SQLite takes 32,766 parameters, and the text of a statement is cached by its length."""
+
+GAP = 16
+"""``fetch`` looks at most this many ids per wanted row ahead, so that another run's million rows are not read."""
+
+Key = TypeVar("Key")
+
+_c = checkpoints.c
+_DONE = _c.state == sa.literal_column("'done'")
+_SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id)
+
+
+class Event(NamedTuple):
+    """One line of a run's history."""
+
+    at: float
+    """Seconds since the epoch."""
+    kind: str
+    """started, resumed, taken over, lease lost, or the state it ended in."""
+    detail: str
+
+
+def look_up(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
+    """Finished calls among ``keys``; a step earlier in ``step_ids`` wins."""
+    found: dict[bytes, Saved] = {}
+    for step_id in step_ids:
+        wanted = [key for key in keys if key not in found] if found else list(keys)
+        rows = _by_keys(conn, run_id, step_id, wanted)
+        found.update(_resolved(conn, ((row[0], Saved(*row[1:])) for row in rows)))
+    return found
+
+
+def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
+    """Checkpoint id by key of finished calls, from the key index alone; a step earlier in ``step_ids`` wins."""
+    found: dict[bytes, int] = {}
+    for step_id in reversed(step_ids):
+        # The state is not in the key index; failed rows, few, are taken away through their own.
+        here = sa.and_(_c.run_id == run_id, _c.step_id == step_id)
+        failed = sa.select(_c.id).where(here, _c.state == sa.literal_column("'failed'"))
+        found.update(conn.execute(sa.select(_c.key, _c.id).where(here, _c.id.not_in(failed))).tuples().all())
+    return found
+
+
+def fetch(
+    conn: sa.Connection, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
+) -> list[tuple[int, bytes, Saved]]:
+    """Finished calls in the order they were saved, from ``from_id`` on."""
+    query = (
+        sa.select(_c.id, _c.key, *_SAVED)
+        .where(_c.id >= from_id, _c.id < from_id + GAP * limit, _DONE)
+        # "+ 0" keeps the key index out: it would fetch and sort the whole run for every page.
+        .where(_c.run_id.op("+")(0) == run_id, _c.step_id.in_(list(step_ids)))
+        .order_by(_c.id)
+        .limit(limit)
+    )
+    rows = conn.execute(query).tuples().all()
+    whole = dict(_resolved(conn, ((row[0], Saved(*row[2:])) for row in rows)))
+    return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
+
+
+def all_runs(conn: sa.Connection) -> list[Run]:
+    """Every run, the one started or ended last first."""
+    query = sa.select(runs).order_by(runs.c.updated.desc(), runs.c.id.desc())
+    return [run_of(row) for row in conn.execute(query)]
+
+
+def run_named(conn: sa.Connection, name: str) -> Run | None:
+    """One run."""
+    row = conn.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
+    return None if row is None else run_of(row)
+
+
+def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:
+    """Id of one version of a step."""
+    return conn.scalar(sa.select(steps.c.id).where(steps.c.name == name, steps.c.fingerprint == fingerprint))
+
+
+def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[StepVersion]:
+    """Versions of a step, or of all steps, with finished calls in this run, newest first."""
+    here = sa.and_(_c.run_id == run_id, _c.step_id == steps.c.id)
+    total = sa.select(sa.func.count()).select_from(checkpoints).where(here).scalar_subquery()
+    failed = sa.select(sa.func.count()).select_from(checkpoints)
+    failed_here = failed.where(here, _c.state == sa.literal_column("'failed'")).scalar_subquery()
+    query = sa.select(steps, (total - failed_here).label("saved"))
+    if name is not None:
+        query = query.where(steps.c.name == name)
+    rows = conn.execute(query.order_by(steps.c.id.desc()))
+    return [
+        StepVersion(row.id, row.name, row.fingerprint, json.loads(row.parts), row.source, row.saved)
+        for row in rows
+        if row.saved
+    ]
+
+
+def choices_of(conn: sa.Connection, run_id: int, step: int) -> dict[int, str]:
+    """What the user decided about older versions of a step."""
+    query = sa.select(choices.c.older_step_id, choices.c.choice)
+    found = conn.execute(query.where(choices.c.run_id == run_id, choices.c.step_id == step))
+    return dict(found.tuples().all())
+
+
+def failures(conn: sa.Connection, run_id: int, *, limit: int) -> list[Failure]:
+    """Documents that gave up and have no result since, in their order."""
+    other, name, its_name = checkpoints.alias(), steps.alias(), steps.alias()
+    # A document that failed under an older version and has been tried again is not a failure, or not this one.
+    superseded = (
+        sa.select(other.c.id)
+        .join(its_name, its_name.c.id == other.c.step_id)
+        .where(other.c.run_id == _c.run_id, other.c.key == _c.key, its_name.c.name == name.c.name)
+        .where(sa.or_(other.c.state == sa.literal_column("'done'"), other.c.step_id > _c.step_id))
+    )
+    query = (
+        sa.select(_c.position, _c.label, _c.error, _c.attempts)
+        .join(name, name.c.id == _c.step_id)
+        .where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
+        .order_by(_c.position, _c.id)
+        .limit(limit)
+    )
+    found = []
+    for position, label, error, attempts in conn.execute(query):
+        line, _, traceback = (error or "").partition("\n")
+        found.append(Failure(position, label, line, attempts, traceback))
+    return found
+
+
+def history(conn: sa.Connection, run_id: int) -> list[Event]:
+    """What happened to a run, oldest first."""
+    query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.run_id == run_id)
+    return [Event(*row) for row in conn.execute(query.order_by(events.c.id))]
+
+
+def _by_keys(conn: sa.Connection, run_id: int, step: int, keys: list[bytes]) -> list[Any]:
+    rows: list[Any] = []
+    if conn.dialect.name == "postgresql":  # one array instead of thousands of parameters
+        array = sa.bindparam("keys", keys, type_=postgresql.ARRAY(sa.LargeBinary))
+        return list(conn.execute(_finished(run_id, step).where(_c.key == sa.any_(array))).all())
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        text = _by_keys_sql(len(chunk), conn.dialect)
+        rows += conn.exec_driver_sql(text, (run_id, step, *chunk)).all()
+    return rows
+
+
+def _finished(run_id: int, step: int) -> sa.Select[Any]:
+    return sa.select(_c.key, *_SAVED).where(_c.run_id == run_id, _c.step_id == step, _DONE)
+
+
+@lru_cache(maxsize=64)
+def _by_keys_sql(count: int, dialect: sa.Dialect) -> str:
+    """The look-up as text: SQLAlchemy would name and convert every one of its parameters, at each execution."""
+    query = _finished(0, 0).where(_c.key.in_(sa.bindparam("keys", expanding=True)))
+    return str(query.compile(dialect=dialect)).replace("__[POSTCOMPILE_keys]", ", ".join("?" * count))
+
+
+def _resolved(conn: sa.Connection, pairs: Iterable[tuple[Key, Saved]]) -> list[tuple[Key, Saved]]:
+    """The same with digests replaced by their blobs; one whose blob is gone counts as never saved."""
+    pairs = list(pairs)
+    digests = sorted({saved.payload for _, saved in pairs if saved.codec.startswith(BLOB_PREFIX)})
+    if not digests:
+        return pairs
+    content: dict[bytes, bytes] = {}
+    for start in range(0, len(digests), CHUNK):
+        query = sa.select(blobs.c.digest, blobs.c.payload).where(blobs.c.digest.in_(digests[start : start + CHUNK]))
+        content.update(conn.execute(query).tuples().all())
+    whole = []
+    for key, saved in pairs:
+        if not saved.codec.startswith(BLOB_PREFIX):
+            whole.append((key, saved))
+        elif saved.payload in content:
+            codec = saved.codec.removeprefix(BLOB_PREFIX)
+            whole.append((key, saved._replace(codec=codec, payload=content[saved.payload])))
+    return whole

@@ -1,0 +1,148 @@
+"""The schema on one screen.
+
+One table per idea. ``checkpoints`` is a rowid table with its payload last: listings and key look-ups stop reading
+before it, and ``WITHOUT ROWID`` with payloads took three times the space and time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from durable_nb.records import Owner, Run, State
+
+SCHEMA = 1
+"""Version of the layout below; a change adds a function to ``migrations``."""
+
+BLOB_BYTES = 1 << 20
+"""Payloads above this many bytes are kept once, by content, in ``blobs``."""
+
+BLOB_PREFIX = "blob+"
+"""Before the codec of a checkpoint whose payload column is the digest of its blob."""
+
+metadata = sa.MetaData()
+Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is an alias of SQLite's rowid
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", Id, primary_key=True)
+
+
+def _text(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, server_default="")
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, Id, nullable=False, server_default="0")
+
+
+def _time(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=False, server_default="0")
+
+
+meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), _text("value"))
+
+# Ids of runs and steps are never used again: a kernel that still holds the id of something another one dropped must
+# not write into its successor.
+runs = sa.Table(
+    "runs",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    _text("state"),
+    _text("notebook"),
+    _text("source"),
+    sa.Column("total", Id),
+    _count("done"),
+    _count("restored"),
+    _count("failed"),
+    _count("attempts"),
+    sa.Column("owner_token", sa.Text),  # null: nobody holds the run
+    _text("owner_host"),
+    _text("owner_machine"),
+    _count("owner_pid"),
+    _text("owner_born"),
+    _text("owner_kernel"),
+    _time("heartbeat"),
+    _time("created"),
+    _time("updated"),
+    sa.Column("parent", Id),
+    sqlite_autoincrement=True,
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("kind"),
+    _text("fingerprint"),
+    _text("parts"),  # JSON object
+    _text("source"),
+    _time("created"),
+    sa.UniqueConstraint("name", "fingerprint"),
+    sqlite_autoincrement=True,
+)
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    _id(),
+    sa.Column("run_id", Id, nullable=False),
+    sa.Column("step_id", Id, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("position", Id, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("attempts", Id, nullable=False),
+    sa.Column("error", sa.Text),  # first line: type and message; below it the traceback
+    sa.Column("started", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("codec", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary),
+)
+sa.Index("checkpoints_key", checkpoints.c.run_id, checkpoints.c.step_id, checkpoints.c.key, unique=True)
+_FAILED = checkpoints.c.state == sa.literal_column("'failed'")
+sa.Index(
+    "checkpoints_failed", checkpoints.c.run_id, checkpoints.c.step_id, sqlite_where=_FAILED, postgresql_where=_FAILED
+)
+
+choices = sa.Table(
+    "choices",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("older_step_id", Id, primary_key=True, autoincrement=False),
+    _text("choice"),
+)
+
+blobs = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),  # blake2b, 32 bytes
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _id(),
+    sa.Column("run_id", Id, nullable=False, index=True),
+    _time("at"),
+    _text("kind"),
+    _text("detail"),
+)
+
+
+def run_of(row: Any) -> Run:
+    """The record of a row of ``runs``, as stored."""
+    owner = None
+    if row.owner_token is not None:
+        owner = Owner(
+            row.owner_token, row.owner_host, row.owner_machine, row.owner_pid, row.owner_born, row.owner_kernel
+        )
+    return Run(
+        row.id, row.name, State(row.state), row.notebook, row.source, row.total, row.done, row.restored, row.failed,
+        row.attempts, owner, row.heartbeat, row.created, row.updated,
+    )  # fmt: skip

@@ -1,0 +1,326 @@
+"""Group commit: one writer, a deadline from the oldest unsaved result, then tell who asked.
+
+A save is an append to a list. The writing thread is woken by the first one after a pause, lingers, and commits whatever
+has come in; a steady stream wakes nobody. What could not be committed stays here and goes with the next attempt.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from durable_nb import clock
+from durable_nb.errors import StoreError, StoreUnavailable
+from durable_nb.records import Checkpoint, Owner
+from durable_nb.store.rows import beat, plain, upsert
+from durable_nb.store.tables import events
+
+HEARTBEAT_S = 5.0
+PROMPT_S = 0.005
+IDLE_S = 1.0
+CROWD_BYTES = 64 << 20
+"""A caller that saves this much while one commit is under way waits for it, so that memory stays bounded."""
+
+_BATCH = Sequence[Checkpoint]
+
+
+class _PromptTurns:
+    """While a commit is under way a thread busy in Python is asked for the GIL after 0.5 ms instead of 5.
+
+    sqlite3 gives it away some 20 times a commit: beside a busy main thread one took 110 ms, so 15.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._commits, self._usual = threading.Lock(), 0, 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._commits += 1
+            if self._commits == 1:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._usual, PROMPT_S))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._commits -= 1
+            if self._commits == 0:
+                sys.setswitchinterval(self._usual)
+
+
+_prompt_turns = _PromptTurns()
+
+
+class Ledger(Protocol):
+    """The counts of a run, kept by whoever computes it."""
+
+    def counts_after(self, batch: _BATCH) -> tuple[int | None, int, int, int]:
+        """Documents wanted, done, restored and failed once ``batch`` is committed; written in its transaction."""
+
+    def committed(self, batch: _BATCH) -> None:
+        """``batch`` is in the database; called from the writing thread."""
+
+
+class Watch:
+    """A run whose lease this process keeps."""
+
+    __slots__ = ("ledger", "lost", "owner")
+
+    def __init__(self, owner: Owner, ledger: Ledger) -> None:
+        self.owner, self.ledger, self.lost = owner, ledger, False
+
+
+class Writer:
+    """The single writer of a store.
+
+    Parameters
+    ----------
+    writing : callable
+        Gives a write transaction.
+    explain : callable
+        Turns a driver's error into one of ours.
+    """
+
+    def __init__(
+        self,
+        writing: Callable[[], AbstractContextManager[sa.Connection]],
+        explain: Callable[[BaseException], BaseException],
+        *,
+        where: str,
+        linger_s: float,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._writing, self._explain, self._where = writing, explain, where
+        self._linger_s, self._heartbeat_s = linger_s, heartbeat_s
+        self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """Start from nothing; in a forked child everything here is the parent's, the locks included."""
+        self._inbox.clear()
+        self._held: list[Checkpoint] = []
+        self._watched: dict[int, Watch] = {}
+        self._lost: set[int] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._promise: Future[None] | None = None
+        self._error: BaseException | None = None
+        self._committing = self._closed = False
+        self._attention = True  # a save must look: nobody is awake, a commit is under way, or something went wrong
+        self._oldest = self._beaten = 0.0
+        self._crowd = 0
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Take it for the next group commit; raises what went wrong with an earlier one (and takes it all the same)."""
+        self._inbox.append(checkpoint)
+        if self._attention:
+            self._attend(checkpoint)
+
+    def save_now(self, checkpoint: Checkpoint) -> Future[None]:
+        """Take it and commit at once; whoever arrives before that commit starts shares it and its future."""
+        self._inbox.append(checkpoint)
+        return self._next_commit()
+
+    def flush(self) -> None:
+        """Return when everything taken so far is committed; raises what went wrong, and keeps it for the next try."""
+        # In this order: the thread raises _committing before it empties the inbox.
+        if self._inbox or self._held or self._committing:
+            try:
+                self._next_commit().result()
+            except BaseException as problem:
+                if problem is self._error and not self._held:
+                    self._error = None  # told
+                raise
+        self._raise_untold()
+
+    def watch(self, run_id: int, owner: Owner, ledger: Ledger) -> None:
+        """Keep the lease of a run until ``unwatch``; its counts are written with every commit."""
+        with self._lock:
+            self._refuse_if_closed()
+            self._lost.discard(run_id)
+            self._watched[run_id] = Watch(owner, ledger)
+            self._beaten = clock.monotonic()
+            self._start()
+        self._wake.set()
+
+    def unwatch(self, run_id: int) -> Watch | None:
+        """Stop keeping the lease; what was kept, or None."""
+        with self._lock:
+            return self._watched.pop(run_id, None)
+
+    def is_lost(self, run_id: int) -> bool:
+        """True when a commit found that somebody else holds the run."""
+        return run_id in self._lost
+
+    def close(self) -> None:
+        """Flush and end the thread, also when the flush fails."""
+        try:
+            if not self._closed:
+                self.flush()
+        finally:
+            with self._lock:
+                self._closed = self._attention = True
+                thread = self._thread
+            self._wake.set()
+            if thread is not None:
+                thread.join()
+
+    def _attend(self, checkpoint: Checkpoint) -> None:
+        self._refuse_if_closed()
+        self._raise_untold()
+        if self._committing:
+            self._crowd += len(checkpoint.payload or b"") + 300
+            if self._crowd > CROWD_BYTES:
+                self.flush()
+            return
+        with self._lock:
+            self._attention = False
+            if not self._wake.is_set():
+                self._oldest = clock.monotonic()
+                self._wake.set()
+            self._start()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(self._where, "was closed.", "Open it again with configure(url=…).")
+
+    def _raise_untold(self) -> None:
+        error = self._error
+        if error is not None:
+            if not self._held:
+                self._error = None
+            raise error.with_traceback(None)
+
+    def _next_commit(self) -> Future[None]:
+        with self._lock:
+            self._refuse_if_closed()
+            future = self._promise
+            if future is None:
+                future = self._promise = Future()
+                future.set_running_or_notify_cancel()  # shared: one impatient caller must not cancel it for the others
+            self._start()
+        self._wake.set()
+        return future
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while self._await_work():
+            self._commit()
+
+    def _await_work(self) -> bool:
+        """True when a commit is due, False when the thread may end."""
+        idle_until = clock.monotonic() + IDLE_S
+        while True:
+            self._attention = True  # before the look: a save after it will wake us
+            if self._promise is not None or (self._inbox and not self._held):
+                break
+            now = clock.monotonic()
+            busy = bool(self._watched or self._held)
+            due = self._beaten + self._heartbeat_s if busy else idle_until
+            if now >= due or self._closed:
+                with self._lock:
+                    if self._closed or not (busy or self._inbox or self._watched or self._promise):
+                        self._thread = None
+                        return False
+                return True
+            clock.wait(self._wake, due - now)
+            self._wake.clear()
+        self._attention = self._error is not None
+        due = self._oldest + self._linger_s  # from the oldest result: a steady stream has no gaps to wait for
+        while self._promise is None and not self._closed and (left := due - clock.monotonic()) > 0:
+            clock.wait(self._wake, left)
+            self._wake.clear()
+        return True
+
+    def _commit(self) -> None:
+        with self._lock:
+            promise, self._promise = self._promise, None
+        self._committing = self._attention = True
+        self._crowd, self._oldest, self._beaten = 0, clock.monotonic(), clock.monotonic()
+        count, again = len(self._inbox), bool(self._held)
+        self._held = batch = self._held + self._inbox[:count]
+        del self._inbox[:count]
+        error: BaseException | None = None
+        try:
+            with _prompt_turns:
+                error = self._write(batch)
+            self._held = []
+        except Exception as problem:
+            error = self._explain(problem)
+        if error is None and again:
+            self._error = None
+        elif error is not None and batch:
+            self._error = error
+        self._committing = False
+        if promise is not None:
+            promise.set_exception(error) if error is not None else promise.set_result(None)
+
+    def _write(self, batch: list[Checkpoint]) -> BaseException | None:
+        """Commit, then tell the ledgers; what to report although everything that can be saved is, or None."""
+        report: BaseException | None = None
+        try:
+            watched = self._transact(batch, batch)
+        except Exception as problem:
+            if not batch or isinstance(self._explain(problem), StoreUnavailable):
+                raise
+            batch, report = self._salvage(batch, problem)
+            watched = self._transact([], batch)
+        for run_id, watch in watched.items():
+            share = [row for row in batch if row.run_id == run_id]
+            try:
+                if share:
+                    watch.ledger.committed(share)
+            except Exception as problem:  # the rows are safe: report it, do not write them again
+                report = report or problem
+        return report
+
+    def _transact(self, rows: list[Checkpoint], counted: list[Checkpoint]) -> dict[int, Watch]:
+        with self._lock:
+            watched = dict(self._watched)
+        lost = []
+        with self._writing() as conn:
+            upsert(conn, rows)
+            for run_id, watch in watched.items():
+                counts = watch.ledger.counts_after([row for row in counted if row.run_id == run_id])
+                if not watch.lost and not beat(conn, run_id, watch.owner, counts):
+                    lost.append(run_id)
+                    conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
+        for run_id in lost:  # only now: a rolled back transaction has found out nothing
+            watched[run_id].lost = True
+            self._lost.add(run_id)
+        return watched
+
+    def _salvage(self, batch: list[Checkpoint], cause: BaseException) -> tuple[list[Checkpoint], BaseException | None]:
+        """Save a refused batch row by row, so that one value the database cannot hold does not cost the others."""
+        saved, refused = [], []
+        for original in batch:
+            row = original._replace(label=plain(original.label), error=original.error and plain(original.error))
+            try:
+                with self._writing() as conn:
+                    upsert(conn, [row])
+                saved.append(row)
+            except Exception as problem:
+                if isinstance(self._explain(problem), StoreUnavailable):
+                    raise
+                refused.append(row.label)
+                cause = problem
+        if not refused:
+            return saved, None
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        error = StoreError(
+            self._where,
+            f"refused the result of {', '.join(refused[:3])}{' …' if len(refused) > 3 else ''} ({reason}).",
+            f"It is not saved; {len(saved):,} others of the same commit are. Please report this.",
+        )
+        error.__cause__ = cause
+        return saved, error
