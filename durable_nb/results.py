@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from durable_nb.records import Failure
+    from durable_nb.records import Failure, Saved
 
 _CHUNK = 256  # results decoded at a time while iterating: a loop that stops early pays for few of them
 
@@ -57,12 +57,14 @@ class Results(Sequence[Any]):
                 self._codecs += [None] * more
                 self._values += [_PENDING] * more
 
-    def put_saved(self, position: int, codec: str, payload: bytes) -> None:
-        """Fill a slot with a restored result, still encoded."""
+    def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
+        """Fill slots with restored results, still encoded."""
+        values, codecs, restored = self._values, self._codecs, self._restored
         with self._lock:
-            self._values[position] = payload
-            self._codecs[position] = codec
-            self._restored[position] = 1
+            for position, saved in found:
+                values[position] = saved.payload
+                codecs[position] = saved.codec
+                restored[position] = 1
 
     def put_value(self, position: int, value: object) -> None:
         """Fill a slot with a computed result."""

@@ -15,8 +15,13 @@ import pytest
 
 from durable_nb.codecs import encode
 from durable_nb.errors import ConfigError, StepFailed, UntrustedStore, ValueUnavailable
-from durable_nb.records import Failure
+from durable_nb.records import Failure, Saved
 from durable_nb.results import Results
+
+
+def put_saved(made: Results, position: int, codec: str, payload: bytes) -> None:
+    """Fill one slot as a look-up does."""
+    made.put_restored([(position, Saved(codec, payload, 0.0, 1))])
 
 
 def results(*values: Any, saved: bool = False, **options: Any) -> Results:
@@ -28,7 +33,7 @@ def results(*values: Any, saved: bool = False, **options: Any) -> Results:
         if isinstance(value, Exception):
             fail(made, i, value)
         elif saved:
-            made.put_saved(i, *encode(value))
+            put_saved(made, i, *encode(value))
         else:
             made.put_value(i, value)
     return made
@@ -87,7 +92,7 @@ def test_slots_are_filled_in_any_order_by_many_threads() -> None:
 
     def fill(start: int) -> None:
         for i in reversed(range(start, 4000, 4)):
-            made.put_saved(i, *encode(i)) if i % 2 else made.put_value(i, i)
+            put_saved(made, i, *encode(i)) if i % 2 else made.put_value(i, i)
 
     threads = [threading.Thread(target=fill, args=(start,)) for start in range(4)]
     for thread in threads:
@@ -162,7 +167,7 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool) -> None:
     """Reading pauses the cyclic collector and puts it back, also when a value cannot be read."""
     made = results({"a": 1}, saved=True)
     made.grow(2)
-    made.put_saved(1, "from the future", b"")
+    put_saved(made, 1, "from the future", b"")
     (gc.enable if enabled else gc.disable)()
     try:
         with pytest.raises(ValueUnavailable):
@@ -178,7 +183,7 @@ def test_repr_counts() -> None:
     made = results("x", ValueError("bad"), "z")
     made.grow(12_000)
     for i in range(3, 4_003):
-        made.put_saved(i, "str", b"y")
+        put_saved(made, i, "str", b"y")
 
     assert "Results(embed: 12,000 documents, 4,000 restored, 1 failed, 7,997 pending)" == repr(made)
     assert "Results(embed: 1 document)" == repr(results(np.zeros(3)))
@@ -273,7 +278,7 @@ def test_to_numpy_of_a_resumed_run() -> None:
     """Some results restored and some computed give the same array as all computed."""
     rows = [np.full(4, i, "f4") for i in range(6)]
     made = results(*rows)
-    made.put_saved(2, *encode(rows[2]))
+    put_saved(made, 2, *encode(rows[2]))
 
     np.testing.assert_array_equal(np.stack(rows), made.to_numpy(), strict=True)
 

@@ -1,0 +1,77 @@
+"""Notebook cells that survive: kill the kernel, run the cell again, only the rest runs.
+
+::
+
+    %load_ext durable_nb                     once per kernel
+
+    %%durable embed-filings                  on a cell that calls steps
+
+    @step(retries=3, timeout=60)             a function whose results are kept
+    def embed(text): ...
+
+    vectors = embed.map(docs, workers=8)     each document its own checkpoint
+    vectors = await embed.amap(docs)
+
+    with run("name"): ...                    a run around plain calls of steps
+    @workflow                                the same around a function
+    configure(url=…, on_change=…)            where results live, what an edited step means
+
+The rooms, in the order a document walks through them: ``engine.steps`` makes a call, ``keys`` and ``sources`` name it,
+``store.reader`` looks it up, ``executors`` run what is missing, ``engine.batch`` checkpoints it, ``codecs`` turn it into
+bytes, ``store.writer`` commits it, ``progress`` counts it, ``notebook`` shows it. Importing this package loads neither
+SQLAlchemy nor ipywidgets.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.errors import CodeChanged, DurableError, RunBusy, StepFailed
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from durable_nb.engine.session import configure
+    from durable_nb.engine.steps import step
+    from durable_nb.engine.workflows import run, workflow
+
+__all__ = ["CodeChanged", "DurableError", "RunBusy", "StepFailed", "configure", "run", "step", "workflow"]
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """What ``%load_ext durable_nb`` calls: adds the magics. Nothing of the user's is run and no database is opened."""
+    from durable_nb import notebook
+
+    notebook.load(shell)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """What ``%unload_ext durable_nb`` calls: the shell is as it was before."""
+    from durable_nb import notebook
+
+    notebook.unload(shell)
+
+
+# Loaded when first asked for: a kernel that only loads the extension, or a worker that only unpickles a result, does not
+# pay the 25 ms of the engine.
+_ROOMS = {
+    "configure": "engine.session",
+    "step": "engine.steps",
+    "run": "engine.workflows",
+    "workflow": "engine.workflows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        return value
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("durable-nb")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Steps, runs, and the batch that ties them to the store."""

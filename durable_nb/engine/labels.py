@@ -1,0 +1,55 @@
+"""What a document and an error are called in the panel, in messages and in the database."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+_LENGTH = 60
+_NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
+_OURS = __file__.rpartition("engine")[0]
+
+
+def of_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> str:
+    """A short name of the document that a call is about: its first argument."""
+    for value in (*args, *kwargs.values()):
+        return of_item(value, position)
+    return f"#{position}"
+
+
+def of_item(item: Any, position: int) -> str:
+    """The beginning of a text; the id, name, path, title or url of a record; otherwise ``#position``."""
+    if type(item) is str:
+        line = item[: _LENGTH + 1]
+        if "\n" in line:
+            line = item[: 4 * _LENGTH].strip().partition("\n")[0]
+        return line if 0 < len(line) <= _LENGTH else f"{line[: _LENGTH - 1]}…" if line else f"#{position}"
+    if isinstance(item, bool | int | float):
+        return repr(item)
+    if isinstance(item, dict):
+        value = next((item[name] for name in _NAMING if name in item), None)
+    elif hasattr(item, "__fspath__"):
+        value = item.__fspath__()
+    else:
+        # Only what is stored on the instance: a property could run anything.
+        fields = getattr(item, "__dict__", None) or {}
+        value = next((fields[name] for name in _NAMING if name in fields), None)
+    return (
+        of_item(value, position)
+        if isinstance(value, str)
+        else f"#{position}"
+        if value is None
+        else f"{value}"[:_LENGTH]
+    )
+
+
+def of_error(error: BaseException) -> str:
+    """Type and message on one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback without the frames of this library, at most the last 4,000 characters."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
+    return "".join(traceback.format_list(frames))[-4000:]

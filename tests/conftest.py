@@ -1,0 +1,68 @@
+"""Fixtures for every test, and the leak check after each."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from durable_nb.engine.session import current as session
+from durable_nb.testing import temporary_store
+from tests.kernels import Kernel, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from durable_nb.store import Store
+
+
+_OF_THE_TESTS = {"DURABLE_NB_TEST_PG", "DURABLE_NB_SHOTS"}
+
+
+@pytest.fixture(autouse=True)
+def own_state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither read nor write what the user of this machine trusts or has configured."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+    for name in {name for name in os.environ if name.startswith("DURABLE_NB_")} - _OF_THE_TESTS:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The store of the session, thrown away afterwards, and clean then."""
+    with temporary_store(tmp_path) as opened:
+        yield opened
+
+        assert opened.check() == []
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Starts real kernels in the test's folder; whatever still lives is shut down afterwards."""
+    started: list[Kernel] = []
+
+    def start(**environment: str) -> Kernel:
+        started.append(Kernel(tmp_path, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.alive:
+            one.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No run is live and no thread of ours is alive after a test."""
+    yield
+    session.close()
+
+    assert session.live == []
+    wait_until(
+        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("durable-")],
+        describing="no durable-* thread is alive",
+        timeout=10,
+    )
