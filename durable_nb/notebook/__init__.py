@@ -1,0 +1,73 @@
+"""The Jupyter side: load and unload are mirror images."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from durable_nb.engine.session import current as session
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from durable_nb.engine.runs import LiveRun
+
+
+class _Loaded(NamedTuple):
+    magics: Any
+    find_statement: Any
+
+
+_loaded: dict[int, _Loaded] = {}
+
+
+def _show(live: LiveRun) -> None:
+    from durable_nb.notebook import panels
+
+    panels.show(live)
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing, opens nothing."""
+    if id(shell) in _loaded:
+        return
+    from durable_nb import provenance
+    from durable_nb.notebook import cellid, statements, transform
+    from durable_nb.notebook.magics import DurableMagics
+
+    magics = DurableMagics(shell)
+    find_statement = statements.finder(shell)
+    shell.register_magics(magics)
+    shell.input_transformers_cleanup.append(transform.durable_cell)
+    shell.events.register("pre_run_cell", magics.enter_cell)
+    shell.events.register("post_run_cell", magics.leave_cell)
+    setattr(builtins, transform.MARKER, magics)
+    provenance.statement_finders.insert(0, find_statement)
+    session.observers.append(_show)
+    session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
+    _loaded[id(shell)] = _Loaded(magics, find_statement)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away exactly what ``load`` added."""
+    loaded = _loaded.pop(id(shell), None)
+    if loaded is None:
+        return
+    from durable_nb import provenance
+    from durable_nb.notebook import transform
+
+    magics = loaded.magics
+    magics.end_leftover()
+    session.observers.remove(_show)
+    provenance.statement_finders.remove(loaded.find_statement)
+    delattr(builtins, transform.MARKER)
+    shell.events.unregister("post_run_cell", magics.leave_cell)
+    shell.events.unregister("pre_run_cell", magics.enter_cell)
+    shell.input_transformers_cleanup.remove(transform.durable_cell)
+    for kind in ("line", "cell"):
+        for name in magics.magics[kind]:
+            shell.magics_manager.magics[kind].pop(name, None)
+    shell.magics_manager.registry.pop(type(magics).__name__, None)
+    shell.configurables.remove(magics)
+    session.notebook = session.kernel = ""
+    session.close()

@@ -1,0 +1,160 @@
+"""``%%durable`` and ``%durable``: parse, delegate, show."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from durable_nb.engine.session import current as session
+from durable_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.steps import Step
+
+
+@magics_class
+class DurableMagics(Magics):
+    """The magics, and the run of the cell that is being executed."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._shell = shell
+        self._live: LiveRun | None = None
+        self._depth = 0
+        self._began_at = 0
+
+    @magic_arguments()
+    @argument("name", nargs="?", default="", help="Name of the run, found again after a restart: embed-filings")
+    @argument("--on-change", choices=("ask", "keep", "recompute"), help="If a step was edited since results were saved")
+    @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
+    @argument("--yes", action="store_true", help="With forget: do not ask")
+    @argument("rest", nargs="*", help="With show and forget: the name of the run")
+    @line_cell_magic
+    def durable(self, line: str, cell: str | None = None) -> Any:
+        """Keep what the steps of a cell compute, and see what is kept.
+
+        ::
+
+            %%durable embed-filings                     first line of a cell that calls steps: its results survive
+            %durable embed-filings                      the same, and linters still read the cell
+            %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
+            %%durable embed-filings --db postgresql+psycopg://me@host/db
+
+            %durable                                    the runs of this database, newest first
+            %durable show embed-filings                 one run: counts, versions of the code, failures
+            %durable forget embed-filings               drop its results (asks first)
+
+        After a kernel restart run the cell again: finished calls return at once, the others run.
+        """
+        if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
+            self._shell.run_cell(f"%%durable {line}\n{cell}").raise_error()
+            return None
+        arguments = parse_argstring(self.durable, line)
+        if not arguments.name:
+            from durable_nb.notebook import display
+
+            return display.RunTable(self._store(arguments).runs())
+        command, name = arguments.name, " ".join(arguments.rest)
+        if command == "forget":
+            return self._forget(name, arguments)
+        if command == "show" or not name:
+            return self._show(name if command == "show" else command, arguments)
+        raise UsageError(f"%durable has no sub-command {command!r}. There are: show NAME, forget NAME. See %durable?")
+
+    def begin(self, line: str, *, refused: str = "") -> None:
+        """First statement of a durable cell: open its run, check its steps, show its panel."""
+        from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
+
+        self.end_leftover()
+        if refused == "empty":
+            raise UsageError("%%durable: the cell is empty. Put the code that calls steps below the first line.")
+        if refused:
+            raise UsageError(f"%%durable cannot wrap %%{refused}: its body is not run as Python of this notebook.")
+        arguments = parse_argstring(self.durable, line)
+        if arguments.rest:
+            raise ConfigError(f"a run has one name, and this line has {1 + len(arguments.rest)} words.", f"{line!r}")
+        if not arguments.name:
+            raise ConfigError("%%durable needs a name to find the results by.", "For example: %%durable embed-filings")
+        source = self._source_of_cell()
+        self._live = runs.begin(
+            arguments.name,
+            source=source,
+            on_change=arguments.on_change,
+            url=arguments.db,
+            steps=steps_named_in(source, self._shell.user_ns),
+        )
+        self._began_at = self._depth
+
+    def enter_cell(self, *_: Any) -> None:
+        """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
+        self._depth += 1
+
+    def leave_cell(self, result: ExecutionResult | None = None) -> None:
+        """``post_run_cell``: the run of the cell ends with it."""
+        if self._live is not None and self._depth <= self._began_at:
+            error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
+            live, self._live = self._live, None
+            live.finish(error)
+        self._depth = max(0, self._depth - 1)
+
+    def end_leftover(self) -> None:
+        """End the run of a cell whose end was never announced (a front end that died in the middle)."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.finish(KeyboardInterrupt())
+
+    def _source_of_cell(self) -> str:
+        history = self._shell.history_manager
+        raw = history.input_hist_raw if history is not None else []
+        return raw[-1] if raw else ""
+
+    def _store(self, arguments: Any) -> Any:
+        return session.store(url=arguments.db)
+
+    def _show(self, name: str, arguments: Any) -> Any:
+        from durable_nb.notebook.pages import RunPage
+
+        store = self._store(arguments)
+        run = store.run(name)
+        if run is None:
+            known = ", ".join(run.name for run in store.runs()[:10]) or "none yet"
+            raise UsageError(f"there is no run {name!r} in {store.where}. There are: {known}.")
+        return RunPage(store, run)
+
+    def _forget(self, name: str, arguments: Any) -> None:
+        store = self._store(arguments)
+        run = store.run(name)
+        if run is None:
+            raise UsageError(f"there is no run {name!r} in {store.where}; nothing was dropped.")
+        if not arguments.yes:
+            question = f"Drop run {name!r} and its {run.done:,} saved results from {store.where}? [y/N] "
+            try:
+                answer = input(question)
+            except StdinNotImplementedError:
+                raise UsageError(f"nobody can answer here; to drop it: %durable forget {name} --yes") from None
+            if answer.strip().lower() not in ("y", "yes"):
+                print("Kept.")
+                return
+        print(f"Dropped run {name!r}: {store.forget(name):,} saved results.")
+
+
+def steps_named_in(source: str, namespace: dict[str, Any]) -> list[Step[..., Any]]:
+    """The steps that a cell mentions and that exist already, so that a change is told before anything runs."""
+    from durable_nb.engine.steps import Step
+
+    names: dict[str, None] = {}
+    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    with contextlib.suppress(SyntaxError):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Name):
+                names.setdefault(node.id)
+    found = (namespace.get(name) for name in names)
+    return [step for step in found if isinstance(step, Step)]
