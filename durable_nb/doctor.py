@@ -1,0 +1,56 @@
+"""``durable-nb doctor``: versions, the settings in force, and what could go wrong on this machine."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from importlib import metadata
+from typing import Any
+
+from durable_nb import config
+from durable_nb.engine.session import current as session
+from durable_nb.errors import DurableError
+
+_PACKAGES = (
+    "durable-nb", "ipython", "ipykernel", "sqlalchemy", "ipywidgets", "anywidget", "cloudpickle", "xxhash",
+    "jupyterlab", "psycopg", "numpy", "pandas",
+)  # fmt: skip
+
+
+def examine(url: str | None = None) -> dict[str, Any]:
+    """Findings, JSON-ready: ``versions``, ``settings``, ``store`` and ``problems`` (a list of sentences)."""
+    problems: list[str] = []
+    versions = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    if sqlite3.sqlite_version_info < (3, 35):
+        problems.append(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is needed. Use a newer Python.")
+    settings, store = {}, {}
+    try:
+        in_force = session.settings(url=url)
+        settings = in_force._asdict() | {
+            "url": _without_password(config.database_url(in_force.url, folder=session.folder))
+        }
+        opened = session.store(url=url)
+        store = {"where": opened.where, "trusted": opened.trusted, "runs": len(opened.runs())}
+        problems += opened.check()
+    except DurableError as error:
+        problems.append(str(error))
+    return {"versions": versions, "settings": settings, "store": store, "problems": problems}
+
+
+def text(findings: dict[str, Any]) -> str:
+    """The findings as lines to read."""
+    lines = [f"  {name:<12} {value}" for name, value in findings["versions"].items()]
+    lines += [f"  {name:<12} {value}" for name, value in findings["settings"].items()]
+    lines += [f"  {name:<12} {value}" for name, value in findings["store"].items()]
+    return "\n".join([*lines, "", *(findings["problems"] or ["No problem found."])])
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}" if at else url
