@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 def _runs(options: argparse.Namespace) -> int:
     from durable_nb.notebook import display, pages
 
-    runs = session.store(url=options.db).runs()
+    runs = session.existing_store(url=options.db).runs()
     print(json.dumps([pages.run_as_dict(run) for run in runs]) if options.json else display.runs_text(runs))
     return 0
 
@@ -59,7 +59,7 @@ def _runs(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from durable_nb.notebook.pages import RunPage
 
-    store = session.store(url=options.db)
+    store = session.existing_store(url=options.db)
     run = store.run(options.name)
     if run is None:
         raise ConfigError(f"there is no run {options.name!r} in {store.where}.", "See `durable-nb runs`.")
@@ -69,7 +69,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    store = session.store(url=options.db)
+    store = session.existing_store(url=options.db)
     problems = store.check()
     if options.json:
         print(json.dumps({"where": store.where, "problems": problems}))

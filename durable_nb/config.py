@@ -82,6 +82,8 @@ def run_name(name: str) -> str:
     ConfigError
         For an empty or reserved name, or one that could not be typed back after ``%durable show``.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"{name!r} cannot name a run: it is not text.", f'Write "{name}".')
     if not name:
         raise ConfigError("a run needs a name.", "Write one after the magic: %%durable embed-filings")
     bad = sorted({character for character in name if not (character.isalnum() or character in "-_./:@+=")})
@@ -103,6 +105,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"there is no setting {name!r} ({where}).", f"There are: {', '.join(Settings._fields)}.")
     if allowed and value not in allowed:
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", f"Use one of: {', '.join(allowed)}.")
+    if name == "trust" and not isinstance(value, bool):
+        raise ConfigError(f"trust={value!r} ({where}) is not possible.", "Use true or false, without quotes.")
     if name == "url" and not isinstance(value, str):
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(value, str):

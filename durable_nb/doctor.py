@@ -28,15 +28,17 @@ def examine(url: str | None = None) -> dict[str, Any]:
             versions[package] = "not installed"
     if sqlite3.sqlite_version_info < (3, 35):
         problems.append(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is needed. Use a newer Python.")
-    settings, store = {}, {}
+    settings: dict[str, Any] = {}
+    store: dict[str, Any] = {"where": "not there yet: the first durable cell makes it"}
     try:
         in_force = session.settings(url=url)
         settings = in_force._asdict() | {
             "url": _without_password(config.database_url(in_force.url, folder=session.folder))
         }
-        opened = session.store(url=url)
-        store = {"where": opened.where, "trusted": opened.trusted, "runs": len(opened.runs())}
-        problems += opened.check()
+        if session.has_store(url=url):
+            opened = session.store(url=url)
+            store = {"where": opened.where, "trusted": opened.trusted, "runs": len(opened.runs())}
+            problems += opened.check()
     except DurableError as error:
         problems.append(str(error))
     return {"versions": versions, "settings": settings, "store": store, "problems": problems}
@@ -51,6 +53,6 @@ def text(findings: dict[str, Any]) -> str:
 
 
 def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.partition("?")[0].partition("://")  # the query may hold a password too
     credentials, at, host = rest.rpartition("@")
     return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}" if at else url

@@ -97,7 +97,10 @@ class RunBusy(_Refusal, DurableError):
 
     def __str__(self) -> str:
         if self.pid == os.getpid():
-            return f"run {self.run!r} is already being computed by this kernel. Wait for it, or stop it in its panel."
+            return (
+                f"run {self.run!r} is open in this kernel already. One run cannot be opened inside itself or twice at a "
+                "time: leave that block or cell first, or give this one a name of its own."
+            )
         kernel = f"kernel {self.kernel}, " if self.kernel else ""
         return (
             f"run {self.run!r} is being computed by another process ({kernel}pid {self.pid} on {self.host}, last "
@@ -123,17 +126,25 @@ class LeaseLost(DurableError):
 class CodeChanged(_Refusal, DurableError):
     """A step that has saved results was edited; nothing was run and nothing was dropped."""
 
-    def __init__(self, run: str, step: str, saved: int, changed: tuple[str, ...], diff: str) -> None:
-        super().__init__(run, step, saved, changed, diff)
-        self.run, self.step, self.saved, self.changed, self.diff = run, step, saved, changed, diff
+    def __init__(
+        self, run: str, step: str, saved: int, changed: tuple[str, ...], diff: str, also: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(run, step, saved, changed, diff, also)
+        self.run, self.step, self.saved, self.changed, self.diff, self.also = run, step, saved, changed, diff, also
+
+    def together(self, others: list[CodeChanged]) -> CodeChanged:
+        """One error for several steps: an answer on the magic line is an answer about all of them."""
+        also = tuple(f"{other.step} ({', '.join(other.changed) or 'its code'})" for other in others)
+        return CodeChanged(self.run, self.step, self.saved, self.changed, self.diff, also)
 
     def __str__(self) -> str:
         what = ", ".join(self.changed) or "its code"
         diff = f"\n\n{self.diff.rstrip()}\n" if self.diff else ""
+        diff += f"\nChanged too: {'; '.join(self.also)}.\n" if self.also else ""
         return (
             f"the code of step {self.step!r} changed since {self.saved:,} of its results were saved in run "
             f"{self.run!r} (changed: {what}). Nothing was run, nothing was dropped.{diff}\n"
-            "Choose once, then run the cell again:\n"
+            "Choose, run the cell again, then take the choice off the line (it is remembered):\n"
             f"  keep the {self.saved:,} results, new code for the rest:  %%durable {self.run} --on-change keep\n"
             f"  compute them again with the new code:  %%durable {self.run} --on-change recompute\n"
             f'The same in Python: run({self.run!r}, on_change="keep"), {self.step}.map(…, on_change="keep") or '
@@ -153,7 +164,7 @@ class StepFailed(DurableError):
         more = f" {self.others:,} more failed too." if self.others else ""
         return (
             f"{self.step} failed on {self.label} after {tries}: {self.error}.{more} Everything else is finished and "
-            'saved; run the cell again to try only what failed, or use on_error="collect" to get the others.'
+            "saved; run the cell again to try only what failed."
         )
 
 
@@ -193,7 +204,7 @@ class Unsaveable(DurableError, TypeError):
     def __str__(self) -> str:
         whose = f"{self.step} returned for {self.label} " if self.step else ""
         return (
-            f"{whose}a {self.type_name}, which cannot be saved: {self.reason}. No further call was started. Return "
+            f"{whose}a {self.type_name}, which cannot be saved: {self.reason}. No further call is started. Return "
             "the data inside it instead (text, numbers, an array, a dict), for example response.json() or .tolist()."
         )
 

@@ -107,7 +107,7 @@ def assert_restored(step: Step[..., Any], expected: int) -> Iterator[None]:
     finally:
         step.function = function
         session.observers.remove(ended.append)
-    restored = sum(live.progress.restored for live in ended)
+    restored = sum(live.calls_of(step.name) for live in ended) - executed
     if (restored, executed) != (expected, 0):
         raise AssertionError(
             f"{restored} calls of {step.name} were restored and {executed} executed, not {expected} and 0"

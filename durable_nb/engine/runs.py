@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import logging
 import sys
 import threading
 from contextvars import ContextVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.session import current as session
+from durable_nb.engine.versions import StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
 from durable_nb.progress import Progress
 from durable_nb.records import State
@@ -19,17 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from durable_nb.engine.steps import Step
-    from durable_nb.records import Saved
+    from durable_nb.sources import Fingerprint
     from durable_nb.store import Store
 
 _current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
-_READ_AHEAD = 500
+_logger = logging.getLogger("durable_nb")
 
 
 class LiveRun:
     """One attempt of a run, in the process that computes it."""
 
-    def __init__(self, name: str, *, source: str = "", on_change: str | None = None, url: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        source: str = "",
+        on_change: str | None = None,
+        url: str | None = None,
+        implicit: bool = False,
+    ) -> None:
         from durable_nb.store import owner_of_this_process
 
         self.name = config.run_name(name)
@@ -44,35 +53,49 @@ class LiveRun:
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
         self.over = False
+        self.implicit = implicit
+        """Opened by a map for itself: calls in threads of the user do not belong to it."""
+        self.outer = current()
         self._stop = threading.Event()
         self._versions: dict[tuple[str, str], StepInRun] = {}
+        self._seen: set[Step[..., Any]] = set()
         self._lock = threading.Lock()
         session.live.append(self)
 
     def enter(self, step: Step[..., Any], *, on_change: str | None = None, fresh: bool = True) -> StepInRun:
-        """What this run knows of ``step`` as its code is now; not ``fresh`` trusts globals that are the same objects.
+        """What this run knows of ``step`` as its code is now; not ``fresh`` may trust what it saw before in this run.
 
         Raises
         ------
         CodeChanged
             When results of other code are saved and nobody has chosen yet what to do with them.
         """
-        fingerprint = step.fingerprint(fresh=fresh)
+        fingerprint = step.fingerprint(fresh=fresh or step not in self._seen)
         version = (step.name, fingerprint.digest)
-        with self._lock:
-            entered = self._versions.get(version)
-            if entered is None or on_change is not None:
-                entered = self._versions[version] = self._enter(step, fingerprint, on_change or self.on_change)
-            return entered
+        entered = self._versions.get(version)
+        if entered is None or on_change is not None:
+            with self._lock:
+                self._seen.add(step)
+                entered = self._enter(step, fingerprint, on_change or self.on_change, self._versions.get(version))
+                self._versions[version] = entered
+        return entered
 
-    def _enter(self, step: Step[..., Any], fingerprint: Any, on_change: str) -> StepInRun:
+    def _enter(
+        self, step: Step[..., Any], fingerprint: Fingerprint, on_change: str, before: StepInRun | None
+    ) -> StepInRun:
         run_id, store = self.record.id, self.store
         step_id = store.step(
             step.name, fingerprint=fingerprint.digest, parts=fingerprint.parts, source=fingerprint.source
         )
         versions = store.versions(run_id, step.name)
         step_id = next((v.id for v in versions if v.id != step_id and _is_part_of(fingerprint.parts, v.parts)), step_id)
-        older = [version for version in versions if version.id != step_id]
+        # Versions that were in use side by side in one attempt (a global set in a loop, two functions of one name) are
+        # no edits of each other, now or when the cell is run again.
+        beside = {other.step_id for name, other in self._named(step.name) if other.step_id != step_id and other.calls}
+        for other_id in beside:
+            store.choose(run_id, step_id, [other_id], "recompute")
+            store.choose(run_id, other_id, [step_id], "recompute")
+        older = [version for version in versions if version.id != step_id and version.id not in beside]
         if older and on_change != "ask":
             store.choose(run_id, step_id, [version.id for version in older], on_change)
         choices = store.choices(run_id, step_id) if older else {}
@@ -81,7 +104,28 @@ class LiveRun:
             raise step.changed(self.name, undecided[0], fingerprint, sum(version.saved for version in undecided))
         kept = [version.id for version in older if choices[version.id] == "keep"]
         saved = any(version.id == step_id or version.id in kept for version in versions)
-        return StepInRun(self, step_id, (step_id, *kept), fingerprint.digest, saved)
+        if before is not None:
+            before.accept((step_id, *kept), saved=saved)
+            return before
+        return StepInRun(self, step_id, (step_id, *kept), saved=saved)
+
+    def calls_of(self, name: str) -> int:
+        """How many calls of a step were made in this attempt."""
+        return sum(entered.calls for _, entered in self._named(name))
+
+    def _named(self, name: str) -> list[tuple[str, StepInRun]]:
+        return [(step_name, entered) for (step_name, _), entered in self._versions.items() if step_name == name]
+
+    def preflight(self, steps: Iterable[Step[..., Any]]) -> None:
+        """Raise CodeChanged for all of ``steps`` together, before anything runs."""
+        changed = []
+        for step in steps:
+            try:
+                self.enter(step)
+            except CodeChanged as error:
+                changed.append(error)
+        if changed:
+            raise changed[0].together(changed[1:])
 
     def stop(self) -> None:
         """Start no further call; running ones end and are saved. Safe from any thread."""
@@ -114,103 +158,43 @@ class LiveRun:
             raise
         finally:
             self.store.unwatch(self.record.id)
+            if _current.get() is self:
+                _current.set(None)
             with contextlib.suppress(ValueError):
                 session.live.remove(self)
             self.progress.end(state, message)
             self.over = True
             for tell in self.finished:
-                tell()
-
-
-class StepInRun:
-    """One version of a step in one attempt: which calls have been made, and what is saved of them."""
-
-    def __init__(self, live: LiveRun, step_id: int, accepted: tuple[int, ...], fingerprint: str, saved: bool) -> None:
-        self.live, self.step_id, self.accepted, self.fingerprint, self.saved = (
-            live,
-            step_id,
-            accepted,
-            fingerprint,
-            saved,
-        )
-        self.proven = saved
-        """A result of this step has been saved and read back: its type is one that can be."""
-        self.positions = itertools.count()
-        """Of plain calls, in the order they are computed; for display only."""
-        self._made: dict[bytes, int] = {}
-        self._given_back: dict[bytes, list[int]] = {}
-        self._known: dict[bytes, int] | None = None
-        self._ahead: dict[bytes, Saved] = {}
-        self._lock = threading.Lock()
-
-    def numbers(self, digests: Iterable[bytes]) -> list[int]:
-        """For each call, which one of the equal calls of this run it is, from 0."""
-        made, given_back, found = self._made, self._given_back, []
-        with self._lock:
-            for digest in digests:
-                if given_back and (free := given_back.get(digest)):
-                    found.append(free.pop(0))
-                    continue
-                occurrence = made.get(digest, 0)
-                made[digest] = occurrence + 1
-                found.append(occurrence)
-        return found
-
-    def give_back(self, digest: bytes, occurrence: int) -> None:
-        """A call that raised does not use up its number: the next equal call is the same call, tried again."""
-        with self._lock:
-            self._given_back.setdefault(digest, []).append(occurrence)
-            self._given_back[digest].sort()
-
-    def refresh(self) -> None:
-        """Results were saved under numbers that have been given back: look in the store again."""
-        with self._lock:
-            self.saved, self._known = True, None
-
-    def find(self, key: bytes) -> Saved | None:
-        """The saved result of one plain call. Keys are loaded once, results are read ahead in the order they were saved:
-        a loop that is run again asks for them in that order, and one SELECT for each call would cost more than most calls.
-        """
-        if not self.saved:
-            return None
-        with self._lock:
-            if self._known is None:
-                self._known = self.live.store.known(self.live.record.id, self.accepted)
-            checkpoint_id = self._known.get(key)
-            if checkpoint_id is None:
-                return None
-            if key not in self._ahead:
-                rows = self.live.store.fetch(
-                    self.live.record.id, self.accepted, from_id=checkpoint_id, limit=_READ_AHEAD
-                )
-                self._ahead = {row_key: saved for row_id, row_key, saved in rows if self._known.get(row_key) == row_id}
-            return self._ahead.get(key)
+                _told(tell)
 
 
 def current() -> LiveRun | None:
     """The run that a step called now belongs to, or None.
 
-    The context variable, else the only live run of the process: threads that the user started do not inherit the
-    context. With several live runs there is no telling, and the call is not kept.
+    The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
+    this process. If there are several of those there is no telling, and the call is not kept. A thread that outlived its
+    run (after a timeout) belongs to none: its context still names the run that is over.
     """
     live = _current.get()
-    if live is not None and live in session.live:
-        return live
-    return session.live[0] if len(session.live) == 1 else None
+    if live is not None:
+        return None if live.over else live
+    opened = [one for one in session.live if not one.implicit]
+    around = {one.outer for one in opened}
+    innermost = [one for one in opened if one not in around]
+    return innermost[0] if len(innermost) == 1 else None
 
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:
     """Claim the run ``name``, check ``steps`` for changed code, make it the current run and tell the observers."""
     live = LiveRun(name, **options)
     try:
-        for step in steps:
-            live.enter(step)
+        live.preflight(steps)
+        for observer in session.observers:
+            observer(live)
     except BaseException as error:
         live.finish(error)
         raise
     _current.set(live)
-    for observer in session.observers:
-        observer(live)
     return live
 
 
@@ -222,11 +206,12 @@ def opened(name: str, **options: Any) -> Iterator[LiveRun]:
     try:
         yield live
     except BaseException as error:
-        _current.set(outer)
         live.finish(error)
         raise
-    _current.set(outer)
-    live.finish()
+    else:
+        live.finish()
+    finally:
+        _current.set(outer)
 
 
 @contextlib.contextmanager
@@ -236,8 +221,15 @@ def joined(name: str, **options: Any) -> Iterator[LiveRun]:
     if live is not None:
         yield live
         return
-    with opened(name, **options) as live:
+    with opened(name, **{"implicit": True} | options) as live:
         yield live
+
+
+def _told(tell: Callable[[], None]) -> None:
+    try:
+        tell()
+    except Exception as error:  # a view that breaks when the run has ended must not cost the results
+        _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
 
 
 def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:

@@ -56,10 +56,32 @@ class Session:
         identity = (url, settings.durability, settings.trust)
         with self._lock:
             store = self._stores.get(identity)
+            if store is not None and store.is_gone and not self.live:
+                # Somebody deleted the database: a new one is made, rather than saving into a file nobody can open.
+                self._stores.pop(identity).close()
+                store = None
             if store is None:
                 store = Store.open(url, durability=settings.durability, trust=settings.trust)
                 self._stores[identity] = store
             return store
+
+    def existing_store(self, **given: Any) -> Store:
+        """As ``store``, for those who only look: a database that is not there is told, not made.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if not self.has_store(**given):
+            url = config.database_url(self.settings(**given).url, folder=self.folder)
+            raise ConfigError(f"there is no database at {url.partition('///')[2]} yet.", "Run a durable cell first.")
+        return self.store(**given)
+
+    def has_store(self, **given: Any) -> bool:
+        """Whether the database of the settings in force is there; of a server only opening it can tell."""
+        from durable_nb.store import Store
+
+        return Store.exists(config.database_url(self.settings(**given).url, folder=self.folder))
 
     def close(self) -> None:
         """Close every store; what was saved is committed first."""

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import types
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from durable_nb import keys, sources
-from durable_nb.engine import runs
-from durable_nb.engine.batch import Batch, Computation, PlainCall
+from durable_nb.engine import arguments, runs
+from durable_nb.engine.batch import Batch
+from durable_nb.engine.computations import Computation, PlainCall
 from durable_nb.errors import CodeChanged, ConfigError
 from durable_nb.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from durable_nb.engine.runs import StepInRun
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.versions import StepInRun
     from durable_nb.records import Call, StepVersion
     from durable_nb.results import Results
     from durable_nb.sources import Fingerprint
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_CO_COROUTINE, _CO_GENERATOR, _CO_ASYNC_GENERATOR = 0x80, 0x20, 0x200  # inspect.CO_*, without importing inspect
 
 
 class Step(Generic[P, R]):
@@ -39,7 +40,9 @@ class Step(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.name, self.retry, self.timeout_s, self.version = function, name, retry, timeout_s, version
-        self.is_async = bool(_code_flags(function) & _CO_COROUTINE)
+        self.is_async = arguments.is_coroutine_function(function)
+        self.bound: tuple[Any, ...] = ()
+        """(instance,) of a step that is a method."""
         self.__durable_step__ = function
         self._fingerprint: Fingerprint | None = None
         self._computation: Computation | None = None
@@ -47,6 +50,8 @@ class Step(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The saved value of this call in the current run, else the function's, saved. Its exceptions pass as they are."""
         live = runs.current()
+        if self.bound:
+            args = (*self.bound, *args)  # type: ignore[assignment]
         if live is None:
             return self.function(*args, **kwargs)
         plain = PlainCall(self._computed_in(live.enter(self, fresh=False)), args, kwargs)
@@ -64,7 +69,11 @@ class Step(Generic[P, R]):
             return await plain.computation.compute_async(call)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        if instance is None:
+            return self
+        method = copy.copy(self)
+        method.bound, method._computation = (instance,), None  # noqa: SLF001 - a copy of this very class
+        return method
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -107,12 +116,14 @@ class Step(Generic[P, R]):
         ------
         StepFailed
             After the last attempt of any item; the others are finished and saved first.
-        CodeChanged, RunBusy, Unkeyable
+        CodeChanged, RunBusy
             Before anything ran.
+        Unkeyable
+            Before anything ran if the items are a list or tuple, else when the item is reached.
         Unsaveable
             A result cannot be saved; no further call was started.
         """
-        _check_map(self, items, workers, on_error)
+        arguments.check_map(self, items, workers, on_error, key)
         if self.is_async:
             raise ConfigError(f"{self.name} is async.", f"Write: await {self.name}.amap(…)")
         return self._map(items, [], key=key, workers=workers, on_error=on_error, on_change=on_change)
@@ -132,7 +143,7 @@ class Step(Generic[P, R]):
         """
         import asyncio  # 20 ms that whoever has no loop does not pay
 
-        _check_map(self, items, workers, on_error)
+        arguments.check_map(self, items, workers, on_error, key)
         if not self.is_async:
             started: list[Batch] = []
             try:
@@ -150,21 +161,22 @@ class Step(Generic[P, R]):
 
     def options(self, **changes: Any) -> Step[P, R]:
         """The same step with other options, as ``step`` takes them: ``embed.options(timeout=5).map(docs)``."""
-        now = {
+        now: dict[str, Any] = {
             "name": self.name,
             "retries": self.retry.retries,
             "retry_on": self.retry.on,
             "timeout": self.timeout_s,
             "version": self.version,
         }
-        return step(self.function, **now | changes)
+        unknown = changes.keys() - now.keys()
+        if unknown:
+            raise ConfigError(f"there is no option {', '.join(sorted(unknown))}.", f"There are: {', '.join(now)}.")
+        changed: Step[P, R] = step(self.function, **now | changes)
+        changed.bound = self.bound
+        return changed
 
     def fingerprint(self, *, fresh: bool = True) -> Fingerprint:
-        """What identifies the code: the function, and everything of the notebook it uses.
-
-        Not ``fresh`` returns the last one as long as the globals it read are still the same objects: 0.5 µs instead of
-        about a millisecond, for plain calls in a loop.
-        """
+        """What identifies the code. Not ``fresh`` is the last one while the globals it read are the same: 0.5 µs, not ms."""
         last = self._fingerprint
         if last is None or fresh or not last.is_current():
             last = sources.fingerprint(self.__durable_step__)
@@ -203,11 +215,12 @@ class Step(Generic[P, R]):
             batch.raise_failures()
         return batch.results
 
-    def try_again(self, run: str, results: Results, failed: dict[int, Call], *, workers: int) -> None:
-        """Compute the ``failed`` calls of an earlier map again, into its ``results``; for ``Results.retry``."""
+    def try_again(self, of: LiveRun, results: Results, failed: dict[int, Call], *, workers: int) -> None:
+        """Compute the ``failed`` calls of an earlier map again, in its run, into its ``results``."""
         if self.is_async:
             raise ConfigError(f"{self.name} is async.", f"Run the cell with await {self.name}.amap(…) again.")
-        with runs.joined(run) as live:
+        same = nullcontext(of) if not of.over else runs.opened(of.name, url=of.store.url, implicit=True)
+        with same as live:
             batch = Batch(self._computed_in(live.enter(self)), workers=workers)
             batch.run_again(results, failed)
             failed.clear()
@@ -221,7 +234,16 @@ class Step(Generic[P, R]):
 
 
 @overload
-def step(function: Callable[P, R], /) -> Step[P, R]: ...
+def step(
+    function: Callable[P, R],
+    /,
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    timeout: float | timedelta | None = None,
+    version: str | None = None,
+) -> Step[P, R]: ...
 @overload
 def step(
     function: None = None,
@@ -272,50 +294,6 @@ def step(
         function = function.function
     timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     on = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    named = name or _name_of(function)
-    _check_step(function, named, retries, on, timeout_s)
+    named = name or arguments.name_of(function)
+    arguments.check_step(function, named, retries, on, timeout_s)
     return Step(function, name=named, retry=Retry(retries=retries, on=on), timeout_s=timeout_s, version=version)
-
-
-def _name_of(function: Any) -> str:
-    return str(getattr(function, "__qualname__", "")).rpartition("<locals>.")[2]
-
-
-def _code_flags(function: Any) -> int:
-    while isinstance(function, functools.partial):
-        function = function.func
-    code = getattr(function, "__code__", None)
-    return code.co_flags if code is not None else 0
-
-
-def _check_step(function: Any, name: str, retries: int, on: tuple[Any, ...], timeout_s: float | None) -> None:
-    if not callable(function) or isinstance(function, type):
-        raise ConfigError(f"@step wraps functions, not {function!r:.80}.", "Put it above a `def`.")
-    if _code_flags(function) & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
-        raise ConfigError(f"{name} is a generator, whose results cannot be kept.", "Return a list instead of yielding.")
-    if not name or "<" in name:
-        raise ConfigError(
-            "a lambda has no name to find its results by.", 'Give it one: step(name="shorten")(lambda …).'
-        )
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ConfigError(f"retries={retries!r} is not possible.", "Give a number of extra attempts: 0, 1, 2 …")
-    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on):
-        raise ConfigError(f"retry_on={on!r} is not possible.", "Give an exception type or a tuple of them.")
-    if timeout_s is not None and not timeout_s > 0:
-        raise ConfigError(f"timeout={timeout_s!r} is not possible.", "Give seconds above 0, or None for no limit.")
-
-
-def _check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any) -> None:
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"workers={workers!r} is not possible.", "Give a whole number from 1: calls at a time.")
-    if on_error not in ("raise", "collect"):
-        raise ConfigError(f"on_error={on_error!r} is not possible.", 'Use "raise" or "collect".')
-    wrong = f"{of.name}.map takes documents one by one, and items is "
-    if isinstance(items, str | bytes):
-        raise ConfigError(f"{wrong}a single text.", f"Call {of.name}(…), or pass a list: [text].")
-    if isinstance(items, dict):
-        raise ConfigError(f"{wrong}a dict.", "Pass .values(), .items() or list(…) of what is one document.")
-    if hasattr(items, "iterrows") or hasattr(items, "iter_rows"):
-        raise ConfigError(f"{wrong}a DataFrame.", 'Pass a column (df["text"]) or df.to_dict("records").')
-    if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
-        raise ConfigError(f"{wrong}a {type(items).__name__}, which cannot be looped over.", "Pass a list of documents.")

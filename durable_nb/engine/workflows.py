@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from durable_nb.engine import runs
-from durable_nb.engine.steps import _CO_COROUTINE, _code_flags, _name_of
+from durable_nb.engine import arguments, runs
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,16 +67,16 @@ def workflow(function: Any = None, /, *, name: str | None = None, on_change: str
         return functools.partial(workflow, name=name, on_change=on_change)
     if not callable(function):
         raise ConfigError(f"@workflow wraps functions, not {function!r:.80}.", "Put it above a `def`.")
-    named = name or _name_of(function)
+    named = name or arguments.name_of(function)
 
     @functools.wraps(function)
     def around(*args: Any, **kwargs: Any) -> Any:
-        with runs.joined(named, on_change=on_change):
+        with runs.joined(named, on_change=on_change, implicit=False):
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     async def around_async(*args: Any, **kwargs: Any) -> Any:
-        with runs.joined(named, on_change=on_change):
+        with runs.joined(named, on_change=on_change, implicit=False):
             return await function(*args, **kwargs)
 
-    return around_async if _code_flags(function) & _CO_COROUTINE else around
+    return around_async if arguments.is_coroutine_function(function) else around

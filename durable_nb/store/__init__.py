@@ -23,11 +23,12 @@ from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Failure, Owner, Run, Saved, State, StepVersion
 from durable_nb.store import leases, migrations, reader, tables, upkeep
+from durable_nb.store.addresses import address_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
 from durable_nb.store.reader import Event
 from durable_nb.store.trust import is_remembered, remember
-from durable_nb.store.writer import HEARTBEAT_S, Ledger, Writer
+from durable_nb.store.writer import HEARTBEAT_S, Ledger, Watch, Writer
 
 __all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
 
@@ -118,6 +119,17 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.where!r})"
 
+    @staticmethod
+    def exists(url: str) -> bool:
+        """False for a SQLite file that is not there; whether a server has the tables is known only by opening it."""
+        address = address_of(url)
+        return address.drivername != "sqlite" or os.path.exists(str(address.database))
+
+    @property
+    def is_gone(self) -> bool:
+        """True when the file was deleted or replaced: what would be saved now could never be found again."""
+        return self._database.is_gone
+
     def begin(self, name: str, *, owner: Owner, notebook: str = "", source: str = "", parent: int | None = None) -> Run:
         """Create or re-open a run and hold it: state running, one more attempt, counts at zero.
 
@@ -154,6 +166,7 @@ class Store:
             if watch is not None:
                 self._writer.watch(run_id, watch.owner, watch.ledger)
             raise
+        self._let_go(watch)
 
     def runs(self) -> list[Run]:
         """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
@@ -243,11 +256,12 @@ class Store:
 
     def watch(self, run_id: int, *, owner: Owner, ledger: Ledger) -> None:
         """Keep the lease of a run this process began, and its counts, until it is finished or unwatched."""
+        leases.watched.add(owner.token)
         self._writer.watch(run_id, owner, ledger)
 
     def unwatch(self, run_id: int) -> None:
         """Stop keeping the lease."""
-        self._writer.unwatch(run_id)
+        self._let_go(self._writer.unwatch(run_id))
 
     def lost(self, run_id: int) -> bool:
         """True when a commit or heartbeat found that another process took the run over."""
@@ -288,9 +302,13 @@ class Store:
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self._database.is_sqlite else postgresql.insert(table)
 
+    def _let_go(self, watch: Watch | None) -> None:
+        if watch is not None:
+            leases.watched.discard(watch.owner.token)
+
     def _leave_to_parent(self) -> None:
         self._database.abandon()
-        self._writer.forget_all()
+        self._writer.begin_in_child()
 
 
 def _after_fork() -> None:

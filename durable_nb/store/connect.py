@@ -89,6 +89,11 @@ class Database:
         self._engines = None
         self._lock = _write_locks[self.where] = threading.RLock()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file at this path is not the one that was opened."""
+        return self.is_sqlite and _identity(self.path) != self._identity
+
     def explain(self, problem: BaseException) -> BaseException:
         """The same problem as one of our errors where it is the database's, else itself."""
         return explain(problem, self.where, self._busy_s, self.address.password)
@@ -117,6 +122,7 @@ class Database:
         if not current:
             with self.writing() as conn:
                 self.created = migrations.bring_up(conn, self.where, journal=self._journal or "")
+        self._identity = _identity(self.path)
 
     def _sqlite(self) -> tuple[sa.Engine, sa.Engine]:
         def write() -> sqlite3.Connection:
@@ -257,3 +263,11 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
     return StoreUnavailable(
         where, f"cannot be reached or written ({line}).", "Check that it is running, then run the cell again."
     )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

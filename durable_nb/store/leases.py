@@ -19,6 +19,9 @@ from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.records import Owner, Run, State
 from durable_nb.store.tables import events, run_of, runs
 
+watched: set[str] = set()
+"""Tokens of the claims that this process keeps alive."""
+
 LEASE_S = 30.0
 """How long a run of another machine stays its own without a heartbeat; six missed beats, and room for clock skew."""
 
@@ -41,9 +44,8 @@ def is_alive(owner: Owner, heartbeat: float) -> bool:
     leased = clock.now() - heartbeat < LEASE_S
     if not owner.machine or owner.machine != machine():
         return leased
-    if owner.pid == os.getpid():
-        # A claim of our own that nobody watches any more (a cell that died half-way) frees itself with its lease.
-        return leased and owner.born == born(owner.pid)
+    if owner.pid == os.getpid() and owner.born == born(owner.pid):
+        return owner.token in watched  # a claim of our own that nobody watches: the cell died while it was ending
     started = born(owner.pid)
     return leased if started == "?" else bool(owner.born) and started == owner.born
 

@@ -53,7 +53,8 @@ def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[byt
         # The state is not in the key index; failed rows, few, are taken away through their own.
         here = sa.and_(_c.run_id == run_id, _c.step_id == step_id)
         failed = sa.select(_c.id).where(here, _c.state == sa.literal_column("'failed'"))
-        found.update(conn.execute(sa.select(_c.key, _c.id).where(here, _c.id.not_in(failed))).tuples().all())
+        rows = conn.execute(sa.select(_c.key, _c.id).where(here, _c.id.not_in(failed)))
+        found.update((row[0], row[1]) for row in rows.all())
     return found
 
 
@@ -69,7 +70,7 @@ def fetch(
         .order_by(_c.id)
         .limit(limit)
     )
-    rows = conn.execute(query).tuples().all()
+    rows = conn.execute(query).all()
     whole = dict(_resolved(conn, ((row[0], Saved(*row[2:])) for row in rows)))
     return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
 
@@ -112,7 +113,7 @@ def choices_of(conn: sa.Connection, run_id: int, step: int) -> dict[int, str]:
     """What the user decided about older versions of a step."""
     query = sa.select(choices.c.older_step_id, choices.c.choice)
     found = conn.execute(query.where(choices.c.run_id == run_id, choices.c.step_id == step))
-    return dict(found.tuples().all())
+    return {row[0]: row[1] for row in found.all()}
 
 
 def failures(conn: sa.Connection, run_id: int, *, limit: int) -> list[Failure]:
@@ -177,7 +178,7 @@ def _resolved(conn: sa.Connection, pairs: Iterable[tuple[Key, Saved]]) -> list[t
     content: dict[bytes, bytes] = {}
     for start in range(0, len(digests), CHUNK):
         query = sa.select(blobs.c.digest, blobs.c.payload).where(blobs.c.digest.in_(digests[start : start + CHUNK]))
-        content.update(conn.execute(query).tuples().all())
+        content.update((row[0], row[1]) for row in conn.execute(query).all())
     whole = []
     for key, saved in pairs:
         if not saved.codec.startswith(BLOB_PREFIX):

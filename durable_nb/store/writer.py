@@ -22,10 +22,15 @@ from durable_nb.store.rows import beat, plain, upsert
 from durable_nb.store.tables import events
 
 HEARTBEAT_S = 5.0
-PROMPT_S = 0.005
+PROMPT_S = 0.0005
 IDLE_S = 1.0
 CROWD_BYTES = 64 << 20
 """A caller that saves this much while one commit is under way waits for it, so that memory stays bounded."""
+
+GIVE_WAY_S = 0.05
+"""A caller that saves while a commit is due or under way sleeps until it is over, for at most so long. It must: a thread
+that often lets go of the GIL for a moment (any small write or array) gets it back before the writing thread has woken up,
+so that one commit of 200 rows took 2 s beside a loop of 1 ms calls, and SIGKILL cost all of them (tests/bench/loss.py)."""
 
 _BATCH = Sequence[Checkpoint]
 
@@ -97,16 +102,29 @@ class Writer:
     ) -> None:
         self._writing, self._explain, self._where = writing, explain, where
         self._linger_s, self._heartbeat_s = linger_s, heartbeat_s
+        self._at_once = False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
         self.forget_all()
 
+    def begin_in_child(self) -> None:
+        """Start from nothing after a fork: everything here is the parent's, the locks included.
+
+        A child ends by ``os._exit``, which waits for no thread: what is saved in one is committed before ``save`` returns.
+        """
+        self._at_once = True
+        self.forget_all()
+
     def forget_all(self) -> None:
-        """Start from nothing; in a forked child everything here is the parent's, the locks included."""
+        """Start from nothing."""
         self._inbox.clear()
         self._held: list[Checkpoint] = []
         self._watched: dict[int, Watch] = {}
         self._lost: set[int] = set()
         self._lock = threading.Lock()
+        self._over = threading.Condition()
+        self._commits = 0
+        self._idle = True
+        self._due = 0.0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._promise: Future[None] | None = None
@@ -119,7 +137,7 @@ class Writer:
     def save(self, checkpoint: Checkpoint) -> None:
         """Take it for the next group commit; raises what went wrong with an earlier one (and takes it all the same)."""
         self._inbox.append(checkpoint)
-        if self._attention:
+        if self._attention or clock.monotonic() >= self._due:
             self._attend(checkpoint)
 
     def save_now(self, checkpoint: Checkpoint) -> Future[None]:
@@ -174,17 +192,34 @@ class Writer:
     def _attend(self, checkpoint: Checkpoint) -> None:
         self._refuse_if_closed()
         self._raise_untold()
+        now = clock.monotonic()
+        if self._idle:
+            with self._lock:
+                if self._idle:
+                    self._linger(now)
+                self._start()
+            self._wake.set()
+            if self._at_once:
+                self.flush()
+            return
+        # The start of the commit that is under way, else when the next one was due.
+        self._give_way(self._oldest if self._committing else self._due, now)
         if self._committing:
             self._crowd += len(checkpoint.payload or b"") + 300
             if self._crowd > CROWD_BYTES:
                 self.flush()
-            return
-        with self._lock:
-            self._attention = False
-            if not self._wake.is_set():
-                self._oldest = clock.monotonic()
-                self._wake.set()
-            self._start()
+
+    def _linger(self, oldest: float) -> None:
+        """Wait for company from now on. Whoever ends the idleness sets the deadline: the writing thread may be starved."""
+        self._idle, self._oldest, self._due = False, oldest, oldest + self._linger_s
+        self._attention = self._at_once or self._error is not None
+
+    def _give_way(self, since: float, now: float) -> None:
+        """Let the writing thread have the GIL until its commit is over; a slow database is not waited for."""
+        commits = self._commits
+        if now - since < GIVE_WAY_S:
+            with self._over:
+                self._over.wait_for(lambda: self._commits != commits, since + GIVE_WAY_S - now)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -222,8 +257,13 @@ class Writer:
         idle_until = clock.monotonic() + IDLE_S
         while True:
             self._attention = True  # before the look: a save after it will wake us
-            if self._promise is not None or (self._inbox and not self._held):
-                break
+            if self._promise is not None:
+                return True
+            with self._lock:
+                self._idle = not self._inbox or bool(self._held)
+                if not self._idle:
+                    self._linger(self._oldest)
+                    break
             now = clock.monotonic()
             busy = bool(self._watched or self._held)
             due = self._beaten + self._heartbeat_s if busy else idle_until
@@ -235,9 +275,8 @@ class Writer:
                 return True
             clock.wait(self._wake, due - now)
             self._wake.clear()
-        self._attention = self._error is not None
-        due = self._oldest + self._linger_s  # from the oldest result: a steady stream has no gaps to wait for
-        while self._promise is None and not self._closed and (left := due - clock.monotonic()) > 0:
+        # From the oldest result: a steady stream has no gaps to wait for.
+        while self._promise is None and not self._closed and (left := self._due - clock.monotonic()) > 0:
             clock.wait(self._wake, left)
             self._wake.clear()
         return True
@@ -246,6 +285,7 @@ class Writer:
         with self._lock:
             promise, self._promise = self._promise, None
         self._committing = self._attention = True
+        self._idle = False
         self._crowd, self._oldest, self._beaten = 0, clock.monotonic(), clock.monotonic()
         count, again = len(self._inbox), bool(self._held)
         self._held = batch = self._held + self._inbox[:count]
@@ -262,6 +302,9 @@ class Writer:
         elif error is not None and batch:
             self._error = error
         self._committing = False
+        with self._over:
+            self._commits += 1
+            self._over.notify_all()
         if promise is not None:
             promise.set_exception(error) if error is not None else promise.set_result(None)
 

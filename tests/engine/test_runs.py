@@ -233,7 +233,7 @@ def test_two_live_runs_of_one_name_are_refused() -> None:
 
 
 def test_step_in_a_step_is_kept_on_its_own() -> None:
-    """A step called by a step is a call of the same run."""
+    """A step called by a step is a call of the same run, numbered within the outer call."""
     inner_calls = []
 
     @step
@@ -247,9 +247,12 @@ def test_step_in_a_step_is_kept_on_its_own() -> None:
 
     with run("nested"):
         assert [10, 20] == list(outer.map([0, 1]))
-    with run("nested"):
         assert 1 == inner(0)
-    assert [0, 1] == sorted(inner_calls)
+    assert [0, 0, 1] == sorted(inner_calls)
+    with run("nested"):
+        assert [10, 20] == list(outer.map([0, 1]))
+        assert 1 == inner(0)
+    assert [0, 0, 1] == sorted(inner_calls)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a'b", "-x", ".hidden", "näme\n", "show", "x" * 201, "a;b"])

@@ -1,0 +1,67 @@
+"""What may be given to ``@step`` and ``map``: wrong arguments are refused before anything runs, with what to type."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from durable_nb.engine.steps import Step
+
+_CO_COROUTINE, _CO_GENERATOR, _CO_ASYNC_GENERATOR = 0x80, 0x20, 0x200  # inspect.CO_*, without importing inspect
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine."""
+    return bool(_code_flags(function) & _CO_COROUTINE)
+
+
+def name_of(function: Any) -> str:
+    """The function's name as it is written, without the functions it is defined in."""
+    return str(getattr(function, "__qualname__", "")).rpartition("<locals>.")[2]
+
+
+def _code_flags(function: Any) -> int:
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    return code.co_flags if code is not None else 0
+
+
+def check_step(function: Any, name: str, retries: int, on: tuple[Any, ...], timeout_s: float | None) -> None:
+    """Raise ConfigError for what cannot be a step, or an option that is not possible."""
+    if not callable(function) or isinstance(function, type):
+        raise ConfigError(f"@step wraps functions, not {function!r:.80}.", "Put it above a `def`.")
+    if _code_flags(function) & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
+        raise ConfigError(f"{name} is a generator, whose results cannot be kept.", "Return a list instead of yielding.")
+    if not name or "<" in name:
+        raise ConfigError(
+            "a lambda has no name to find its results by.", 'Give it one: step(name="shorten")(lambda …).'
+        )
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ConfigError(f"retries={retries!r} is not possible.", "Give a number of extra attempts: 0, 1, 2 …")
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on):
+        raise ConfigError(f"retry_on={on!r} is not possible.", "Give an exception type or a tuple of them.")
+    if timeout_s is not None and (isinstance(timeout_s, bool | str) or not timeout_s > 0):
+        raise ConfigError(f"timeout={timeout_s!r} is not possible.", "Give seconds above 0, or None for no limit.")
+
+
+def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any) -> None:
+    """Raise ConfigError for what cannot be mapped over."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"workers={workers!r} is not possible.", "Give a whole number from 1: calls at a time.")
+    if on_error not in ("raise", "collect"):
+        raise ConfigError(f"on_error={on_error!r} is not possible.", 'Use "raise" or "collect".')
+    if key is not None and not callable(key):
+        raise ConfigError(f"key={key!r} is not possible.", 'Give a function of the item: key=lambda doc: doc["id"].')
+    wrong = f"{of.name}.map takes documents one by one, and items is "
+    if isinstance(items, str | bytes):
+        raise ConfigError(f"{wrong}a single text.", f"Call {of.name}(…), or pass a list: [text].")
+    if isinstance(items, dict):
+        raise ConfigError(f"{wrong}a dict.", "Pass .values(), .items() or list(…) of what is one document.")
+    if hasattr(items, "iterrows") or hasattr(items, "iter_rows"):
+        raise ConfigError(f"{wrong}a DataFrame.", 'Pass a column (df["text"]) or df.to_dict("records").')
+    if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
+        raise ConfigError(f"{wrong}a {type(items).__name__}, which cannot be looped over.", "Pass a list of documents.")

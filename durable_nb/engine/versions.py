@@ -1,0 +1,84 @@
+"""One version of a step in one attempt of a run: the numbers of its calls, and what is saved of them."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.records import Saved
+
+_READ_AHEAD = 500
+
+
+class StepInRun:
+    """One version of a step in one attempt: which calls have been made, and what is saved of them."""
+
+    def __init__(self, live: LiveRun, step_id: int, accepted: tuple[int, ...], *, saved: bool) -> None:
+        self.live, self.step_id, self.accepted, self.saved = live, step_id, accepted, saved
+        self.proven = saved
+        """A result of this step could be saved."""
+        self.positions = itertools.count()
+        """Of plain calls, in the order they are computed; for display only."""
+        self._made: dict[bytes, int] = {}
+        self._given_back: dict[bytes, list[int]] = {}
+        self._known: dict[bytes, int] | None = None
+        self._ahead: dict[bytes, Saved] = {}
+        self._lock = threading.Lock()
+
+    def numbers(self, digests: Iterable[bytes]) -> list[int]:
+        """For each call, which one of the equal calls of this run it is, from 0."""
+        made, given_back, found = self._made, self._given_back, []
+        with self._lock:
+            for digest in digests:
+                if given_back and (free := given_back.get(digest)):
+                    found.append(free.pop(0))
+                    continue
+                occurrence = made.get(digest, 0)
+                made[digest] = occurrence + 1
+                found.append(occurrence)
+        return found
+
+    def give_back(self, digest: bytes, occurrence: int) -> None:
+        """A call that raised does not use up its number: the next equal call is the same call, tried again."""
+        with self._lock:
+            self._given_back.setdefault(digest, []).append(occurrence)
+            self._given_back[digest].sort()
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made in this attempt, those that raised not counted."""
+        return sum(self._made.values()) - sum(map(len, self._given_back.values()))
+
+    def accept(self, accepted: tuple[int, ...], *, saved: bool) -> None:
+        """Another choice was made: results of these versions count from now on. Numbers of calls go on."""
+        with self._lock:
+            self.accepted, self.saved, self._known = accepted, saved, None
+
+    def refresh(self) -> None:
+        """Results were saved under numbers that have been given back: look in the store again."""
+        with self._lock:
+            self.saved, self._known = True, None
+
+    def find(self, key: bytes) -> Saved | None:
+        """The saved result of one plain call. Keys are loaded once, results are read ahead in the order they were saved:
+        a loop that is run again asks for them in that order, and one SELECT for each call would cost more than most calls.
+        """
+        if not self.saved:
+            return None
+        with self._lock:
+            if self._known is None:
+                self._known = self.live.store.known(self.live.record.id, self.accepted)
+            checkpoint_id = self._known.get(key)
+            if checkpoint_id is None:
+                return None
+            if key not in self._ahead:
+                rows = self.live.store.fetch(
+                    self.live.record.id, self.accepted, from_id=checkpoint_id, limit=_READ_AHEAD
+                )
+                self._ahead = {row_key: saved for row_id, row_key, saved in rows if self._known.get(row_key) == row_id}
+            return self._ahead.get(key)
