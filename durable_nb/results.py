@@ -114,8 +114,7 @@ class Results(Sequence[Any]):
             codecs = set(self._codecs)
             codec = codecs.pop()
             array = None if codec is None or codecs else matrix(codec, self._values)
-        if array is None:
-            array = self._stack(np, list(self))
+        array = self._stack(np, list(self)) if array is None else array
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
