@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.engine import labels
-from durable_nb.engine.computations import within
+from durable_nb.engine.computations import is_inside, within
 from durable_nb.errors import DurableError, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
 from durable_nb.records import Call, Failure
@@ -137,7 +137,7 @@ class Batch:
             digests = [call_digest((*bound, item), {}) for item in items]
         else:
             digests = [call_digest((item,), {}) for item in items]
-        return list(map(within, digests))
+        return list(map(within, digests)) if is_inside() else digests
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
         numbered = keys.numbered

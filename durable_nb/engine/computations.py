@@ -199,3 +199,8 @@ def within(digest: bytes) -> bytes:
     """The digest of a call, as one made inside of the step call that is being computed, if there is one."""
     outer = _inside.get()
     return keys.digest((outer, digest)) if outer else digest
+
+
+def is_inside() -> bool:
+    """Whether a step call is being computed in this context."""
+    return bool(_inside.get())

@@ -49,6 +49,8 @@ class Store:
     save : callable
         Take a `Checkpoint` for the next group commit, at most about 50 ms after the oldest. Blocks only while a slow
         commit has 64 MiB waiting behind it. Raises what went wrong with an earlier commit; nothing is dropped.
+    lost : callable
+        Whether a commit or heartbeat found that another process took the run of this id over.
     save_now : callable
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     """
@@ -58,12 +60,13 @@ class Store:
     trusted: bool
     save: Callable[[Checkpoint], None]
     save_now: Callable[[Checkpoint], Future[None]]
+    lost: Callable[[int], bool]
 
     def __init__(self, database: Database, writer: Writer, *, trusted: bool) -> None:
         self.url = database.address.render_as_string(hide_password=False)
         self.where, self.trusted = database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
-        self.save, self.save_now = writer.save, writer.save_now
+        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.is_lost
         _open_stores.add(self)
 
     @classmethod
@@ -262,10 +265,6 @@ class Store:
     def unwatch(self, run_id: int) -> None:
         """Stop keeping the lease."""
         self._let_go(self._writer.unwatch(run_id))
-
-    def lost(self, run_id: int) -> bool:
-        """True when a commit or heartbeat found that another process took the run over."""
-        return self._writer.is_lost(run_id)
 
     def failures(self, run_id: int, *, limit: int = 50) -> list[Failure]:
         """Documents that gave up and have no result since, in their order."""
