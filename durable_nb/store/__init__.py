@@ -203,7 +203,7 @@ class Store:
         return made
 
     def versions(self, run_id: int, name: str) -> list[StepVersion]:
-        """Versions of a step with saved results in this run, newest first."""
+        """Versions of a step with saved results in this run, the one in use last first."""
         with self._database.reading() as conn:
             return reader.versions(conn, run_id, name)
 
@@ -218,17 +218,22 @@ class Store:
             return reader.choices_of(conn, run_id, step_id)
 
     def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str) -> None:
-        """Remember what to do with results of older versions; a later choice replaces it."""
+        """Remember what to do with results of older versions; a later choice replaces it.
+
+        A version that keeps its own results is thereby noted as the one in use now.
+        """
         if choice not in ("keep", "recompute"):
             raise ConfigError(f"choice {choice!r} is not known.", 'It is "keep" or "recompute".')
-        rows = [{"run_id": run_id, "step_id": step_id, "older_step_id": old, "choice": choice} for old in older]
+        made = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}
+        rows = [made | {"older_step_id": old} for old in older]
         if not rows:
             return
         insert = self._insert(tables.choices)
         with self._database.writing() as conn:
             conn.execute(
                 insert.on_conflict_do_update(
-                    index_elements=["run_id", "step_id", "older_step_id"], set_={"choice": insert.excluded.choice}
+                    index_elements=["run_id", "step_id", "older_step_id"],
+                    set_={name: insert.excluded[name] for name in ("choice", "at")},
                 ),
                 rows,
             )

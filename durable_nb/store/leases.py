@@ -38,6 +38,7 @@ def is_alive(owner: Owner, heartbeat: float) -> bool:
     Parameters
     ----------
     owner : Owner
+        Who claimed it.
     heartbeat : float
         When it last said so, in seconds since the epoch.
     """

@@ -93,7 +93,7 @@ def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:
 
 
 def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[StepVersion]:
-    """Versions of a step, or of all steps, with finished calls in this run, newest first."""
+    """Versions of a step, or of all steps, with finished calls in this run, the one in use last first."""
     here = sa.and_(_c.run_id == run_id, _c.step_id == steps.c.id)
     total = sa.select(sa.func.count()).select_from(checkpoints).where(here).scalar_subquery()
     failed = sa.select(sa.func.count()).select_from(checkpoints)
@@ -101,7 +101,9 @@ def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[
     query = sa.select(steps, (total - failed_here).label("saved"))
     if name is not None:
         query = query.where(steps.c.name == name)
-    rows = conn.execute(query.order_by(steps.c.id.desc()))
+    own = sa.and_(choices.c.run_id == run_id, choices.c.step_id == steps.c.id, choices.c.older_step_id == steps.c.id)
+    used = sa.func.coalesce(sa.select(choices.c.at).where(own).scalar_subquery(), 0.0)
+    rows = conn.execute(query.order_by(used.desc(), steps.c.id.desc()))
     return [
         StepVersion(row.id, row.name, row.fingerprint, json.loads(row.parts), row.source, row.saved)
         for row in rows

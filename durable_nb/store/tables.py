@@ -115,6 +115,7 @@ choices = sa.Table(
     sa.Column("step_id", Id, primary_key=True, autoincrement=False),
     sa.Column("older_step_id", Id, primary_key=True, autoincrement=False),
     _text("choice"),
+    _time("at"),
 )
 
 blobs = sa.Table(

@@ -6,7 +6,6 @@ has come in; a steady stream wakes nobody. What could not be committed stays her
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -20,9 +19,9 @@ from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.records import Checkpoint, Owner
 from durable_nb.store.rows import beat, plain, upsert
 from durable_nb.store.tables import events
+from durable_nb.store.turns import prompt_turns
 
 HEARTBEAT_S = 5.0
-PROMPT_S = 0.0005
 IDLE_S = 1.0
 CROWD_BYTES = 64 << 20
 """A caller that saves this much while one commit is under way waits for it, so that memory stays bounded."""
@@ -33,32 +32,6 @@ that often lets go of the GIL for a moment (any small write or array) gets it ba
 so that one commit of 200 rows took 2 s beside a loop of 1 ms calls, and SIGKILL cost all of them (tests/bench/loss.py)."""
 
 _BATCH = Sequence[Checkpoint]
-
-
-class _PromptTurns:
-    """While a commit is under way a thread busy in Python is asked for the GIL after 0.5 ms instead of 5.
-
-    sqlite3 gives it away some 20 times a commit: beside a busy main thread one took 110 ms, so 15.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._commits, self._usual = threading.Lock(), 0, 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._commits += 1
-            if self._commits == 1:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._usual, PROMPT_S))
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._commits -= 1
-            if self._commits == 0:
-                sys.setswitchinterval(self._usual)
-
-
-_prompt_turns = _PromptTurns()
 
 
 class Ledger(Protocol):
@@ -249,8 +222,16 @@ class Writer:
             self._thread.start()
 
     def _run(self) -> None:
-        while self._await_work():
-            self._commit()
+        try:
+            while self._await_work():
+                self._commit()
+        except BaseException as problem:  # out of memory: whoever waits must hear of it, and a later save starts anew
+            with self._lock:
+                self._thread, self._error, promise, self._promise = None, problem, self._promise, None
+                self._committing, self._idle, self._attention = False, True, True
+            if promise is not None:
+                promise.set_exception(problem)
+            raise
 
     def _await_work(self) -> bool:
         """True when a commit is due, False when the thread may end."""
@@ -287,16 +268,20 @@ class Writer:
         self._committing = self._attention = True
         self._idle = False
         self._crowd, self._oldest, self._beaten = 0, clock.monotonic(), clock.monotonic()
-        count, again = len(self._inbox), bool(self._held)
-        self._held = batch = self._held + self._inbox[:count]
-        del self._inbox[:count]
+        count, again, batch = len(self._inbox), bool(self._held), self._held
         error: BaseException | None = None
         try:
-            with _prompt_turns:
+            self._held = batch = self._held + self._inbox[:count]
+            del self._inbox[:count]
+            with prompt_turns:
                 error = self._write(batch)
             self._held = []
         except Exception as problem:
             error = self._explain(problem)
+        except BaseException as problem:
+            if promise is not None:
+                promise.set_exception(problem)
+            raise
         if error is None and again:
             self._error = None
         elif error is not None and batch:
