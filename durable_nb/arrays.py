@@ -64,6 +64,7 @@ def masked(array: Any) -> Iterator[object]:
 
     yield from ndarray(np.ma.filled(array, array.dtype.type()) if not array.dtype.names else np.asarray(array))
     yield from ndarray(np.ma.getmaskarray(array))
+    yield from ndarray(array.fill_value)
 
 
 def frame(table: Any) -> Iterator[object]:
@@ -85,7 +86,7 @@ def series(column: Any) -> Iterator[object]:
 
 def index(labels: Any) -> Iterator[object]:
     """Of a pandas Index; a RangeIndex is the integers it stands for."""
-    yield list(labels.names)
+    yield (list(labels.names), getattr(labels, "freqstr", None))
     for level in range(labels.nlevels):
         yield from _column(labels.get_level_values(level).array)
 

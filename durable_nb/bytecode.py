@@ -6,12 +6,16 @@ import ast
 import sys
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
+
+from durable_nb.syntax import code_value
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _CELL_WRITES = frozenset({"STORE_DEREF", "DELETE_DEREF"})
-_FILLING = frozenset(
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_ATTRIBUTE_WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+FILLING = frozenset(
     "append extend insert add update setdefault pop popitem popleft appendleft extendleft remove discard "  # noqa: SIM905 - one a line would fill a screen
     "clear sort reverse subtract difference_update intersection_update symmetric_difference_update".split()
 )
@@ -19,57 +23,139 @@ _GENERATED = frozenset(
     "__init__ __repr__ __eq__ __hash__ __lt__ __le__ __gt__ __ge__ __setattr__ __delattr__ __replace__ "  # noqa: SIM905 - one a line would fill a screen
     "__getstate__ __setstate__".split()
 )
+_WORDS = frozenset(
+    "__doc__ __annotations__ getdoc getsource signature getfullargspec get_type_hints get_annotations".split()  # noqa: SIM905 - one a line would fill a screen
+)
+_WHOLE = "*"
+
+
+class Names(NamedTuple):
+    """The names that a piece of code uses, nested functions included."""
+
+    reads: dict[str, frozenset[tuple[str, ...]]]
+    """Globals; with the attributes that follow (``np.linalg.norm``: linalg, norm), () where the object itself is used."""
+    writes: frozenset[str]
+    """Globals."""
+    cells_written: frozenset[str]
+    """Closure variables."""
+    imports: frozenset[tuple[int, str, tuple[str, ...]]]
+    """Level, module and names of each import statement."""
+    reads_words: bool
+    """Whether docstrings or annotations are looked at."""
+
+
+class Filled(NamedTuple):
+    """What code puts into an object that it holds by a name; keys as ``[key]`` or ``.attribute``, ``*`` for any."""
+
+    written: frozenset[str]
+    """Assigned or deleted; whether they are read or not, what they hold is state."""
+    defaulted: frozenset[str]
+    """Set by ``setdefault``, unless they were there."""
+    read: frozenset[str]
+
+    def joined(self, other: Filled | None) -> Filled:
+        """What this and other code does."""
+        return self if other is None else Filled(*(mine | theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def remaining(self, value: Any) -> Any:
+        """The part of an object that the code does not fill, as a value; None if there is none."""
+        inside = value if isinstance(value, dict) else getattr(value, "__dict__", None)
+        if not isinstance(inside, dict):
+            return None
+        shown = "[{!r}]" if inside is value else ".{}"
+        if _WHOLE in self.written:
+            if inside is not value:
+                return None  # a method of the object writes who knows which attribute
+            kept = {key: item for key, item in inside.items() if shown.format(key) in self.read - self.written}
+        else:
+            left_out = self.written | (self.defaulted - self.read)
+            kept = {key: item for key, item in inside.items() if shown.format(key) not in left_out}
+        return kept or None
 
 
 @lru_cache(maxsize=1024)
-def names_used(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Globals read, globals written and closure variables written, nested functions included."""
+def names_used(code: CodeType) -> Names:
+    """The names in the instructions of a function."""
     import dis  # 3 ms that only a fingerprint has to pay
 
-    reads: set[str] = set()
-    writes: set[str] = set()
-    cells: set[str] = set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _READS:
-            reads.add(instruction.argval)
-        elif instruction.opname in _WRITES:
-            writes.add(instruction.argval)
-        elif instruction.opname in _CELL_WRITES and instruction.argval in code.co_freevars:
-            cells.add(instruction.argval)
+    reads: dict[str, set[tuple[str, ...]]] = {}
+    writes, cells, imports = set(), set(), set()
+    instructions = [one for one in dis.get_instructions(code) if one.opname not in ("EXTENDED_ARG", "PUSH_NULL")]
+    for position, instruction in enumerate(instructions):
+        kind, name = instruction.opname, instruction.argval
+        if kind in _READS:
+            path = []
+            rest = iter(instructions[position + 1 : position + 12])
+            following = next(rest, None)
+            while following is not None and following.opname in _ATTRIBUTES:
+                path.append(following.argval)
+                following = next(rest, None)
+            is_written = following is not None and following.opname in _ATTRIBUTE_WRITES and not path
+            reads.setdefault(name, set()).update(() if is_written else (tuple(path),))
+        elif kind in _WRITES:
+            writes.add(name)
+        elif kind in _CELL_WRITES and name in code.co_freevars:
+            cells.add(name)
+        elif kind == "IMPORT_NAME":
+            level, names = (one.argval for one in instructions[position - 2 : position])
+            imports.add((level, name, names or ()))
+    mentioned = {*code.co_names, *(constant for constant in code.co_consts if isinstance(constant, str))}
+    reads_words = bool(_WORDS & mentioned)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             inner = names_used(constant)
-            reads, writes, cells = reads | inner[0], writes | inner[1], cells | inner[2]
-    return frozenset(reads), frozenset(writes), frozenset(cells)
+            for name, paths in inner.reads.items():
+                reads.setdefault(name, set()).update(paths)
+            writes |= inner.writes
+            cells |= inner.cells_written
+            imports |= inner.imports
+            reads_words = reads_words or inner.reads_words
+    frozen = {name: frozenset(paths) for name, paths in reads.items()}
+    return Names(frozen, frozenset(writes), frozenset(cells), frozenset(imports), reads_words)
 
 
-def names_filled(node: ast.AST) -> frozenset[str]:
+def names_filled(node: ast.AST) -> dict[str, Filled]:
     """Names whose object the code changes: ``seen.append(x)``, ``cache[key] = x``, ``stats.count += 1``."""
-    filled = set()
+    written: dict[str, set[str]] = {}
+    defaulted: dict[str, set[str]] = {}
+    read: dict[str, set[str]] = {}
+    ignored = {id(part.value) for part in ast.walk(node) if isinstance(part, ast.Expr)}
     for part in ast.walk(node):
-        target: Any = None
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr in _FILLING:
-            target = part.func.value
-        elif isinstance(part, (ast.Subscript, ast.Attribute)) and not isinstance(part.ctx, ast.Load):
-            target = part.value
-        while isinstance(target, (ast.Subscript, ast.Attribute)):
-            target = target.value
-        if isinstance(target, ast.Name):
-            filled.add(target.id)
-    return frozenset(filled)
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+            method, key = part.func.attr, _constant_key(part.args[0]) if part.args else _WHOLE
+            name, place = _place(part.func.value)
+            on_key = place is None and key != _WHOLE
+            if method == "setdefault" and on_key:
+                defaulted.setdefault(name, set()).add(key)
+            elif method in FILLING:
+                written.setdefault(name, set()).add(place or _WHOLE)
+            if on_key and (method == "get" or (method == "setdefault" and id(part) not in ignored)):
+                read.setdefault(name, set()).add(key)
+        elif isinstance(part, (ast.Subscript, ast.Attribute)):
+            name, place = _place(part)
+            (read if isinstance(part.ctx, ast.Load) else written).setdefault(name, set()).add(place or _WHOLE)
+    return {
+        name: Filled(*(frozenset(kind.get(name, ())) for kind in (written, defaulted, read)))
+        for name in (written.keys() | defaulted.keys()) - {""}
+    }
+
+
+def _place(target: ast.expr) -> tuple[str, str | None]:
+    """The name that an expression starts from, and the first key or attribute behind it."""
+    place = None
+    while isinstance(target, (ast.Subscript, ast.Attribute)):
+        place = f".{target.attr}" if isinstance(target, ast.Attribute) else _constant_key(target.slice)
+        target = target.value
+    return (target.id if isinstance(target, ast.Name) else ""), place
+
+
+def _constant_key(key: ast.expr) -> str:
+    return f"[{key.value!r}]" if isinstance(key, ast.Constant) else _WHOLE
 
 
 def body_of(function: FunctionType) -> Any:
     """The compiled body as a value, for code without source; differs between Python versions, not between restarts."""
-    return (sys.version_info[:2], _code_value(function.__code__, function.__doc__))
-
-
-def _code_value(code: CodeType, doc: str | None = None) -> Any:
-    constants = list(code.co_consts)
-    if doc is not None and constants and constants[0] == doc:
-        constants[0] = None
-    values = [_code_value(constant) if isinstance(constant, CodeType) else constant for constant in constants]
-    return (code.co_code, code.co_names, code.co_varnames, code.co_freevars, values)
+    return (sys.version_info[:2], code_value(function.__code__, function.__doc__))
 
 
 def functions_of(attribute: Any) -> list[Any]:

@@ -216,14 +216,15 @@ def _choose_writer(kind: type) -> Callable[[Any, Memo], bytes]:
         return _refuse(reason)
     for base in kind.__mro__:
         if base in RULES:
-            # pathlib moved its classes to another module in 3.13
-            name = kind.__name__ if base is PurePath else qualified_name(kind)
-            return _by_rule(RULES[base], base.__name__ if base is kind else f"{base.__name__}:{name}")
+            rule = RULES[base]
+            if base is kind or base is PurePath:  # pathlib moved its classes to another module in 3.13
+                return _by_rule(rule, base.__name__ if base is kind else f"{base.__name__}:{kind.__name__}")
+            return _by_rule(rule, base.__name__, of=kind)
         origin = (base.__module__.partition(".")[0], base.__qualname__)
         if origin in arrays.PARTS:
             return _by_parts(arrays.PARTS[origin], kind)
     if issubclass(kind, (set, frozenset)):
-        return _by_rule(lambda value: (frozenset(value), getattr(value, "__dict__", None)), qualified_name(kind))
+        return _by_rule(lambda value: (kind, frozenset(value), getattr(value, "__dict__", None)), "set")
     return _reduced
 
 
@@ -234,11 +235,11 @@ def _refuse(reason: str) -> Callable[[Any, Memo], bytes]:
     return write
 
 
-def _by_rule(rule: Callable[[Any], object], name: str) -> Callable[[Any, Memo], bytes]:
+def _by_rule(rule: Callable[[Any], object], name: str, *, of: type | None = None) -> Callable[[Any, Memo], bytes]:
     tag = _str(name)
 
     def write(value: object, memo: Memo) -> bytes:
-        return b"r" + _hash(tag + encode(rule(value), memo))
+        return b"r" + _hash(tag + (b"" if of is None else encode(of, memo)) + encode(rule(value), memo))
 
     return write
 
@@ -246,9 +247,10 @@ def _by_rule(rule: Callable[[Any], object], name: str) -> Callable[[Any, Memo], 
 def _by_parts(parts: Callable[[Any], Iterator[object]], kind: type) -> Callable[[Any, Memo], bytes]:
     """Of arrays and tables: raw buffers are hashed as they are, everything else as a value."""
     tag = b"p" + _str(kind.__qualname__)
+    is_own = kind.__module__.partition(".")[0] not in ARRAY_LIBRARIES
 
     def write(value: object, memo: Memo) -> bytes:
-        hasher = xxhash.xxh3_128(tag)
+        hasher = xxhash.xxh3_128(tag + encode(kind, memo) if is_own else tag)
         for part in parts(value):
             hasher.update(part.buffer if isinstance(part, arrays.Raw) else encode(part, memo))
         return b"A" + hasher.digest()

@@ -1,73 +1,63 @@
 """What a function depends on: code first, then the data it reads, as named parts with their digests.
 
 Followed: helpers, globals, closures, defaults, methods, classes, partials, decorators (through ``__wrapped__`` and
-closures), whole files of the user's own modules. A library counts with its version, the standard library not at all.
-Not followed: globals that the code itself writes or fills (counters, caches): they are state.
+closures), and of the user's own modules the names that are used. A library counts with its version, the standard library
+not at all; which object of them a name stands for is a part of its own. Not followed: globals that the code itself writes
+or fills (counters, caches): they are state.
 
-Data counts by value; an object without one (a model, a client) by the statement that created it, which ``provenance``
-finds, and by the settings that statement reads. Nothing of the user's is executed, except what pickle would call on a
-data value.
+A name that is not defined yet is a part too, so that a restarted kernel can tell what is missing from what was removed.
 """
 
 from __future__ import annotations
 
-import builtins
 import functools
-import re
 import sys
-from enum import Enum, EnumType
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from durable_nb import keys, provenance, syntax
+from durable_nb import classes, keys, provenance, syntax
 from durable_nb.bytecode import (
+    FILLING,
+    Filled,
     body_of,
     cells_of,
-    defaults_of,
-    functions_of,
-    is_generated,
     label_of,
-    names_filled,
     names_used,
     scope_of,
     step_function,
 )
 from durable_nb.errors import Unkeyable
-from durable_nb.origins import SCALARS, Origin, can_be_filled, is_data, is_setting, library, origin_of
+from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_data, origin_of
+from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by
 
-_SHOWN = (type(None), bool, int, float, str, bytes)
-_SECRET = re.compile(r"(?i)key|token|secret|passw|pwd|dsn|credential|auth")
-_SECRET_VALUE = re.compile(r"://[^/\s]*@|^[\w+/=.-]{20,}$")
-_CODE = (FunctionType, MethodType, BuiltinFunctionType, type, functools.partial)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-
-class Read(NamedTuple):
-    """A value that code reads."""
-
-    label: str
-    name: str
-    value: Any
-    scope: dict[str, Any]
-    statement: str | None
+_WHOLE: frozenset[tuple[str, ...]] = frozenset({()})
+UNDEFINED = object()
+"""Stands in ``globals_read`` for a name that is not in the scope."""
 
 
-class Walk:
+class Walk(Parts):
     """One traversal: code first, then the data it reads, since only then it is known what the code writes."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, set[str]] = {}
-        self.readable: dict[str, str] = {}
+        super().__init__()
         self.sources: dict[str, str] = {}
-        self.seen: dict[int, object] = {}
+        self.seen: dict[object, object] = {}
         self.written: set[tuple[int, str]] = set()
-        self.filled: set[tuple[int, str]] = set()
+        self.filled: dict[tuple[int, str], Filled] = {}
         self.waiting: dict[tuple[str, int], Read] = {}
         self.done: set[tuple[str, int]] = set()
-        self.bound: list[tuple[dict[str, Any], str, object]] = []
-
-    def add(self, label: str, value: object) -> None:
-        """Add a part, by its value."""
-        self.parts.setdefault(label, set()).add(keys.digest(value).hex())
+        self.called: dict[int, str] = {}
+        self.bearers: dict[str, set[int]] = {}
+        self.bindings: list[tuple[str, str, Any, str]] = []
+        self.missing: dict[str, tuple[int, str]] = {}
+        self.words: dict[str, object] = {}
+        self.spoken: set[str] = set()
+        self.reads_words = False
+        self.identities: dict[int, str] = {}
+        self.open: set[int] = set()
 
     def follow(self, thing: Any, reached: str) -> str:
         """Take in a piece of code; its label. ``reached`` is the label of a lambda, which has no name."""
@@ -88,122 +78,154 @@ class Walk:
         if isinstance(thing, FunctionType):
             return self._function(thing, reached)
         if "__wrapped__" in getattr(thing, "__dict__", ()):  # functools.lru_cache, and what imitates it
-            self._library(type(thing).__module__)
+            self.add_library(type(thing).__module__)
             return self.follow(thing.__dict__["__wrapped__"], reached)
         if isinstance(thing, BuiltinFunctionType):
-            self._library(thing.__module__ or "builtins")
+            self.add_library(thing.__module__ or "builtins")
             return f"def:{keys.qualified_name(thing)}"
-        self._data(Read(f"object {type(thing).__qualname__}", "", thing, {}, None))
+        self.add_data(Read(f"object {type(thing).__qualname__}", "", thing, {}, None))
         return self.follow_class(type(thing))
 
     def read(
-        self, label: str, name: str, value: Any, scope: dict[str, Any] | None = None, statement: str | None = None
+        self,
+        label: str,
+        name: str,
+        value: Any,
+        scope: dict[str, Any] | None = None,
+        *,
+        statement: str | None = None,
+        paths: Iterable[tuple[str, ...]] = _WHOLE,
+        filled: Filled | None = None,
     ) -> None:
         """Take in a value that code reads: code and modules now, data when all code is known."""
-        scope = {} if scope is None else scope
+        scope = scope or {}
         if scope.get(name) is value:
             self.bound.append((scope, name, value))
         if (
-            isinstance(value, _CODE)
+            isinstance(value, CODE)
             or step_function(value) is not None
             or "__wrapped__" in (getattr(value, "__dict__", None) or ())
         ):
-            self.follow(value, f"def:{name or label}")
+            self.bindings.append((label, name, value, self.follow(value, f"def:{name or label}")))
         elif isinstance(value, ModuleType):
-            self._module(value)
+            if value.__name__ != name:
+                self.add(label, value.__name__, value.__name__)
+            self.follow_module(value, paths)
         elif (label, id(value)) not in self.done:
             self.done.add((label, id(value)))
-            self.waiting[label, id(value)] = Read(label, name, value, scope, statement)
+            self.waiting[label, id(value)] = Read(label, name, value, scope, statement, filled)
 
-    def finish(self) -> None:
-        """Take in the data; data may hold functions, which may read more data."""
+    def read_global(self, scope: dict[str, Any], name: str, paths: Iterable[tuple[str, ...]] = _WHOLE) -> None:
+        """Take in a global by its name; ``paths`` are the attributes of it that are used, if it is a module."""
+        module = str(scope.get("__name__"))
+        label = f"global {name}" if module in ("__main__", "__mp_main__") else f"global {module}.{name}"
+        if name in scope:
+            self.read(label, name, scope[name], scope, paths=paths)
+            return
+        self.bound.append((scope, name, UNDEFINED))
+        if not provenance.is_builtin(name):
+            self.missing[label] = (id(scope), name)
+
+    def finish(self, root: Any, label: str) -> None:
+        """Take in the data; data may hold functions, which may read more data. Then say which code stands where."""
         while self.waiting:
             waiting, self.waiting = self.waiting, {}
             for read in waiting.values():
                 place = (id(read.scope), read.name)
-                filled = place in self.filled and can_be_filled(read.value)
-                if not (read.label.startswith("global ") and (place in self.written or filled)):
-                    self._data(read)
+                if not read.label.startswith("global "):
+                    self.add_data(read)
+                elif place not in self.written:
+                    self.add_data(read._replace(filled=self.filled.get(place)))
+        for bound_to, name, thing, target in [*self.bindings, ("step", "", root, label)]:
+            shown = self._bound_to(thing, target)
+            if shown != f"def:{name}":
+                self.add(bound_to, shown, shown if len(shown) < 100 else "")
+        for missing, place in self.missing.items():
+            if place not in self.written:
+                self.add(missing, (MISSING,), MISSING)
+        for named, words in self.words.items():
+            if self.reads_words or named in self.spoken:
+                self.add(f"words of {named}", words)
 
-    def globals_read(self) -> tuple[tuple[dict[str, Any], str, object], ...]:
+    def identity(self, function: Any) -> str:
+        """A digest of one function object: its code and what it carries; its label where it holds itself."""
+        label = self.follow(function, "def:lambda in data")
+        if not isinstance(function, FunctionType) or id(function) not in self.called:
+            return keys.qualified_name(function) + label
+        if id(function) in self.open:
+            return label
+        if id(function) not in self.identities:
+            self.open.add(id(function))
+            try:
+                carried, filled = carried_by(function, syntax.function_node(function.__code__))
+                held = {(one.kind, one.name): self._held(one, filled) for one in carried}
+                what = (function.__code__.co_qualname, self._code_of(function), held)
+                self.identities[id(function)] = keys.digest(what).hex()
+            finally:
+                self.open.discard(id(function))
+        return self.identities[id(function)]
+
+    def _held(self, carried: Carried, filled: dict[str, Filled]) -> object:
+        if carried.name in filled and can_be_filled(carried.value):
+            return self.value_of(filled[carried.name].remaining(carried.value))
+        if isinstance(carried.value, SCALARS) and carried.statement and provenance.is_impure(carried.statement):
+            return carried.statement
+        return self.value_of(carried.value)
+
+    def globals_read(self) -> tuple[tuple[Any, str, object], ...]:
         """(scope, name, object) of every global the code reads and does not assign."""
         return tuple(one for one in self.bound if (id(one[0]), one[1]) not in self.written)
 
-    def _data(self, read: Read) -> None:
-        value = read.value
-        if isinstance(value, SCALARS) and not isinstance(value, Enum):
-            statement = self._statement(read)
-            if statement is not None and provenance.is_volatile(statement):
-                self._by_statement(read, statement)
-                return
-            self.add(read.label, value)
-            shown = repr(value) if type(value) in _SHOWN else ""
-            is_secret = _SECRET.search(read.label) or (isinstance(value, str) and _SECRET_VALUE.search(value))
-            if 0 < len(shown) <= 40 and not is_secret:
-                self.readable[read.label] = shown
-            return
-        if is_data(value):
-            try:
-                self.add(read.label, value)
-                return
-            except Unkeyable:
-                self.follow_class(type(value))
-        self._by_statement(read, self._statement(read))
-
-    def _statement(self, read: Read) -> str | None:
-        if read.statement is not None:
-            return read.statement
-        if read.name in read.scope and read.scope[read.name] is read.value:
-            return provenance.statement_of(read.name, read.scope)
-        if isinstance(read.value, SCALARS):
-            return None
-        # An argument of the function around a closure: perhaps a global is the same object.
-        same = [name for name, other in list(read.scope.items()) if other is read.value and not name.startswith("_")]
-        return provenance.statement_of(min(same), read.scope) if same else None
-
-    def _by_statement(self, read: Read, statement: str | None) -> None:
-        """An object without a value of its own: the statement that created it, and the settings it was created with."""
-        self._library(type(read.value).__module__)
-        if statement is None:
-            self.add(read.label, ("type", keys.qualified_name(type(read.value))))
-            return
-        self.add(read.label, ("statement", provenance.statement_value(statement)))
-        for name in provenance.names_read(statement):
-            value = read.scope.get(name)
-            if value is not None and name != read.name and is_setting(value):
-                self.read(f"global {name}", name, value, read.scope)
-            elif name not in read.scope and not hasattr(builtins, name) and not isinstance(read.value, SCALARS):
-                # Made from a local variable that is gone: then the value must do, if there is one.
-                self._try_value(read)
-
-    def _try_value(self, read: Read) -> None:
-        try:
-            self.add(f"{read.label} (value)", read.value)
-        except Unkeyable:
-            return
-
-    def _library(self, module: str) -> None:
-        if origin_of(module) is Origin.LIBRARY:
-            name, version = library(module)
-            self.add(f"lib:{name}", version)
-            self.readable[f"lib:{name}"] = version
-
-    def _module(self, module: ModuleType) -> None:
-        if id(module) in self.seen:
-            return
-        self.seen[id(module)] = module
+    def follow_module(self, module: ModuleType, paths: Iterable[tuple[str, ...]] = _WHOLE) -> None:
+        """Take in the names of an own module that are used, all if there is no telling; of a library its version."""
         if origin_of(module.__name__) is not Origin.OWN:
-            self._library(module.__name__)
+            self.add_library(module.__name__)
             return
-        tree = syntax.file_tree(str(vars(module).get("__file__") or ""))
-        if tree is not None:
-            self.add(f"module:{module.__name__}", syntax.normal_form(tree))
-        for value in list(vars(module).values()):
-            home = value if isinstance(value, ModuleType) else None
-            if isinstance(value, (FunctionType, type)):
-                home = sys.modules.get(value.__module__)
-            if home is not None:
-                self._module(home)
+        scope = vars(module)
+        for path in sorted(paths):
+            if (id(module), path) in self.seen:
+                continue
+            self.seen[id(module), path] = module
+            if not path:
+                self.follow_module(module, [(name,) for name in scope if not name.startswith("__")])
+            elif path[0] in scope or "__getattr__" not in scope:
+                self.read_global(scope, path[0], {path[1:]})
+            else:
+                self.follow_module(module)
+
+    def _bound_to(self, thing: Any, target: str) -> str:
+        """Which code a name stands for: its label if only one object bears it, else a digest."""
+        thing = step_function(thing) or thing
+        name = keys.qualified_name(thing)
+        if isinstance(thing, type) and "<locals>" not in name:
+            return target if target.startswith("class:") and origin_of(thing.__module__) is Origin.OWN else name
+        if isinstance(thing, BuiltinFunctionType) and (
+            thing.__self__ is None or isinstance(thing.__self__, ModuleType) or thing.__name__ in FILLING
+        ):
+            return name
+        label = self.called.get(id(thing))
+        wrapped = getattr(thing, "__dict__", {}).get("__wrapped__")
+        if label is None and (isinstance(thing, FunctionType) or wrapped is not None):
+            if wrapped is None or origin_of(getattr(wrapped, "__module__", None)) is not Origin.OWN:
+                return name
+            label = keys.qualified_name(getattr(thing, "__code__", type(thing)))
+        if label is not None and len(self.bearers.get(label, ())) <= 1:
+            return label if wrapped is None else f"{label} around {self._bound_to(wrapped, target)}"
+        try:
+            return f"{target} #{keys.digest(thing).hex()[:16]}"
+        except Unkeyable:
+            return target
+
+    def _import(self, package: str, imported: tuple[int, str, tuple[str, ...]]) -> None:
+        """An import inside of a function: the module may not be loaded yet, so the text of its file counts."""
+        for name, file in imported_files(package, *imported):
+            tree = None if ("import", name) in self.seen else syntax.file_tree(file)
+            self.seen["import", name] = True
+            if tree is not None:
+                self.add(f"module:{name}", syntax.normal_form(tree))
+                inner = name if file.endswith("__init__.py") else name.rpartition(".")[0]
+                for one in syntax.imports(tree):
+                    self._import(inner, one)
 
     def _function(self, function: FunctionType, reached: str) -> str:
         code = function.__code__
@@ -211,35 +233,42 @@ class Walk:
         label = label_of(code.co_qualname, module, reached)
         wrapped = vars(function).get("__wrapped__")
         if id(function) in self.seen:
-            return label if wrapped is None else self.follow(wrapped, reached)
+            return self.called.get(id(function), label) if wrapped is None else self.follow(wrapped, reached)
         self.seen[id(function)] = function
         root = label if wrapped is None else self.follow(wrapped, reached)
         if origin_of(module) is not Origin.OWN:
-            self._library(module)
+            self.add_library(module)
             for value in cells_of(function).values():
-                if isinstance(value, _CODE):  # a decorator of a library around a function of ours
-                    self.follow(value, reached)
+                if isinstance(value, CODE):  # a decorator of a library around a function of ours
+                    self.spoken.add(self.follow(value, reached))
             return root
-        node = syntax.function_node(code)
-        self.add(label, body_of(function) if node is None else syntax.normal_form(node))
+        self.called[id(function)] = label
+        self.bearers.setdefault(label, set()).add(id(function))
+        node, names, scope = syntax.function_node(code), names_used(code), function.__globals__
+        self.add(label, self._code_of(function))
         self.sources[label] = syntax.source_of(code)
-        filled = frozenset() if node is None else names_filled(node)
-        reads, writes, cells_written = names_used(code)
-        scope = function.__globals__
-        self.written |= {(id(scope), name) for name in writes}
-        self.filled |= {(id(scope), name) for name in filled}
-        for name in sorted(reads & scope.keys()):
-            self.read(f"global {name}", name, scope[name], scope)
-        for name, value in cells_of(function).items():
-            if name not in cells_written and not (name in filled and can_be_filled(value)):
-                is_value = is_data(value) and not isinstance(value, SCALARS)
-                statement = None if is_value else provenance.enclosing_statement(code, name)
-                self.read(f"closure {name} of {label.removeprefix('def:')}", name, value, scope, statement)
-        written = syntax.default_statements(node)
-        for name, value in defaults_of(function).items():
-            if not (name in filled and can_be_filled(value)):
-                self.read(f"default {name} of {label.removeprefix('def:')}", name, value, scope, written.get(name))
+        self.words[label] = (function.__doc__, classes.annotations_of(function, self.value_of))
+        self.reads_words = self.reads_words or names.reads_words
+        self.spoken |= {label} if classes.is_decorated_by_library(node, scope) else set()
+        carried, filled = carried_by(function, node)
+        self.written |= {(id(scope), name) for name in names.writes}
+        for name, what in filled.items():
+            self.filled[id(scope), name] = what.joined(self.filled.get((id(scope), name)))
+        for name, paths in sorted(names.reads.items()):
+            if name not in names.writes:
+                self.read_global(scope, name, paths)
+        for imported in sorted(names.imports):
+            self._import(str(scope.get("__package__") or ""), imported)
+        for one in carried:
+            own = vars(function) if one.kind == "attribute" else None
+            place = f"{one.kind} {one.name} of {label.removeprefix('def:')}"
+            state = None if own is not None else filled.get(one.name)
+            self.read(place, one.name, one.value, scope if own is None else own, statement=one.statement, filled=state)
         return root
+
+    def _code_of(self, function: FunctionType) -> Any:
+        node = syntax.function_node(function.__code__)
+        return body_of(function) if node is None else syntax.normal_form(node)
 
     def follow_class(self, cls: type) -> str:
         """Take in a class: its attributes, fields, bases and methods, or the version of its library."""
@@ -249,43 +278,22 @@ class Walk:
             return label
         self.seen[id(cls)] = cls
         if origin_of(cls.__module__) is not Origin.OWN:
-            self._library(cls.__module__)
+            self.add_library(cls.__module__)
             return label
         home = sys.modules.get(cls.__module__)
         text = None if home is None else provenance.statement_of(cls.__name__, vars(home))
         if text is not None:
             self.sources[label] = text + "\n"
-        data: dict[str, str] = {}
-        for attribute, value in sorted(vars(cls).items()):
-            functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
+        for attribute, functions in classes.methods_of(cls).items():
             for function in functions:
                 self.follow(function, f"def:{name}.{attribute}")
-            if not functions_of(value) and not attribute.startswith(("__", "_abc_")):
-                data[attribute] = self._value(value)
-        if isinstance(cls, EnumType):
-            members: dict[str, Any] = dict(cls.__members__)
-            data = {key: self._value(member._value_) for key, member in members.items()}
-        fields = [
-            (field, self._value(details.default), self._value(details.default_factory))
-            for field, details in vars(cls).get("__dataclass_fields__", {}).items()
-        ]
-        annotations = [
-            (
-                field,
-                kind if isinstance(kind, str) else kind.__qualname__ if isinstance(kind, type) else self._value(kind),
-            )
-            for field, kind in vars(cls).get("__annotations__", {}).items()
-        ]
-        self.add(label, (data, fields, annotations, [keys.qualified_name(base) for base in cls.__bases__]))
+        for attribute, value in classes.data_of(cls).items():
+            if attribute in vars(cls):
+                self.bound.append((vars(cls), attribute, vars(cls)[attribute]))
+            self.mutable += [(value, None)] if is_data(value) and not isinstance(value, SCALARS) else []
+        self.add(label, classes.shape_of(cls, self.value_of))
+        self.words[label] = (cls.__doc__, classes.annotations_of(cls, self.value_of))
+        self.spoken |= {label} if classes.speaks(cls) else set()
         for base in cls.__bases__:
             self.follow_class(base)
         return label
-
-    def _value(self, value: Any) -> str:
-        if is_data(value) or isinstance(value, _CODE):
-            try:
-                return keys.digest(value).hex()
-            except Unkeyable:
-                pass  # a lock in a class: its type must do
-        self._library(type(value).__module__)
-        return keys.qualified_name(type(value))

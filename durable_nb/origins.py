@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import lru_cache, partial
+from importlib.machinery import PathFinder
 from pathlib import PurePath
+from re import Pattern
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCALARS = (type(None), bool, int, float, complex, str, bytes, date, time, timedelta, UUID, PurePath)
 """What cannot change inside: for these a statement with a call may stand instead of the value."""
@@ -21,7 +28,9 @@ _STDLIB_DATA = frozenset(
     "types array string argparse ipaddress functools typing".split()
 )
 _SETTINGS = 32  # a dict up to this size that a creating statement reads is settings; a larger one is documents
+_SMALL_BYTES = 1 << 16
 _LIBRARY_DATA = frozenset({"pandas", "polars", "pyarrow", "PIL"})
+_DISPLAYS = frozenset({"tqdm", "rich", "alive_progress", "progressbar", "ipywidgets", "IPython", "logging"})
 
 
 class Origin(Enum):
@@ -45,6 +54,35 @@ def origin_of(module: str | None) -> Origin:
     loaded = sys.modules.get(module or "")
     file = getattr(loaded, "__file__", None) or getattr(sys.modules.get(top), "__file__", None) or ""
     return Origin.LIBRARY if any(folder in file for folder in _LIBRARIES) else Origin.OWN
+
+
+def imported_files(package: str, level: int, module: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Name and file of each own module that an import statement in ``package`` may load."""
+    if level:
+        above = package.split(".")
+        module = ".".join([*above[: len(above) - level + 1], *filter(None, [module])])
+    for name in (module, *(f"{module}.{one}" for one in names)):
+        file = own_file(name)
+        if file:
+            yield name, file
+
+
+def own_file(module: str) -> str:
+    """The file of a module of the user, whether it is loaded or not; '' for any other. Nothing is imported."""
+    path: Any = None
+    name = file = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        if name in sys.stdlib_module_names or name == "durable_nb":
+            return ""
+        try:
+            spec = PathFinder.find_spec(name, path)
+        except (ImportError, ValueError):
+            return ""
+        if spec is None:
+            return ""
+        path, file = spec.submodule_search_locations, spec.origin or ""
+    return "" if any(folder in file for folder in _LIBRARIES) or not file.endswith(".py") else file
 
 
 @lru_cache(maxsize=1024)
@@ -82,16 +120,51 @@ def is_data(value: Any) -> bool:
     return origin_of(module) is Origin.OWN
 
 
+def is_frozen(value: Any) -> bool:
+    """Whether an object can never change inside."""
+    if type(value) in (tuple, frozenset):
+        return len(value) < 100 and all(map(is_frozen, value))
+    return isinstance(value, (*SCALARS, Enum, Pattern, Decimal, Fraction, range))
+
+
 def can_be_filled(value: Any) -> bool:
     """Whether an object is data that code may collect into: a list, a dict, an array, an object of the user."""
     return is_data(value) and not isinstance(value, (*SCALARS, tuple, frozenset))
 
 
+def is_display(value: Any) -> bool:
+    """Whether an object only shows something: what it was made from matters to no result."""
+    return type(value).__module__.partition(".")[0] in _DISPLAYS
+
+
 def is_setting(value: Any) -> bool:
-    """Whether what a creating statement reads says how an object was made; documents do not, they grow."""
+    """Whether what a display was made from says how it looks; documents do not, they grow."""
     code = (FunctionType, MethodType, BuiltinFunctionType, type, partial, ModuleType)
     if isinstance(value, (*code, *SCALARS)) or not is_data(value):
         return True
     if isinstance(value, dict):
         return len(value) <= _SETTINGS
     return origin_of(type(value).__module__) is Origin.OWN
+
+
+def is_small(value: Any) -> bool:
+    """Whether to read all of a value takes microseconds; an estimate that reads little of a large one."""
+    budget = _SMALL_BYTES
+    waiting = [value]
+    while waiting and budget > 0:
+        one = waiting.pop()
+        kind = type(one)
+        budget -= 64
+        if kind in (str, bytes, bytearray):
+            budget -= len(one)
+        elif isinstance(one, (dict, list, tuple, set, frozenset)):
+            if len(one) * 64 > budget:
+                return False
+            waiting += [*one.keys(), *one.values()] if isinstance(one, dict) else one
+        elif kind.__module__.partition(".")[0] in ("numpy", "pandas", "polars", "pyarrow", "torch"):
+            size = getattr(one, "nbytes", None)
+            # A table says how many cells it has, or nothing at all: then it is not small.
+            budget -= size if isinstance(size, int) else 16 * int(getattr(one, "size", _SMALL_BYTES))
+        else:
+            waiting += (getattr(one, "__dict__", None) or {}).values()
+    return budget > 0

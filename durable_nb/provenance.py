@@ -7,11 +7,12 @@ reads the file of a module or script; the notebook adds one to ``statement_finde
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.syntax import FUNCTIONS, SCOPES, file_tree, functions_around, normal_form, parse
+from durable_nb.syntax import FUNCTIONS, SCOPES, file_text, functions_around, normal_form, parse
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -19,24 +20,35 @@ if TYPE_CHECKING:
 StatementFinder = Callable[[str, dict[str, Any]], str | None]
 _PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
 _LINE_MAGIC = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?([%!].*|[\w.%]+\?{1,2}|\?{1,2}[\w.%]+)\s*$")
-_PURE = frozenset(  # equal arguments, equal value: then the value itself says more than the statement
-    "int float str bytes bool complex len min max sum round abs tuple frozenset Path PurePath Decimal "  # noqa: SIM905 - one a line would fill a screen
-    "Fraction UUID date datetime timedelta compile join format lower upper strip replace encode dedent".split()
+# What these give differs in every kernel, and no result should depend on it: then the statement says more than the value.
+_IMPURE = frozenset(
+    "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns process_time thread_time now utcnow today ctime "  # noqa: SIM905 - one a line would fill a screen
+    "localtime gmtime uuid1 uuid4 getpid getppid get_ident urandom token_hex token_bytes token_urlsafe getrandbits randint "
+    "randrange fileno socket mkdtemp mkstemp mktemp gettempdir NamedTemporaryFile TemporaryDirectory id".split()
+)
+_IMPURE_MODULES = frozenset({"random", "secrets", "tempfile"})
+# Methods that ask an object something; any other method that a cell calls may change it.
+_ASKING = frozenset(
+    "encode decode embed embed_documents embed_query predict predict_proba transform generate complete invoke chat search "  # noqa: SIM905 - one a line would fill a screen
+    "query get count info describe summary head keys values items copy tokenize parameters named_parameters".split()
 )
 
 
-def last_assignment(cell_sources: Iterable[str], name: str) -> str | None:
-    """The last statement at the top of these cells that binds ``name``, newest cell last; None if there is none.
+def statements_about(cell_sources: Iterable[str], name: str) -> str | None:
+    """What made an object what it is: from the last statement that binds ``name`` anew, each that rebinds it, stores
+    into it or calls a method on it, a line each, newest last; None if there is none.
 
-    Looks into ``if``, ``with``, ``for``, ``while`` and ``try`` too; of a compound statement only the line that binds.
-    The text has no comments and one layout. Cells may hold magics; cells that are no Python are skipped.
+    Looks into ``if``, ``with``, ``for``, ``while`` and ``try`` too, whose own line counts if something inside does. The
+    text has no comments and one layout. Cells may hold magics; cells that are no Python are skipped.
     """
+    found: list[str] = []
     for source in reversed(list(cell_sources)):
-        tree = _parse_cell(source)
-        statement = _last_binding(tree.body, name) if tree is not None else None
-        if statement is not None:
-            return statement
-    return None
+        tree = parse_cell(source)
+        for statement, is_new in reversed(list(_about(tree.body, name)) if tree is not None else []):
+            found.insert(0, ast.unparse(statement))
+            if is_new:
+                return "\n".join(found)
+    return "\n".join(found) or None
 
 
 def enclosing_statement(code: CodeType, name: str) -> str | None:
@@ -45,13 +57,13 @@ def enclosing_statement(code: CodeType, name: str) -> str | None:
     return next((statement for statement in statements if statement is not None), None)
 
 
-def is_volatile(statement: str) -> bool:
-    """Whether the value of a statement may differ each time it is run: it calls something, or reads the environment."""
+def is_impure(statement: str) -> bool:
+    """Whether a statement calls what gives another value in every kernel: a clock, a random number, a file handle."""
     for node in _nodes(statement):
-        if isinstance(node, ast.Call) and _last_name(node.func) not in _PURE:
-            return True
-        if isinstance(node, (ast.Await, ast.Yield)) or _last_name(node) == "environ":
-            return True
+        if isinstance(node, ast.Call):
+            *before, last = _dotted(node.func)
+            if last in _IMPURE or _IMPURE_MODULES & set(before) or (before == ["os"] and last in ("open", "dup")):
+                return True
     return False
 
 
@@ -59,6 +71,11 @@ def names_read(statement: str) -> list[str]:
     """The names a statement reads, sorted."""
     nodes = _nodes(statement)
     return sorted({node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)})
+
+
+def is_builtin(name: str) -> bool:
+    """Whether a name means something without being defined."""
+    return hasattr(builtins, name)
 
 
 def statement_value(statement: str) -> object:
@@ -77,8 +94,8 @@ def statement_of(name: str, scope: dict[str, Any]) -> str | None:
 
 
 def _statement_in_file(name: str, scope: dict[str, Any]) -> str | None:
-    tree = file_tree(str(scope.get("__file__") or ""))
-    return _last_binding(tree.body, name) if tree is not None else None
+    text = file_text(str(scope.get("__file__") or ""))
+    return statements_about([text], name) if text else None
 
 
 statement_finders: list[StatementFinder] = [_statement_in_file]
@@ -90,14 +107,18 @@ def _nodes(statement: str) -> Iterator[ast.AST]:
     return ast.walk(tree) if tree is not None else iter(())
 
 
-def _last_name(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+def _dotted(node: ast.AST) -> list[str]:
+    """``np.random.rand`` as its parts; '' for what is no name."""
+    if isinstance(node, ast.Attribute):
+        return [*_dotted(node.value), node.attr]
+    return [node.id if isinstance(node, ast.Name) else ""]
 
 
-def _parse_cell(source: str) -> ast.Module | None:
+def parse_cell(source: str) -> ast.Module | None:
+    """The tree of a cell, magics as plain Python; None if it is none."""
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
-        return _parse_cell(rest) if first.split()[0] in _PYTHON_MAGICS else None
+        return parse_cell(rest) if first.split()[0] in _PYTHON_MAGICS else None
     tree = parse(source)
     return tree if tree is not None else parse("\n".join(map(_plain_line, source.splitlines())))
 
@@ -121,6 +142,39 @@ def _last_binding(body: list[ast.stmt], name: str) -> str | None:
         if header is not None and name in _bound(header):
             return ast.unparse(header)
     return None
+
+
+def _about(body: list[ast.stmt], name: str) -> Iterator[tuple[ast.stmt, bool]]:
+    """The statements that make or change what ``name`` stands for, and whether nothing before them matters."""
+    for statement in body:
+        header = _header(statement)
+        inside = [found for part in _bodies(statement) for found in _about(part, name)]
+        binds = header is not None and name in _bound(header)
+        if header is not None and (binds or inside or _changes(header, name)):
+            yield header, binds and (isinstance(header, SCOPES) or name not in names_read(ast.unparse(header)))
+        is_certain = isinstance(statement, (ast.With, ast.AsyncWith))
+        yield from ((found, is_new and is_certain) for found, is_new in inside)
+
+
+def _changes(statement: ast.stmt, name: str) -> bool:
+    """Whether a statement stores into an object or calls a method on it."""
+    waiting: list[ast.AST] = [] if isinstance(statement, SCOPES) else [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Lambda):
+            continue
+        is_store = isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load)
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in _ASKING
+        if (is_store or is_call) and _root(node.func if isinstance(node, ast.Call) else node) == name:
+            return True
+        waiting.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _root(node: ast.AST) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _bodies(statement: ast.stmt) -> Iterator[list[ast.stmt]]:

@@ -8,16 +8,46 @@ from __future__ import annotations
 
 import functools
 from contextvars import ContextVar
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from durable_nb import keys
-from durable_nb.dependencies import Walk
+from durable_nb import keys, origins
+from durable_nb.dependencies import UNDEFINED, Walk
+from durable_nb.errors import Unkeyable
+from durable_nb.origins import Origin, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_ACTIVE: ContextVar[Walk | None] = ContextVar("durable_nb_fingerprint", default=None)
+    from durable_nb.bytecode import Filled
+
+_ACTIVE: ContextVar[Walk | Glance | None] = ContextVar("durable_nb_fingerprint", default=None)
+
+
+class Look(NamedTuple):
+    """Data that code reads, as it was."""
+
+    value: Any
+    filled: Filled | None
+    is_small: bool
+    seen: object
+
+
+class Glance:
+    """Stands where a walk does while data is compared with itself: a function in it is the object that it is."""
+
+    def identity(self, function: Any) -> int:
+        """Of a function in data."""
+        return id(function)
+
+    def follow_class(self, cls: type) -> int:
+        """Of a class in data."""
+        return id(cls)
+
+    def follow_module(self, module: ModuleType) -> int:
+        """Of a module in data."""
+        return id(module)
 
 
 class Fingerprint(NamedTuple):
@@ -29,13 +59,21 @@ class Fingerprint(NamedTuple):
     """By label ('def:embed', 'global MODEL', 'lib:numpy'): a small value as it is written, or '#' and 16 digits."""
     source: str
     """The function's own source, then those of the helpers and classes it uses, dedented."""
-    globals_read: tuple[tuple[dict[str, Any], str, object], ...] = ()
-    """(scope, name, object) of every global the code read: as long as these are the same objects, a loop of calls need
-    not walk the code again. What was changed inside of an object is seen by the next walk only."""
+    globals_read: tuple[tuple[Mapping[str, Any], str, object], ...] = ()
+    """(scope, name, object) of every global, class attribute and function attribute the code read."""
+    looks: tuple[Look, ...] = ()
+    """What the data looked like that can change inside."""
 
     def is_current(self) -> bool:
-        """Whether every global that was read is still the same object."""
-        return all(scope.get(name) is value for scope, name, value in self.globals_read)
+        """Whether a walk would find the same: each global is the same object, and its data has not changed inside.
+
+        Of data above 64 KB, or of more than a few hundred objects, only the length is looked at: a loop of calls must not
+        read a large table each time. What changed elsewhere inside of it is seen by the next walk.
+        """
+        for scope, name, value in self.globals_read:
+            if scope.get(name, UNDEFINED) is not value:
+                return False
+        return not self.looks or looks_the_same(self.looks)
 
 
 def fingerprint(function: Callable[..., Any]) -> Fingerprint:
@@ -48,10 +86,11 @@ def fingerprint(function: Callable[..., Any]) -> Fingerprint:
     token = _ACTIVE.set(walk)
     try:
         root = walk.follow(function, "def:lambda")
-        walk.finish()
+        walk.finish(function, root)
+        looks = _looks(walk)
     finally:
         _ACTIVE.reset(token)
-    return _result(walk, root)
+    return _result(walk, root, looks)
 
 
 def changed(old_parts: dict[str, str], new_parts: dict[str, str]) -> tuple[str, ...]:
@@ -76,7 +115,39 @@ def diff(old_source: str, new_source: str) -> str:
     return "\n".join(list(lines)[2:])
 
 
-def _result(walk: Walk, root: str) -> Fingerprint:
+def looks_the_same(looks: tuple[Look, ...]) -> bool:
+    """Whether data looks as it did."""
+    token = _ACTIVE.set(_GLANCE)
+    try:
+        return all(look.seen == _seen(look.value, look.filled, look.is_small) for look in looks)
+    finally:
+        _ACTIVE.reset(token)
+
+
+def _looks(walk: Walk) -> tuple[Look, ...]:
+    token = _ACTIVE.set(_GLANCE)
+    try:
+        found = []
+        for value, filled in walk.mutable:
+            is_small = origins.is_small(value)
+            found.append(Look(value, filled, is_small, _seen(value, filled, is_small)))
+        return tuple(found)
+    finally:
+        _ACTIVE.reset(token)
+
+
+def _seen(value: Any, filled: Filled | None, is_small: bool) -> object:
+    if filled is not None:
+        value = filled.remaining(value)
+    if not is_small:
+        return len(value) if hasattr(value, "__len__") else None
+    try:
+        return keys.digest(value)
+    except (Unkeyable, RuntimeError):  # another thread adds to it at this moment
+        return None
+
+
+def _result(walk: Walk, root: str, looks: tuple[Look, ...]) -> Fingerprint:
     full = {}
     for label, digests in walk.parts.items():  # two lambdas may bear one label: numbered by content, not by order
         for number, digest in enumerate(sorted(digests), 1):
@@ -85,21 +156,40 @@ def _result(walk: Walk, root: str) -> Fingerprint:
     classes = tuple(f"def:{label.removeprefix('class:')}." for label in walk.sources if label.startswith("class:"))
     texts = {label: text for label, text in walk.sources.items() if label == root or not label.startswith(classes)}
     source = "\n".join(texts[label] for label in sorted(texts, key=lambda label: (label != root, label)))
-    return Fingerprint(keys.digest((root, full)).hex(), parts, source, walk.globals_read())
+    return Fingerprint(keys.digest((root, full)).hex(), parts, source, walk.globals_read(), looks)
 
 
-def _function_stands_for(function: Any) -> str:
+def _function_stands_for(function: Any) -> object:
     walk = _ACTIVE.get()
-    return fingerprint(function).digest if walk is None else walk.follow(function, "def:lambda in data")
+    return fingerprint(function).digest if walk is None else walk.identity(function)
 
 
-def _class_stands_for(cls: type) -> str:
+def _class_stands_for(cls: type) -> object:
     walk = _ACTIVE.get()
     if walk is not None:
         walk.follow_class(cls)
-    return keys.qualified_name(cls)
+        return keys.qualified_name(cls)
+    known = _CLASSES.get(cls)
+    if known is None or not known[1].is_current():
+        if origin_of(cls.__module__) is not Origin.OWN:
+            return keys.qualified_name(cls)
+        print_of = fingerprint(cls)
+        known = _CLASSES[cls] = ((keys.qualified_name(cls), print_of.digest), print_of)
+    return known[0]
 
+
+def _module_stands_for(module: ModuleType) -> str:
+    walk = _ACTIVE.get()
+    if walk is not None:
+        walk.follow_module(module)
+    return module.__name__
+
+
+_GLANCE = Glance()
+_CLASSES: WeakKeyDictionary[type, tuple[object, Fingerprint]] = WeakKeyDictionary()
+"""Of the user's own classes whose instances are arguments: a look-up for each call, a walk only after a change."""
 
 keys.register(FunctionType, _function_stands_for)
 keys.register(type(functools.lru_cache(len)), _function_stands_for)
 keys.register(type, _class_stands_for)
+keys.register(ModuleType, _module_stands_for)

@@ -9,10 +9,8 @@ import ast
 import linecache
 import textwrap
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import CodeType
+from types import CodeType
+from typing import Any
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -23,20 +21,61 @@ _POSITIONS = frozenset(
 
 def function_node(code: CodeType) -> ast.AST | None:
     """The definition that was compiled to ``code``, if its source can be found; the right one of several lambdas."""
-    tree = file_tree(code.co_filename)
-    if tree is None:
+    tree, known = file_tree(code.co_filename), _as_in_file(code)
+    if tree is None or known is None:
         return None
-    is_lambda = code.co_name == "<lambda>"
+    is_lambda = known.co_name == "<lambda>"
     found = [
         node
         for node in ast.walk(tree)
-        if (isinstance(node, ast.Lambda) if is_lambda else isinstance(node, FUNCTIONS) and node.name == code.co_name)
-        and _first_line(node) == code.co_firstlineno
+        if (isinstance(node, ast.Lambda) if is_lambda else isinstance(node, FUNCTIONS) and node.name == known.co_name)
+        and _first_line(node) == known.co_firstlineno
     ]
     if len(found) > 1:
-        found = [node for node in found if _holds(node, code)]
+        found = [node for node in found if _holds(node, known)]
     # Of a lambda and one inside it, both hold the inner one's instructions.
     return min(found, key=_extent, default=None)
+
+
+def code_value(code: CodeType, doc: str | None = None) -> Any:
+    """Instructions, names and constants of compiled code, without its place in a file and the docstring ``doc``."""
+    constants = list(code.co_consts)
+    if doc is not None and constants and constants[0] == doc:
+        constants[0] = None
+    values = [code_value(constant) if isinstance(constant, CodeType) else constant for constant in constants]
+    return (code.co_code, code.co_names, code.co_varnames, code.co_freevars, values)
+
+
+def _as_in_file(code: CodeType) -> CodeType | None:
+    """``code`` with the lines it has in its file now; None if the file was edited since it was loaded.
+
+    The text of a cell is kept under a name of its own, so that one never changes.
+    """
+    entry = linecache.cache.get(code.co_filename)
+    if entry is None or len(entry) < 4 or entry[1] is None or any(name.startswith("@py") for name in code.co_names):
+        return code  # or pytest has rewritten its asserts: then it never equals what is in the file
+    loaded = repr(code_value(code))
+    same = [
+        other
+        for other in _compiled("".join(linecache.getlines(code.co_filename))).get(code.co_qualname, ())
+        if other == code or repr(code_value(other)) == loaded
+    ]
+    return min(same, key=lambda other: abs(other.co_firstlineno - code.co_firstlineno), default=None)
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str) -> dict[str, list[CodeType]]:
+    """The functions of a file by their qualified name, as Python would load them now."""
+    found: dict[str, list[CodeType]] = {}
+    try:
+        waiting = [compile(text, "<file>", "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError):
+        return found
+    while waiting:
+        code = waiting.pop()
+        found.setdefault(code.co_qualname, []).append(code)
+        waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return found
 
 
 def source_of(code: CodeType) -> str:
@@ -71,11 +110,27 @@ def default_statements(node: ast.AST | None) -> dict[str, str]:
     return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
 
 
+def imports(tree: ast.Module) -> list[tuple[int, str, tuple[str, ...]]]:
+    """Level, module and names of each import statement at the top of a file."""
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+    return found
+
+
 def file_tree(path: str) -> ast.Module | None:
     """The tree of a module's file, or of a cell by the name it was compiled under; None if there is no source."""
-    linecache.checkcache(path)  # a file edited and reloaded; what IPython put there has no date and stays
-    text = "".join(linecache.getlines(path))
+    text = file_text(path)
     return parse(text) if text else None
+
+
+def file_text(path: str) -> str:
+    """The text of a file or cell as it is now; '' if there is none."""
+    linecache.checkcache(path)  # a file edited and reloaded; what IPython put there has no date and stays
+    return "".join(linecache.getlines(path))
 
 
 def normal_form(node: Any, *, root: bool = True) -> Any:
@@ -93,6 +148,8 @@ def normal_form(node: Any, *, root: bool = True) -> Any:
         return ("JoinedStr", _merged(node.values))
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return normal_form(ast.Assign([node.target], node.value), root=False)
+    # A decorator may read annotations and docstring: of tools and prompts they are what is sent.
+    is_decorated = bool(not root and getattr(node, "decorator_list", None))
     skip = {"annotation", "returns"}
     if root and isinstance(node, (*SCOPES, ast.arguments)):
         skip |= {"name", "decorator_list", "defaults", "kw_defaults"}
@@ -101,7 +158,7 @@ def normal_form(node: Any, *, root: bool = True) -> Any:
         value = getattr(node, field, None)
         if field in _POSITIONS or field in skip or value is None or value == []:
             continue
-        if field == "body" and isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Module)):
+        if field == "body" and isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Module)) and not is_decorated:
             value = _without_docstring(value)
         if field == "body" and isinstance(node, ast.ClassDef):
             out.append(tuple(map(_class_statement, value)))

@@ -96,6 +96,7 @@ class Kernel:
         os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: not self.alive, describing="the kernel is dead")
         self._client.stop_channels()
+        self._manager.cleanup_resources()
 
     @property
     def alive(self) -> bool:

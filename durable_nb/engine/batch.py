@@ -124,6 +124,7 @@ class Batch:
             else:
                 restored.append((position, saved))
                 seconds += saved.seconds
+        entered.ask_about([call.key for call in missing])
         if restored:
             results.put_restored(restored)
             live.progress.restore(len(restored), seconds)

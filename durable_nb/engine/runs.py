@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.session import current as session
-from durable_nb.engine.versions import StepInRun
+from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
+from durable_nb.parts import MISSING
 from durable_nb.progress import Progress
 from durable_nb.records import State
 
@@ -98,16 +99,23 @@ class LiveRun:
         older = [version for version in versions if version.id != step_id and version.id not in beside]
         if older and on_change != "ask":
             store.choose(run_id, step_id, [version.id for version in older], on_change)
+        if older:
+            store.choose(run_id, step_id, [step_id], "keep")  # what a later edit may keep is what was in use last
         choices = store.choices(run_id, step_id) if older else {}
         undecided = [version for version in older if version.id not in choices]
-        if undecided:
-            raise step.changed(self.name, undecided[0], fingerprint, sum(version.saved for version in undecided))
-        kept = [version.id for version in older if choices[version.id] == "keep"]
+        kept = [version.id for version in older if choices.get(version.id) == "keep"]
         saved = any(version.id == step_id or version.id in kept for version in versions)
-        if before is not None:
-            before.accept((step_id, *kept), saved=saved)
-            return before
-        return StepInRun(self, step_id, (step_id, *kept), saved=saved)
+        question = None
+        if undecided:
+            total = sum(version.saved for version in undecided)
+            error = step.changed(self.name, undecided[0], fingerprint, total)
+            if not saved:
+                raise error
+            # Code that has results of its own here (the user went back to it): ask only about calls it has none for.
+            question = Question(error, tuple(version.id for version in undecided))
+        entered = before or StepInRun(self, step_id)
+        entered.accept((step_id, *kept), saved=saved, question=question)
+        return entered
 
     def calls_of(self, name: str) -> int:
         """How many calls of a step were made in this attempt."""
@@ -233,17 +241,19 @@ def _told(tell: Callable[[], None]) -> None:
 
 
 def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
-    """Whether the code is the saved one with something it uses not defined yet (promise N).
+    """Whether the code is the saved one with some global not defined yet (promise N).
 
-    Code that no longer uses a helper differs in its own part; all parts equal and one gone means a global is missing, and
-    a call that needs it can only raise NameError: no value can be wrong.
+    Which object each name stands for is a part, so when all others are equal, what is gone was reached through the missing
+    names only. A call that needs one can only raise NameError: no value can be wrong.
     """
-    return parts.keys() < saved.keys() and all(saved[label] == digest for label, digest in parts.items())
+    missing = {label for label, value in parts.items() if value == MISSING and saved.get(label) != MISSING}
+    return bool(missing) and all(saved.get(label) == parts[label] for label in parts.keys() - missing)
 
 
 def _ending(error: BaseException | None, failed: int) -> tuple[State, str]:
     if error is None:
-        return (State.FAILED, f"{failed:,} documents failed") if failed else (State.DONE, "")
+        noun = "document" if failed == 1 else "documents"
+        return (State.FAILED, f"{failed:,} {noun} failed") if failed else (State.DONE, "")
     if isinstance(error, RunStopped):
         return State.INTERRUPTED, "stopped; run the cell again to go on"
     asyncio = sys.modules.get("asyncio")  # not imported for this: it costs 20 ms, and without it nobody can cancel

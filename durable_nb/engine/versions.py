@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.errors import CodeChanged
     from durable_nb.records import Saved
 
 _READ_AHEAD = 500
 
 
+class Question(NamedTuple):
+    """Results of other code that nobody has decided about yet."""
+
+    error: CodeChanged
+    versions: tuple[int, ...]
+
+
 class StepInRun:
     """One version of a step in one attempt: which calls have been made, and what is saved of them."""
 
-    def __init__(self, live: LiveRun, step_id: int, accepted: tuple[int, ...], *, saved: bool) -> None:
-        self.live, self.step_id, self.accepted, self.saved = live, step_id, accepted, saved
-        self.proven = saved
+    def __init__(self, live: LiveRun, step_id: int) -> None:
+        self.live, self.step_id, self.saved = live, step_id, False
+        self.accepted: tuple[int, ...] = (step_id,)
+        """Versions whose results count, the first found wins."""
+        self._question: Question | None = None
+        self.proven = False
         """A result of this step could be saved."""
         self.positions = itertools.count()
         """Of plain calls, in the order they are computed; for display only."""
@@ -54,10 +65,19 @@ class StepInRun:
         """How many calls were made in this attempt, those that raised not counted."""
         return sum(self._made.values()) - sum(map(len, self._given_back.values()))
 
-    def accept(self, accepted: tuple[int, ...], *, saved: bool) -> None:
-        """Another choice was made: results of these versions count from now on. Numbers of calls go on."""
+    def accept(self, accepted: tuple[int, ...], *, saved: bool, question: Question | None) -> None:
+        """Results of these versions count from now on. Numbers of calls go on."""
         with self._lock:
-            self.accepted, self.saved, self._known = accepted, saved, None
+            self.accepted, self.saved, self._known, self._question = accepted, saved, None, question
+            self.proven = self.proven or saved
+
+    def ask_about(self, missing: list[bytes]) -> None:
+        """Raise CodeChanged if calls that are about to be computed have results of code nobody decided about."""
+        question = self._question
+        if question is not None and missing:
+            found = self.live.store.look_up(self.live.record.id, question.versions, missing)
+            if found:
+                raise question.error
 
     def refresh(self) -> None:
         """Results were saved under numbers that have been given back: look in the store again."""
@@ -75,6 +95,7 @@ class StepInRun:
                 self._known = self.live.store.known(self.live.record.id, self.accepted)
             checkpoint_id = self._known.get(key)
             if checkpoint_id is None:
+                self.ask_about([key])
                 return None
             if key not in self._ahead:
                 rows = self.live.store.fetch(

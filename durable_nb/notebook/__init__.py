@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class _Loaded(NamedTuple):
     magics: Any
-    find_statement: Any
+    cells: Any
 
 
 _loaded: dict[int, _Loaded] = {}
@@ -36,16 +36,17 @@ def load(shell: InteractiveShell) -> None:
     from durable_nb.notebook.magics import DurableMagics
 
     magics = DurableMagics(shell)
-    find_statement = statements.finder(shell)
+    cells = statements.ExecutedCells(shell)
     shell.register_magics(magics)
     shell.input_transformers_cleanup.append(transform.durable_cell)
     shell.events.register("pre_run_cell", magics.enter_cell)
     shell.events.register("post_run_cell", magics.leave_cell)
+    shell.events.register("post_run_cell", cells.leave_cell)
     setattr(builtins, transform.MARKER, magics)
-    provenance.statement_finders.insert(0, find_statement)
+    provenance.statement_finders.insert(0, cells.find)
     session.observers.append(_show)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
-    _loaded[id(shell)] = _Loaded(magics, find_statement)
+    _loaded[id(shell)] = _Loaded(magics, cells)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -59,8 +60,9 @@ def unload(shell: InteractiveShell) -> None:
     magics = loaded.magics
     magics.end_leftover()
     session.observers.remove(_show)
-    provenance.statement_finders.remove(loaded.find_statement)
+    provenance.statement_finders.remove(loaded.cells.find)
     delattr(builtins, transform.MARKER)
+    shell.events.unregister("post_run_cell", loaded.cells.leave_cell)
     shell.events.unregister("post_run_cell", magics.leave_cell)
     shell.events.unregister("pre_run_cell", magics.enter_cell)
     shell.input_transformers_cleanup.remove(transform.durable_cell)

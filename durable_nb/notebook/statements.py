@@ -1,27 +1,74 @@
-"""Which statement made an object: read from the cells that this kernel has executed."""
+"""Which statements made an object: read from the cells that this kernel has executed."""
 
 from __future__ import annotations
 
+import ast
+import linecache
+import sys
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.provenance import last_assignment
+from durable_nb.provenance import parse_cell, statements_about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import CodeType
 
-    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 
-def finder(shell: InteractiveShell) -> Callable[[str, dict[str, Any]], str | None]:
-    """A statement finder for the names of the notebook's namespace.
+class ExecutedCells:
+    """The statements of the notebook that were executed, found by the names that they bind.
 
     Of a cell only what was executed counts, so the cells come from the kernel's history, not from the notebook file.
     """
 
-    def find(name: str, scope: dict[str, Any]) -> str | None:
-        history = shell.history_manager
-        if scope is not shell.user_ns or history is None:
-            return None
-        return last_assignment(history.input_hist_raw, name)
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._cut: dict[int, str] = {}  # by number in the history: what was executed of a cell that raised
 
-    return find
+    def find(self, name: str, scope: dict[str, Any]) -> str | None:
+        """What made the object that ``name`` stands for in the notebook's namespace; a statement finder."""
+        history = self._shell.history_manager
+        if scope is not self._shell.user_ns or history is None:
+            return None
+        cells = list(history.input_hist_raw)
+        for number, executed in self._cut.items():
+            if number < len(cells):
+                cells[number] = executed
+        running = self._running()
+        return statements_about([*cells[:-1], running] if running is not None else cells, name)
+
+    def leave_cell(self, result: ExecutionResult | None) -> None:
+        """``post_run_cell``: of a cell that raised only what comes before counts."""
+        number = getattr(result, "execution_count", None)
+        if result is None or number is None or result.success:
+            return
+        traceback = getattr(result.error_in_exec, "__traceback__", None)
+        executed = ""
+        while traceback is not None:
+            if traceback.tb_frame.f_locals is self._shell.user_ns:
+                executed = _executed(traceback.tb_frame.f_code, traceback.tb_lineno)
+            traceback = traceback.tb_next
+        self._cut[number] = executed
+
+    def _running(self) -> str | None:
+        """What has been executed of the cell that is running; None outside of a cell, or on another thread."""
+        frame = sys._getframe()  # noqa: SLF001 - documented, and there is no other way to the line
+        while frame.f_back is not None:
+            frame = frame.f_back
+            if frame.f_locals is self._shell.user_ns:
+                return _executed(frame.f_code, frame.f_lineno)
+        return None
+
+
+def _executed(code: CodeType, line: int) -> str:
+    """The statements before a line, and a block around it: which of its lines were executed is not known."""
+    tree = parse_cell("".join(linecache.getlines(code.co_filename)))
+    if tree is None:
+        return ""
+    blocks = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
+    body = [
+        statement
+        for statement in tree.body
+        if (statement.end_lineno or 0) < line or (statement.lineno <= line and isinstance(statement, blocks))
+    ]
+    return ast.unparse(ast.Module(body=body, type_ignores=[]))

@@ -1,7 +1,4 @@
-"""Attacks: what an expert tried in order to get a wrong value, lose a result, hang a map or read a false sentence.
-
-Marked ``xfail`` is what succeeded. The reason says where; whoever mends it takes the mark away, and the test stays.
-"""
+"""Attacks: what an expert tried in order to get a wrong value, lose a result, hang a map or read a false sentence."""
 
 from __future__ import annotations
 
@@ -55,11 +52,6 @@ MODEL = "import random, threading\ndef moved(model): return model\n"
 DRAW = f"{F}repr(model.getstate()[1][:3])"
 
 
-def broken(where: str) -> pytest.MarkDecorator:
-    """The mark of an attack that succeeds today; once mended it fails the suite until it is taken away."""
-    return pytest.mark.xfail(strict=True, reason=where)
-
-
 def cell(source: str, **given: Any) -> dict[str, Any]:
     """The namespace after a cell ran in a fresh kernel."""
     source = f"from durable_nb import run, step\n{textwrap.dedent(source)}\n"
@@ -96,57 +88,48 @@ def script(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
 
 # 1. Wrong values: what a fingerprint misses. HERE is what the user edits before the cell is run again.
 
-LIBRARY = "dependencies.py _function, follow_class, _module: of a library its version counts, not which object is used"
-GONE = "runs.py _is_part_of: a part is also missing when its code was taken away, not only when it is not defined yet"
-ONE_LABEL = "dependencies.py Walk.add: digests are a set by label; which name or place holds which of them is lost"
-VOLATILE = "dependencies.py _data: a scalar that a call made counts by its statement, whatever its value"
-STATEMENT = "dependencies.py _by_statement: only the last assignment counts, not what came before or after it"
-FILLED = "bytecode.py names_filled: one write into a dict takes the whole dict out of the fingerprint"
-WORDS = "syntax.py normal_form: docstrings and annotations never count, also where the code or a library reads them"
-BINDING = "dependencies.py follow_class: which function an attribute is, and its decorator, are not part of the class"
 
-
-def missed(what: str, where: str, template: str, old: object, new: object, argument: Any = 1) -> Any:
+def edited(what: str, template: str, old: object, new: object, argument: Any = 1) -> Any:
     cells = (template.replace("HERE", str(edit)) for edit in (old, new))
-    return pytest.param(*cells, argument, id=what, marks=broken(where))
+    return pytest.param(*cells, argument, id=what)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "argument"),
     [
-        missed("function of Python", LIBRARY, f"from math import HERE as g\n{F}g(x)", "floor", "ceil", 1.5),
-        missed("function of numpy", LIBRARY, f"from numpy import HERE as g\n{F}float(g(x))", "mean", "median", [1, 2, 9]),
-        missed("default", LIBRARY, "import numpy\n@step\ndef f(x, g=numpy.HERE): return float(g(x))", "min", "max", [1, 2]),
-        missed("class", LIBRARY, f"from collections import HERE as K\n{F}list(K(x))", "Counter", "deque", "aab"),
-        missed("module", LIBRARY, f"import HERE as m\n{F}str(m.sqrt(x))", "math", "cmath", 4),
-        missed("decorator removed", GONE, f"{TWICE}HEREdef f(x): return x", "@twice\n", ""),
-        missed("partial removed", GONE, f"{MULTIPLY}f = step(HERE, name='f')", "partial(multiply, x=5)", "multiply", 3),
-        missed("helper to builtin", GONE, f"HERE\n{F}abs(x)", "def abs(x): return x", "", -3),
-        missed("helper to library", GONE, f"HERE\n{F}g(x)", "def g(x): return x", "from math import sqrt as g", 4),
-        missed("one lambda of two", GONE, f"t = [lambda x: x + 1, lambda x: x + HERE]\n{F}t[1](x)", 2, 1),
-        missed("lambdas exchanged", ONE_LABEL, f"t = [HERE]\n{F}t[0](x)", "lambda x: x, lambda x: -x", "lambda x: -x, lambda x: x"),
-        missed("closures exchanged", ONE_LABEL, f"def make(k): return lambda x: x * k\nt = [HERE]\n{F}t[0](x)", "make(1), make(2)", "make(2), make(1)"),
-        missed("partials exchanged", ONE_LABEL, f"{MULTIPLY}a, b = (partial(multiply, k) for k in (HERE))\n{F}a(x) - b(x)", "2, 3", "3, 2"),
-        missed("methods exchanged", ONE_LABEL, f"{SCALED}a, b = (Scaled(k).by for k in (HERE))\n{F}a(x) - b(x)", "2, 3", "3, 2"),
-        missed("helper by another name", ONE_LABEL, f"{UP_DOWN}g = HERE\n{F}(g(x), up(x), down(x))", "up", "down"),
-        missed("classes exchanged", ONE_LABEL, f"{TWO_CLASSES}a, b = HERE\n{F}a.k - b.k", "A, B", "B, A"),
-        missed("text of a file", VOLATILE, f"from pathlib import Path\nPath('p').write_text('HERE')\np = Path('p').read_text()\n{F}p", "one", "two"),
-        missed("statistic of data", VOLATILE, f"from statistics import fmean\ntrain = [1, 2, HERE]\nmean = fmean(train)\n{F}x - mean", 3, 30),
-        missed("environment", VOLATILE, f"import os\nos.environ['ATTACK'] = 'HERE'\nlevel = os.environ['ATTACK']\n{F}level", "low", "high"),
-        missed("closure", VOLATILE, f"{PROMPTED}f = step(make('HERE'), name='f')", "a", "b", "x"),
-        missed("model moved", STATEMENT, f"{MODEL}model = random.Random(HERE)\nmodel = moved(model)\n{DRAW}", 1, 2),
-        missed("model configured", STATEMENT, f"{MODEL}model = random.Random(1)\nmodel.seed(HERE)\n{DRAW}", 1, 2),
-        missed("model of a long list", STATEMENT, f"{MODEL}seeds = list(range(HERE))\nmodel = random.Random(sum(seeds))\n{DRAW}", 100, 101),
-        missed("settings with a lock", STATEMENT, f"{MODEL}own = {{'lock': threading.Lock()}}\nown['k'] = HERE\n{F}own['k']", 1, 2),
-        missed("setdefault", FILLED, "own = {'k': HERE}\n@step\ndef f(x):\n    own.setdefault('n', 0)\n    return own['k']", 1, 2),
-        missed("counter in settings", FILLED, "own = {'k': HERE, 'n': 0}\n@step\ndef f(x):\n    own['n'] += 1\n    return own['k']", 1, 2),
-        missed("docstring", WORDS, "@step\ndef f(x):\n    'HERE'\n    return f.__doc__", "Summarise.", "Translate."),
-        missed("docstring of a class", WORDS, f"class Prompt:\n    'HERE'\n{F}Prompt.__doc__", "Summarise.", "Translate."),
-        missed("annotation", WORDS, "@step\ndef f(x: HERE): return f.__annotations__['x'](x)", "int", "str"),
-        missed("attribute of a function", BINDING, f"def g(x): return x * g.k\ng.k = HERE\n{F}g(x)", 1, 2),
-        missed("method by another name", BINDING, f"class K:\n    def a(self): return 1\n    def b(self): return 2\n    m = HERE\n{F}K().m()", "a", "b"),
-        missed("kind of method", BINDING, f"class K:\n    @HERE\n    def m(*given): return len(given)\n{F}K.m(x)", "staticmethod", "classmethod"),
-        missed("options of a dataclass", BINDING, f"from dataclasses import dataclass\n@dataclass(eq=HERE)\nclass D: k: int = 1\n{F}D() == D()", True, False),
+        edited("function of Python", f"from math import HERE as g\n{F}g(x)", "floor", "ceil", 1.5),
+        edited("function of numpy", f"from numpy import HERE as g\n{F}float(g(x))", "mean", "median", [1, 2, 9]),
+        edited("default", "import numpy\n@step\ndef f(x, g=numpy.HERE): return float(g(x))", "min", "max", [1, 2]),
+        edited("class", f"from collections import HERE as K\n{F}list(K(x))", "Counter", "deque", "aab"),
+        edited("module", f"import HERE as m\n{F}str(m.sqrt(x))", "math", "cmath", 4),
+        edited("decorator removed", f"{TWICE}HEREdef f(x): return x", "@twice\n", ""),
+        edited("partial removed", f"{MULTIPLY}f = step(HERE, name='f')", "partial(multiply, x=5)", "multiply", 3),
+        edited("helper to builtin", f"HERE\n{F}abs(x)", "def abs(x): return x", "", -3),
+        edited("helper to library", f"HERE\n{F}g(x)", "def g(x): return x", "from math import sqrt as g", 4),
+        edited("one lambda of two", f"t = [lambda x: x + 1, lambda x: x + HERE]\n{F}t[1](x)", 2, 1),
+        edited("lambdas exchanged", f"t = [HERE]\n{F}t[0](x)", "lambda x: x, lambda x: -x", "lambda x: -x, lambda x: x"),
+        edited("closures exchanged", f"def make(k): return lambda x: x * k\nt = [HERE]\n{F}t[0](x)", "make(1), make(2)", "make(2), make(1)"),
+        edited("partials exchanged", f"{MULTIPLY}a, b = (partial(multiply, k) for k in (HERE))\n{F}a(x) - b(x)", "2, 3", "3, 2"),
+        edited("methods exchanged", f"{SCALED}a, b = (Scaled(k).by for k in (HERE))\n{F}a(x) - b(x)", "2, 3", "3, 2"),
+        edited("helper by another name", f"{UP_DOWN}g = HERE\n{F}(g(x), up(x), down(x))", "up", "down"),
+        edited("classes exchanged", f"{TWO_CLASSES}a, b = HERE\n{F}a.k - b.k", "A, B", "B, A"),
+        edited("text of a file", f"from pathlib import Path\nPath('p').write_text('HERE')\np = Path('p').read_text()\n{F}p", "one", "two"),
+        edited("statistic of data", f"from statistics import fmean\ntrain = [1, 2, HERE]\nmean = fmean(train)\n{F}x - mean", 3, 30),
+        edited("environment", f"import os\nos.environ['ATTACK'] = 'HERE'\nlevel = os.environ['ATTACK']\n{F}level", "low", "high"),
+        edited("closure", f"{PROMPTED}f = step(make('HERE'), name='f')", "a", "b", "x"),
+        edited("model moved", f"{MODEL}model = random.Random(HERE)\nmodel = moved(model)\n{DRAW}", 1, 2),
+        edited("model configured", f"{MODEL}model = random.Random(1)\nmodel.seed(HERE)\n{DRAW}", 1, 2),
+        edited("model of a long list", f"{MODEL}seeds = list(range(HERE))\nmodel = random.Random(sum(seeds))\n{DRAW}", 100, 101),
+        edited("settings with a lock", f"{MODEL}own = {{'lock': threading.Lock()}}\nown['k'] = HERE\n{F}own['k']", 1, 2),
+        edited("setdefault", "own = {'k': HERE}\n@step\ndef f(x):\n    own.setdefault('n', 0)\n    return own['k']", 1, 2),
+        edited("counter in settings", "own = {'k': HERE, 'n': 0}\n@step\ndef f(x):\n    own['n'] += 1\n    return own['k']", 1, 2),
+        edited("docstring", "@step\ndef f(x):\n    'HERE'\n    return f.__doc__", "Summarise.", "Translate."),
+        edited("docstring of a class", f"class Prompt:\n    'HERE'\n{F}Prompt.__doc__", "Summarise.", "Translate."),
+        edited("annotation", "@step\ndef f(x: HERE): return f.__annotations__['x'](x)", "int", "str"),
+        edited("attribute of a function", f"def g(x): return x * g.k\ng.k = HERE\n{F}g(x)", 1, 2),
+        edited("method by another name", f"class K:\n    def a(self): return 1\n    def b(self): return 2\n    m = HERE\n{F}K().m()", "a", "b"),
+        edited("kind of method", f"class K:\n    @HERE\n    def m(*given): return len(given)\n{F}K.m(x)", "staticmethod", "classmethod"),
+        edited("options of a dataclass", f"from dataclasses import dataclass\n@dataclass(eq=HERE)\nclass D: k: int = 1\n{F}D() == D()", True, False),
     ],
 )  # fmt: skip
 def test_an_edit_is_never_answered_with_the_old_value(
@@ -172,7 +155,6 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     sys.modules.pop("attacked", None)
 
 
-@broken("dependencies.py _module: the text of the file counts, not the values that the module holds")
 def test_a_setting_put_into_a_module_of_the_user(own_module: Path) -> None:
     """``config.K = 3`` in a cell changes what a step computes that reads ``config.K``."""
     space = cell(f"import attacked\n{F}attacked.scale(x)")
@@ -182,7 +164,6 @@ def test_a_setting_put_into_a_module_of_the_user(own_module: Path) -> None:
     assert [3] == answer(lambda: list(space["f"].map([1])), [3])
 
 
-@broken("syntax.py function_node, dependencies.py _module: the file as it is now, not the code that was loaded from it")
 def test_a_file_edited_but_not_reloaded(own_module: Path) -> None:
     """What old code computes is never saved as a result of the new code."""
     source = f"from attacked import scale\n{F}scale(x)"
@@ -195,7 +176,6 @@ def test_a_file_edited_but_not_reloaded(own_module: Path) -> None:
     assert [1000] == answer(lambda: list(restarted.map([1])), [1000])
 
 
-@broken("bytecode.py names_used: IMPORT_NAME inside a function is not followed")
 def test_a_module_imported_inside_the_step(own_module: Path) -> None:
     """A helper that the step imports itself counts like one that is imported above."""
     source = "@step\ndef f(x):\n    from attacked import scale\n    return scale(x)"
@@ -216,7 +196,6 @@ def test_a_dict_changed_between_two_runs() -> None:
     assert 3 == answer(lambda: in_run("plain", lambda: space["f"](1)), 3)
 
 
-@broken("sources.py is_current: what is changed inside of a global during a run is saved under the code before it")
 def test_a_dict_changed_during_a_run() -> None:
     """A result is never restored under settings other than those it was computed with."""
     source = f"own = {{'k': 2}}\n{F}x * own['k']"
@@ -242,7 +221,6 @@ def test_a_dict_changed_during_a_run() -> None:
     ],
     ids=["instance", "class", "self"],
 )
-@broken("keys.py/canonical.py RULES[type]: an argument's class stands for its name, not for its code")
 def test_the_class_of_an_argument_was_edited(source: str, call: str) -> None:
     """The code of a notebook class counts wherever its instances come in."""
     for value in (1, 2):
@@ -282,7 +260,6 @@ def version_of(letter: str) -> Any:
     return cell(f"{F}'{letter}'")["f"]
 
 
-@broken("reader.py versions: newest by creation; going back to old code does not make it the newest")
 def test_keep_keeps_what_was_in_use_last() -> None:
     """A, edited to B and computed again, back to A, edited to C with keep: A's results, which the user saw last."""
     for letter, choice in (("A", "ask"), ("B", "recompute"), ("A", "keep")):
@@ -345,7 +322,6 @@ def test_a_name_given_by_key_is_no_argument() -> None:
     assert ["x"] == list(shown.map(["x"]))
 
 
-@broken("sources.py _function_stands_for: functions in data are digested by label, their order is lost")
 def test_functions_as_arguments_are_told_apart_by_what_they_hold() -> None:
     """A pipeline that holds two closures is another argument once they are exchanged."""
 
@@ -739,7 +715,6 @@ def test_doctor_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in capsys.readouterr().out
 
 
-@broken("notebook/statements.py: a cell that raised before its assignment counts as the statement that made the model")
 def test_a_cell_that_failed_made_no_model(kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     """``model = load("b")`` raises and the old model stays: what it computes is not saved as model b's."""
     one = kernel()

@@ -67,8 +67,8 @@ def test_a_restored_document_takes_at_most_6_calls() -> None:
     assert round(cost) <= 6, seen.most_common(20)
 
 
-def test_a_plain_call_takes_at_most_26_calls() -> None:
-    """A plain call in a run, which cannot share its work with a batch, enters our functions at most 26 times."""
+def test_a_plain_call_takes_at_most_28_calls() -> None:
+    """A plain call in a run, which cannot share its work with a batch, enters our functions at most 28 times."""
 
     def work(docs: list[str]) -> None:
         with run("plain"):
@@ -77,4 +77,4 @@ def test_a_plain_call_takes_at_most_26_calls() -> None:
 
     cost, seen = per_document(work, "plain")
 
-    assert round(cost) <= 26, seen.most_common(30)
+    assert round(cost) <= 28, seen.most_common(30)

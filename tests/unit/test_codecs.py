@@ -95,7 +95,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_plain_values_come_back_without_pickle(value: Any) -> None:
     """Plain values keep their type, text form and order, alone and nested, even in a store nobody trusts."""
     nested = [value, {"k": (value,)}]
@@ -207,7 +207,7 @@ def test_arrays_that_are_more_than_memory_are_pickled(array: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [np.float64(-0.0), np.float16(0.1), np.int8(-1), np.bool_(True), np.complex64(1j), np.datetime64("NaT", "s")],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_numpy_scalars_keep_their_type(value: Any) -> None:
     """A numpy scalar is not turned into a Python number, nor into an array."""

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from durable_nb import keys, provenance
-from durable_nb.provenance import last_assignment
+from durable_nb.provenance import statements_about
 from durable_nb.sources import changed, diff, fingerprint
 
 CELL = textwrap.dedent(
@@ -121,7 +121,7 @@ def test_what_does_not_matter_keeps_the_fingerprint(old: str, new: str) -> None:
         ("return f(*args, **kwargs)", "return f(*args, **kwargs) or 0", {"def:deco.wrapper"}),
         ("not in STOP", "in STOP", {"def:embed"}),
         ("!r:>5", "!r:>6", {"def:embed"}),
-        ("@deco\n", "", {"def:deco.wrapper (gone)"}),
+        ("@deco\n", "", {"def:deco.wrapper (gone)", "closure f of deco.wrapper (gone)", "step: def:deco.wrapper around def:embed → def:embed"}),
         ("class Config:", "class Base:\n    x = 1\n\n@dataclass\nclass Config(Base):", {"class:Base (new)", "class:Config"}),
         ("** k + pow", "** k - pow", {"def:make.inner"}),
     ],
@@ -214,18 +214,18 @@ def test_recursion_ends_and_knows_where_it_started() -> None:
     )
     odd, even = fingerprint(space["odd"]), fingerprint(space["even"])
 
-    assert {"def:odd", "def:even"} == set(odd.parts)
-    assert odd.parts == even.parts
+    assert {"def:odd", "def:even", "step"} == set(odd.parts)
+    assert ("step: def:odd → def:even",) == changed(odd.parts, even.parts)
     assert odd.digest != even.digest
-    assert {"def:me"} == set(fingerprint(space["me"]).parts)
+    assert {"def:me", "step"} == set(fingerprint(space["me"]).parts)
 
 
 def test_table_of_functions_that_holds_the_function_itself() -> None:
     """Functions inside data are followed, also when the data leads back to the function."""
     source = "def g(x): return x + 1\ndef f(x): return TABLE[x](x)\nTABLE = {'f': f, 'g': g}\n"
 
-    assert {"def:f", "def:g", "global TABLE"} == set(parts_of(source))
-    assert {"def:g"} == set(changed(parts_of(source), parts_of(source.replace("x + 1", "x + 2"))))
+    assert {"def:f", "def:g", "global TABLE", "step"} == set(parts_of(source))
+    assert {"def:g", "global TABLE"} == set(changed(parts_of(source), parts_of(source.replace("x + 1", "x + 2"))))
 
 
 def test_state_of_the_function_does_not_count() -> None:
@@ -240,7 +240,7 @@ def test_state_of_the_function_does_not_count() -> None:
     after = fingerprint(space["f"])
     space["words"].append("b")
 
-    assert {"def:f", "def:put", "global words"} == set(before.parts)
+    assert {"def:f", "def:put", "global words", "step"} == set(before.parts)
     assert before.digest == after.digest
     assert ("global words",) == changed(after.parts, fingerprint(space["f"]).parts)
 
@@ -254,14 +254,14 @@ def test_nonlocal_counter_does_not_count() -> None:
     space["f"](1)
 
     assert before == fingerprint(space["f"])
-    assert {"def:make.f"} == set(before.parts)
+    assert {"def:make.f", "step"} == set(before.parts)
 
 
 @pytest.fixture
 def cells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The executed cells, as the notebook layer would look them up."""
     executed: list[str] = []
-    finders = [lambda name, scope: last_assignment(executed, name), *provenance.statement_finders]
+    finders = [lambda name, scope: statements_about(executed, name), *provenance.statement_finders]
     monkeypatch.setattr(provenance, "statement_finders", finders)
     return executed
 
@@ -300,7 +300,7 @@ def test_model_is_identified_by_the_statement_that_created_it(cells: list[str], 
     again = run_all(cells, "import fakeai", '# fresh kernel\nx = 1\nmodel = fakeai.Model( "A" )', STEP)
     other = run_all(cells, "import fakeai", 'model = fakeai.Model("B")', STEP)
 
-    assert {"def:f", "global model", "lib:fakeai"} == set(first)
+    assert {"def:f", "global model", "lib:fakeai", "step"} == set(first)
     assert "1.2" == first["lib:fakeai"]
     assert () == changed(first, again)
     assert ("global model",) == changed(first, other)
@@ -325,11 +325,13 @@ def test_settings_of_a_model_count(before: str, after: str, named: str, cells: l
 
 
 def test_growing_documents_do_not_change_a_progress_bar(cells: list[str], library: Any) -> None:
-    """The documents that a creating statement reads are input, not code."""
-    old = run_all(cells, "import fakeai", "docs = ['a']\nmodel = fakeai.Model(docs)", STEP)
-    new = run_all(cells, "import fakeai", "docs = ['a', 'b']\nmodel = fakeai.Model(docs)", STEP)
+    """What a progress bar was made from matters to no result; what a model was made from does."""
+    cell = "import logging, fakeai\nclass Bar(logging.Handler): pass\nBar.__module__ = 'logging'\ndocs = [{}]\nmodel = "
+    bar = [run_all(cells, cell.format(docs) + "Bar(len(docs))", STEP) for docs in ("'a'", "'a', 'b'")]
+    model = [run_all(cells, cell.format(docs) + "fakeai.Model(docs)", STEP) for docs in ("'a'", "'a', 'b'")]
 
-    assert () == changed(old, new)
+    assert () == changed(*bar)
+    assert ("global docs",) == changed(*model)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +393,7 @@ def test_secrets_are_not_readable() -> None:
 
 
 def test_libraries_count_by_version_and_python_not_at_all() -> None:
-    """A function of numpy adds its version, one of the standard library adds nothing."""
+    """A function of numpy adds its version, one of the standard library only which one it is."""
     import numpy as np
 
     parts = parts_of(
@@ -404,7 +406,14 @@ def test_libraries_count_by_version_and_python_not_at_all() -> None:
         """
     )
 
-    assert {"def:f": parts["def:f"], "lib:numpy": np.__version__} == parts
+    assert {
+        "def:f": parts["def:f"],
+        "global dedent": "textwrap.dedent",
+        "global norm": "numpy.linalg.norm",
+        "global np": "numpy",
+        "lib:numpy": np.__version__,
+        "step": "def:f",
+    } == parts
 
 
 def test_decorator_of_a_library_is_seen_through(cells: list[str], library: Any) -> None:
@@ -462,12 +471,12 @@ def test_step_is_followed_as_its_function() -> None:
     assert fingerprint(plain["g"]).digest == fingerprint(wrapped["g"]).digest
 
 
-def test_own_module_counts_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of the user counts by what it says, comments aside, and so does the module it imports."""
+def test_own_module_counts_by_what_is_used_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a module of the user what the code uses counts, through the modules it imports, and nothing else in it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     found = []
-    for body in ("return x + 1", "return x + 1  # why", "return x + 2"):
+    for body in ("return x + 1", "return x + 1  # why", "return x + 1\nOTHER = 3", "return x + 2"):
         (tmp_path / "my_inner.py").write_text(f"def inner(x):\n    {body}\n")
         (tmp_path / "my_tools.py").write_text("import my_inner\ndef tool(x): return my_inner.inner(x)\n")
         for name in ("my_tools", "my_inner"):
@@ -475,9 +484,9 @@ def test_own_module_counts_by_its_text(tmp_path: Path, monkeypatch: pytest.Monke
         linecache.checkcache()
         found.append(fingerprint(run_cell("import my_tools\ndef f(x): return my_tools.tool(x)")["f"]).parts)
 
-    assert {"def:f", "module:my_tools", "module:my_inner"} == set(found[0])
-    assert found[0] == found[1]
-    assert ("module:my_inner",) == changed(found[1], found[2])
+    assert {"def:f", "def:my_tools.tool", "def:my_inner.inner"} <= set(found[0])
+    assert found[0] == found[1] == found[2]
+    assert ("def:my_inner.inner",) == changed(found[2], found[3])
 
 
 def test_function_as_an_argument_stands_for_its_code() -> None:
@@ -494,10 +503,18 @@ def test_function_as_an_argument_stands_for_its_code() -> None:
         (["model = A( 'x' )  # comment"], "model = A('x')"),
         (["model = 1", "model = 2", "other = 3"], "model = 2"),
         (["model = 1\nmodel = 2"], "model = 2"),
-        (["if x:\n    model = 1\nelse:\n    model = 2"], "model = 2"),
+        (["if x:\n    model = 1\nelse:\n    model = 2"], "x\nmodel = 1\nmodel = 2"),
         (["try:\n    model = 1\nexcept E:\n    pass"], "model = 1"),
         (["with open(p) as model:\n    pass"], "with open(p) as model:\n    pass"),
         (["with lock:\n    model = 1"], "model = 1"),
+        (["model = 1\nif x:\n    model = 2"], "model = 1\nx\nmodel = 2"),
+        (["model = A()\nmodel = moved(model)"], "model = A()\nmodel = moved(model)"),
+        (
+            ["model = A()", "model.train()\nmodel.k = 1\nmodel['a'] += 1"],
+            "model = A()\nmodel.train()\nmodel.k = 1\nmodel['a'] += 1",
+        ),
+        (["model = A()", "fit = model.fit(x)", "model = A()"], "model = A()"),
+        (["model = A()", "y = model.predict(x)\nprint(model.name)"], "model = A()"),
         (["for model in models:\n    print(model)"], "for model in models:\n    pass"),
         (["a, (model, *c) = load()"], "a, (model, *c) = load()"),
         (["model: A = A()"], "model: A = A()"),
@@ -516,12 +533,71 @@ def test_function_as_an_argument_stands_for_its_code() -> None:
         ([], None),
     ],
 )
-def test_last_assignment(cells: list[str], expected: str | None) -> None:
-    """The last statement at the top of the cells that binds a name is found, whatever magics stand around it."""
-    assert expected == last_assignment(cells, "model")
+def test_statements_about(cells: list[str], expected: str | None) -> None:
+    """What binds a name at the top of the cells, and what changes it since, is found, whatever magics stand around it."""
+    assert expected == statements_about(cells, "model")
 
 
 def test_partial_of_library_function_and_builtins() -> None:
     """A builtin, or a partial of one, has a fingerprint too; another one has another."""
     assert fingerprint(len).digest != fingerprint(max).digest
     assert fingerprint(functools.partial(int, base=2)).digest != fingerprint(functools.partial(int, base=3)).digest
+
+
+def test_name_that_is_not_defined_yet_is_a_part() -> None:
+    """A global that is missing is named as missing, one of Python's own is not; defining it is seen."""
+    space = run_cell("def f(x): return Vector(abs(x))")
+    before = fingerprint(space["f"])
+    space["abs"] = len
+
+    assert "missing" == before.parts["global Vector"]
+    assert "global abs" not in before.parts
+    assert not before.is_current()
+
+
+def test_data_that_changed_inside_is_noticed_without_a_walk() -> None:
+    """A dict, list or object that the code reads is compared by value; what the code itself fills is not."""
+    space = run_cell(
+        "class Own: k = 1\nown, table, seen, count = Own(), {'k': [1]}, [], {'n': 0, 'k': 1}\n"
+        "def f(x):\n    seen.append(x)\n    count['n'] += 1\n    return own.k, table['k'], count['k']\n"
+    )
+    made = fingerprint(space["f"])
+    space["f"](1)
+
+    assert made.is_current()
+    space["count"]["k"] = 2
+
+    assert not made.is_current()
+    made = fingerprint(space["f"])
+    space["table"]["k"].append(2)
+
+    assert not made.is_current()
+    made = fingerprint(space["f"])
+    space["Own"].k = 2
+
+    assert not made.is_current()
+
+
+def test_instance_as_an_argument_is_keyed_with_the_code_of_its_class() -> None:
+    """An edited class makes other arguments of its instances, the same class in another kernel the same ones."""
+    source = "import enum\nclass Doc:\n    def text(self): return 1\nclass Kind(enum.Enum):\n    A = 1\n    def text(self): return 1\n"
+    one, same, other = (
+        run_cell(text) for text in (source, "# restarted\n" + source, source.replace("return 1", "return 2"))
+    )
+
+    for make in (lambda space: space["Doc"](), lambda space: space["Doc"], lambda space: space["Kind"].A):
+        assert keys.digest(make(one)) == keys.digest(make(same))
+        assert keys.digest(make(one)) != keys.digest(make(other))
+
+
+def test_handle_counts_by_its_statement_and_a_read_text_by_its_value(cells: list[str], tmp_path: Path) -> None:
+    """A file descriptor is another number in every kernel and the same code; a text read from a file is data."""
+    path = tmp_path / "prompt.txt"
+    cell = f"import os\nlog = os.open({str(path)!r}, os.O_RDONLY)\nprompt = open({str(path)!r}).read()\ndef f(x): return log, prompt"
+    found = []
+    for text in ("one", "one", "two"):
+        path.write_text(text)
+        found.append(run_all(cells, cell))
+
+    assert () == changed(found[0], found[1])
+    assert ("global prompt: 'one' → 'two'",) == changed(found[1], found[2])

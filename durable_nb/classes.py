@@ -1,0 +1,89 @@
+"""Classes → what they are besides the code of their methods, as plain values."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from enum import EnumType
+from types import FunctionType, ModuleType
+from typing import Any
+
+from durable_nb.bytecode import functions_of, is_generated
+from durable_nb.keys import qualified_name
+from durable_nb.origins import Origin, origin_of
+
+Digest = Callable[[Any], str]
+
+
+def methods_of(cls: type) -> dict[str, list[Any]]:
+    """The functions behind each attribute that the user wrote."""
+    found = {}
+    for attribute, value in sorted(vars(cls).items()):
+        functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
+        if functions:
+            found[attribute] = functions
+    return found
+
+
+def data_of(cls: type) -> dict[str, Any]:
+    """The attributes that are no functions; of an enum its members."""
+    if isinstance(cls, EnumType):
+        members: dict[str, Any] = dict(cls.__members__)
+        return {name: member._value_ for name, member in members.items()}
+    return {
+        attribute: value
+        for attribute, value in sorted(vars(cls).items())
+        if not functions_of(value) and not attribute.startswith(("__", "_abc_"))
+    }
+
+
+def shape_of(cls: type, digest: Digest) -> object:
+    """Bases, fields, annotations, data, and which function each attribute is bound to, and how."""
+    fields = [
+        (field, digest(details.default), digest(details.default_factory))
+        for field, details in vars(cls).get("__dataclass_fields__", {}).items()
+    ]
+    bound = {
+        attribute: (type(vars(cls)[attribute]).__name__, [_name(function, digest) for function in functions])
+        for attribute, functions in methods_of(cls).items()
+    }
+    return (
+        {attribute: digest(value) for attribute, value in data_of(cls).items()},
+        fields,
+        repr(vars(cls).get("__dataclass_params__")),
+        annotations_of(cls, digest),
+        bound,
+        [qualified_name(base) for base in cls.__bases__],
+    )
+
+
+def annotations_of(thing: Any, digest: Digest) -> list[tuple[str, str]]:
+    """Names and types, as they were written where they are text, else by the name of the type."""
+    return [
+        (name, kind if isinstance(kind, str) else kind.__qualname__ if isinstance(kind, type) else digest(kind))
+        for name, kind in (getattr(thing, "__annotations__", None) or {}).items()
+    ]
+
+
+def speaks(cls: type) -> bool:
+    """Whether a library made the class from its words: a prompt, a schema."""
+    return any(origin_of(base.__module__) is Origin.LIBRARY for base in (*cls.__mro__, type(cls)))
+
+
+def is_decorated_by_library(node: Any, scope: dict[str, Any]) -> bool:
+    """Whether a decorator of a library saw a definition, and with it its words."""
+    for decorator in getattr(node, "decorator_list", ()):
+        for part in ast.walk(decorator):
+            value = scope.get(part.id) if isinstance(part, ast.Name) else None
+            module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(module, str) and origin_of(module) is Origin.LIBRARY:
+                return True
+    return False
+
+
+def _name(function: Any, digest: Digest) -> str:
+    wrapped = getattr(function, "__dict__", {}).get("__wrapped__")
+    name = qualified_name(function)
+    if isinstance(function, FunctionType) and "<locals>" in function.__code__.co_qualname:
+        name = digest(function)  # several functions bear this name
+    return name if wrapped is None or wrapped is function else f"{name} around {_name(wrapped, digest)}"

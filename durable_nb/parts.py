@@ -1,0 +1,180 @@
+"""The parts of a fingerprint: how the data that code reads is written down.
+
+Data counts by value; an object without one (a model, a client) by the statements that made it, which ``provenance``
+finds, and by what those statements read. Nothing of the user's is executed, except what pickle would call on a value.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from durable_nb import keys, provenance, syntax
+from durable_nb.bytecode import cells_of, defaults_of, names_filled, names_used
+from durable_nb.errors import Unkeyable
+from durable_nb.origins import (
+    SCALARS,
+    Origin,
+    can_be_filled,
+    is_data,
+    is_display,
+    is_frozen,
+    is_setting,
+    library,
+    origin_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from durable_nb.bytecode import Filled
+
+CODE = (FunctionType, MethodType, BuiltinFunctionType, type, functools.partial)
+MISSING = "missing"
+"""Readable value of a part: the name is not defined yet. A text of the user's would stand in quotes."""
+_SHOWN = (type(None), bool, int, float, str, bytes)
+_SECRET = re.compile(r"(?i)key|token|secret|passw|pwd|dsn|credential|auth")
+_SECRET_VALUE = re.compile(r"://[^/\s]*@|^[\w+/=.-]{20,}$")
+
+
+class Read(NamedTuple):
+    """A value that code reads."""
+
+    label: str
+    name: str
+    value: Any
+    scope: dict[str, Any]
+    statement: str | None
+    filled: Filled | None = None
+
+
+class Carried(NamedTuple):
+    """A value that a function object carries with it."""
+
+    kind: str
+    """closure, default or attribute"""
+    name: str
+    value: Any
+    statement: str | None
+
+
+def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[str, Filled]]:
+    """The closure variables, defaults and attributes of a function but for its state, and what its code fills."""
+    code = function.__code__
+    filled = {} if node is None else names_filled(node)
+    found = []
+    for name, value in cells_of(function).items():
+        if name not in names_used(code).cells_written:
+            is_value = is_data(value) and not isinstance(value, SCALARS)
+            statement = None if is_value else provenance.enclosing_statement(code, name)
+            found.append(Carried("closure", name, value, statement))
+    written = syntax.default_statements(node)
+    found += [Carried("default", name, value, written.get(name)) for name, value in defaults_of(function).items()]
+    counted = filled[function.__name__].written if function.__name__ in filled else ()
+    for name, value in vars(function).items():
+        if not name.startswith("__") and f".{name}" not in counted:
+            found.append(Carried("attribute", name, value, None))
+    return found, filled
+
+
+class Parts:
+    """Named parts, and what they were read from."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, set[str]] = {}
+        self.readable: dict[str, str] = {}
+        self.bound: list[tuple[Mapping[str, Any], str, object]] = []
+        self.mutable: list[tuple[Any, Filled | None]] = []
+
+    def add(self, label: str, value: object, shown: str = "") -> None:
+        """Add a part, by its value; ``shown`` instead of the digest in messages."""
+        self.parts.setdefault(label, set()).add(keys.digest(value).hex())
+        if shown:
+            self.readable[label] = shown
+
+    def add_library(self, module: str) -> None:
+        """Add the version of the library a module belongs to."""
+        if origin_of(module) is Origin.LIBRARY:
+            name, version = library(module)
+            self.add(f"lib:{name}", version, version)
+
+    def add_data(self, read: Read) -> None:
+        """Add a value that is no code."""
+        value = read.value
+        if isinstance(value, SCALARS) and not isinstance(value, Enum):
+            statement = self._statement(read)
+            if statement is not None and provenance.is_impure(statement):
+                self._by_statement(read, statement)
+                return
+            shown = repr(value) if type(value) in _SHOWN else ""
+            is_secret = _SECRET.search(read.label) or (isinstance(value, str) and _SECRET_VALUE.search(value))
+            self.add(read.label, value, shown if len(shown) <= 40 and not is_secret else "")
+            return
+        if is_data(value):
+            try:
+                if read.filled is not None and can_be_filled(value):
+                    value = read.filled.remaining(value)
+                    if value is None:
+                        return
+                    self.follow_class(type(read.value))
+                self.add(read.label, value)
+                if not is_frozen(read.value):
+                    self.mutable.append((read.value, read.filled))
+                return
+            except Unkeyable:
+                self.follow_class(type(value))
+        self._by_statement(read, self._statement(read))
+
+    def value_of(self, value: Any) -> str:
+        """A digest of a value, or the name of its type if it has none."""
+        if is_data(value) or isinstance(value, CODE):
+            try:
+                return keys.digest(value).hex()
+            except Unkeyable:
+                pass  # a lock in a class: its type must do
+        self.add_library(type(value).__module__)
+        return keys.qualified_name(type(value))
+
+    def read_global(self, scope: dict[str, Any], name: str) -> None:
+        """Take in a global; made by the traversal."""
+        raise NotImplementedError
+
+    def follow_class(self, cls: type) -> str:
+        """Take in a class; made by the traversal."""
+        raise NotImplementedError
+
+    def _statement(self, read: Read) -> str | None:
+        if read.statement is not None:
+            return read.statement
+        if read.name in read.scope and read.scope[read.name] is read.value:
+            return provenance.statement_of(read.name, read.scope)
+        if isinstance(read.value, SCALARS):
+            return None
+        # An argument of the function around a closure: perhaps a global is the same object.
+        same = [name for name, other in list(read.scope.items()) if other is read.value and not name.startswith("_")]
+        return provenance.statement_of(min(same), read.scope) if same else None
+
+    def _by_statement(self, read: Read, statement: str | None) -> None:
+        """An object without a value of its own: the statements that made it, and what they read."""
+        self.add_library(type(read.value).__module__)
+        if statement is None:
+            self.add(read.label, ("type", keys.qualified_name(type(read.value))))
+            return
+        self.add(read.label, ("statement", provenance.statement_value(statement)))
+        for name in provenance.names_read(statement):
+            value = read.scope.get(name)
+            if value is not None and name != read.name:
+                if is_setting(value) or not is_display(read.value):
+                    self.read_global(read.scope, name)
+            elif name not in read.scope and not provenance.is_builtin(name) and not isinstance(read.value, SCALARS):
+                # Made from a local variable that is gone: then the value must do, if there is one.
+                self._try_value(read)
+
+    def _try_value(self, read: Read) -> None:
+        try:
+            self.add(f"{read.label} (value)", read.value)
+        except Unkeyable:
+            return
