@@ -11,10 +11,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from durable_nb.engine.session import current as session
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
@@ -28,7 +28,7 @@ class DurableMagics(Magics):
         super().__init__(shell)
         self._shell = shell
         self._live: LiveRun | None = None
-        self._depth = 0
+        self._cells: list[str] = []  # the cell that is being executed, inside those that run it
         self._began_at = 0
 
     @magic_arguments()
@@ -63,6 +63,8 @@ class DurableMagics(Magics):
 
             return display.RunTable(self._store(arguments).runs())
         command, name = arguments.name, " ".join(arguments.rest)
+        if command in ("show", "forget") and not name:
+            raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
         if command == "forget":
             return self._forget(name, arguments)
         if command == "show" or not name:
@@ -72,7 +74,12 @@ class DurableMagics(Magics):
     def begin(self, line: str, *, refused: str = "") -> None:
         """First statement of a durable cell: open its run, check its steps, show its panel."""
         from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
+        from durable_nb.notebook import interrupts
 
+        if self._live is not None and len(self._cells) > self._began_at:
+            raise ConfigError(
+                f"a cell of run {self._live.name!r} cannot run another durable cell.", "Run that one on its own."
+            )
         self.end_leftover()
         if refused == "empty":
             raise UsageError("%%durable: the cell is empty. Put the code that calls steps below the first line.")
@@ -83,7 +90,7 @@ class DurableMagics(Magics):
             raise ConfigError(f"a run has one name, and this line has {1 + len(arguments.rest)} words.", f"{line!r}")
         if not arguments.name:
             raise ConfigError("%%durable needs a name to find the results by.", "For example: %%durable embed-filings")
-        source = self._source_of_cell()
+        source = self._cells[-1] if self._cells else ""
         self._live = runs.begin(
             arguments.name,
             source=source,
@@ -91,30 +98,46 @@ class DurableMagics(Magics):
             url=arguments.db,
             steps=steps_named_in(source, self._shell.user_ns),
         )
-        self._began_at = self._depth
+        self._began_at = len(self._cells)
+        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
 
-    def enter_cell(self, *_: Any) -> None:
+    def enter_cell(self, info: ExecutionInfo) -> None:
         """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
-        self._depth += 1
+        if not self._cells:
+            self.end_leftover()
+        self._cells.append(str(info.raw_cell))
 
-    def leave_cell(self, result: ExecutionResult | None = None) -> None:
-        """``post_run_cell``: the run of the cell ends with it."""
-        if self._live is not None and self._depth <= self._began_at:
-            error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
-            live, self._live = self._live, None
-            live.finish(error)
-        self._depth = max(0, self._depth - 1)
+    def leave_cell(self, result: ExecutionResult | None) -> None:
+        """``post_run_cell``: the run of the cell ends with it. None for a cell that was cancelled."""
+        if result is not None and result.info is not None:
+            raw = result.info.raw_cell
+            if raw not in self._cells:
+                return  # never announced: an empty cell, one that awaits inside one that does not, the one with %load_ext
+            while self._cells[-1] != raw:
+                self._cells.pop()
+        if self._live is not None and len(self._cells) <= self._began_at:
+            self._end(result)
+        if self._cells:
+            self._cells.pop()
+
+    def _end(self, result: ExecutionResult | None) -> None:
+        live, self._live = self._live, None
+        assert live is not None
+        if result is None:
+            live.finish(KeyboardInterrupt())
+            return
+        try:
+            live.finish(result.error_before_exec or result.error_in_exec)
+        except StoreError as error:
+            # Raised from here it would be printed only, and Run All would go on without the results (promise 4).
+            result.error_in_exec = error
+            self._shell.showtraceback((type(error), error, error.__traceback__))
 
     def end_leftover(self) -> None:
         """End the run of a cell whose end was never announced (a front end that died in the middle)."""
         live, self._live = self._live, None
         if live is not None:
             live.finish(KeyboardInterrupt())
-
-    def _source_of_cell(self) -> str:
-        history = self._shell.history_manager
-        raw = history.input_hist_raw if history is not None else []
-        return raw[-1] if raw else ""
 
     def _store(self, arguments: Any) -> Any:
         return session.store(url=arguments.db)

@@ -1,0 +1,145 @@
+"""%load_ext, %unload_ext and import: what they change, and that they change nothing else."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernels import ROOT
+from tests.notebook.cells import STEPS
+
+if TYPE_CHECKING:
+    from tests.kernels import Kernel
+    from tests.notebook.cells import Start
+
+# Everything of a shell that an extension could leave something in, as text that is equal for the same objects.
+SHELL = """
+import builtins, re, signal, sys, threading
+from durable_nb import provenance
+from durable_nb.engine.session import current as session
+
+def lasting(names):  # without the history of inputs and outputs
+    return sorted(name for name in names if not re.match(r"_+(i|ii|iii|h|oh|dh|exit_code|\\d+|i\\d+)?$", name))
+
+def shell():
+    ip = get_ipython()
+    formatters = ip.display_formatter.formatters.values()
+    return {
+        "magics": {kind: sorted(magics) for kind, magics in ip.magics_manager.magics.items()},  # IPython loads its own late
+        "registry": sorted(ip.magics_manager.registry),
+        "configurables": [id(one) for one in ip.configurables],
+        "events": {event: [str(call) for call in calls] for event, calls in ip.events.callbacks.items()},
+        "transformers": [str(ip.input_transformers_cleanup), str(ip.input_transformers_post), str(ip.ast_transformers)],
+        "line transformers": str(ip.input_transformer_manager.line_transforms),
+        "formatters": [[type(one).__name__, one.enabled, str(one.type_printers), str(one.deferred_printers)]
+                       for one in formatters],
+        "builtins": sorted(vars(builtins)),
+        "names": lasting(ip.user_ns),
+        "hidden names": lasting(ip.user_ns_hidden),
+        "finders": str(provenance.statement_finders),
+        "session": [len(session.observers), len(session.live), session.notebook, session.kernel, session.given],
+        "signal": str(signal.getsignal(signal.SIGINT)),
+        "hooks": [str(sys.excepthook), str(sys.displayhook), str(sys.meta_path), str(ip.CustomTB), str(ip.custom_exceptions)],
+        "extensions": sorted(ip.extension_manager.loaded),
+        "threads": sorted(one.name for one in threading.enumerate() if one.name.startswith("durable-")),
+    }
+"""
+HEAVY = ("sqlalchemy", "ipywidgets", "anywidget", "numpy", "pandas", "cloudpickle")
+
+
+def loaded(one: Kernel) -> list[str]:
+    """Which of the heavy packages the kernel has imported."""
+    return ast.literal_eval(one.ok(f"[name for name in {HEAVY} if name in __import__('sys').modules]").result)
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "",
+        "%load_ext durable_nb",
+        "%reload_ext durable_nb",
+        "%%durable used\nembed('used')",
+        "%%durable used\nembed('used')\n1 / 0",
+        "%durable",
+    ],
+    ids=["only loaded", "loaded twice", "reloaded", "used", "failed", "listed"],
+)
+def test_unload_leaves_the_shell_as_it_was(kernel: Start, meanwhile: str) -> None:
+    """%unload_ext undoes exactly what %load_ext did, whatever happened between the two."""
+    one = kernel()
+    one.ok("import asyncio, time\nfrom durable_nb import step\n" + STEPS)
+    one.ok(SHELL)
+    one.ok("%unload_ext autoreload")  # IPython loads its magics for extensions now
+    one.ok("before = after = None\nbefore = shell()")
+    one.ok("%load_ext durable_nb")
+    changed = one.ok("sorted(name for name, value in shell().items() if value != before[name])").result
+    if meanwhile:
+        one.run(meanwhile)
+    one.ok("%unload_ext durable_nb")
+    left = one.ok(
+        "after = shell()\n[(name, before[name], after[name]) for name in before if before[name] != after[name]]"
+    )
+
+    assert "transformers" in changed
+    assert "magics" in changed
+    assert "[]" == left.result
+
+
+def test_unload_within_a_durable_cell_ends_its_run(kernel: Start) -> None:
+    """%unload_ext inside a durable cell ends the run; the cell goes on as a plain one."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nimport asyncio, time\nfrom durable_nb import step\n" + STEPS)
+    reply = one.ok("%%durable leaving\nembed('a')\n%unload_ext durable_nb\nembed('b')")
+
+    assert "'B'" == reply.result
+    assert "[]" == one.ok("from durable_nb.engine.session import current\ncurrent.live").result
+    assert "UsageError" in one.run("%durable").text
+
+
+def test_load_twice_and_reload(kernel: Start) -> None:
+    """Loading again adds nothing a second time; after %reload_ext durable cells work, and what was kept is restored."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nimport asyncio, time\nfrom durable_nb import step\n" + STEPS)
+    one.ok("%%durable twice\nembed('a')")
+    said = one.ok("%load_ext durable_nb").stdout
+    one.ok("%reload_ext durable_nb")
+    hooks = one.ok(
+        "[sum('durable' in str(one).lower() for one in each) for each in (get_ipython().input_transformers_cleanup,"
+        " get_ipython().events.callbacks['pre_run_cell'], get_ipython().events.callbacks['post_run_cell'])]"
+    ).result
+    again = one.ok("%%durable twice\nembed('a')").result
+
+    assert "already loaded" in said
+    assert "[1, 1, 2]" == hooks
+    assert "'A'" == again
+    assert "1 restored, 0 computed" in one.ok("%durable show twice").result
+
+
+def test_load_is_cheap_and_opens_nothing(kernel: Start) -> None:
+    """%load_ext imports neither SQLAlchemy nor widgets and makes no folder; the first durable cell does."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nfrom durable_nb import step\n@step\ndef embed(doc): return doc")
+
+    assert [] == loaded(one)
+    assert not (one.folder / ".durable_nb").exists()
+    one.ok("%%durable first\nembed('a')")
+
+    assert {"sqlalchemy", "anywidget"} <= set(loaded(one))
+    assert (one.folder / ".durable_nb" / "durable.db").exists()
+
+
+def test_import_is_cheap() -> None:
+    """``import durable_nb`` and defining a step import nothing heavy, and no IPython."""
+    script = (
+        "import sys, durable_nb\nfrom durable_nb import step\n@step\ndef embed(doc): return doc\nembed('a')\n"
+        f"print([name for name in {(*HEAVY, 'IPython', 'asyncio', 'traitlets')} if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "[]" == found.stdout.strip()

@@ -1,0 +1,115 @@
+"""What the line magic answers, and what a first line must not be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.notebook.cells import executed, stored
+
+if TYPE_CHECKING:
+    from tests.kernels import Kernel, Reply
+
+
+def unattended(one: Kernel, code: str) -> Reply:
+    """Run a cell where nobody can answer a question, as nbclient does."""
+    return one.finish(one._client.execute(code, allow_stdin=False))
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%%durable\nembed('refused')", "needs a name"),
+        ("%durable\nembed('refused')", "needs a name"),
+        ("%%durable refused", "the cell is empty"),
+        ("%%durable refused\n\n   \n", "the cell is empty"),
+        ("%%durable", "the cell is empty"),
+        ("%%durable refused\n%%bash\necho refused > executed.log", "cannot wrap %%bash"),
+        ("%durable refused\n%%writefile refused.py\nx = 1", "cannot wrap %%writefile"),
+        ("%%durable show\nembed('refused')", "'show' is a sub-command"),
+        ("%%durable resume\nembed('refused')", "'resume' is a sub-command"),
+        ("%%durable two words\nembed('refused')", "a run has one name"),
+        ("%%durable embed(docs)\nembed('refused')", "cannot name a run"),
+        ("%%durable refused --on-change maybe\nembed('refused')", "invalid choice: 'maybe'"),
+        ("%%durable refused --nope\nembed('refused')", "unrecognized arguments: --nope"),
+        ("%%durable refused --db oracle://nowhere\nembed('refused')", "cannot keep results in oracle"),
+    ],
+)
+def test_refused_before_anything_runs(notebook: Kernel, cell: str, says: str) -> None:
+    """A first line that cannot be meant says what to type, in one sentence, and nothing of the cell is run."""
+    reply = notebook.run(cell)
+
+    assert "error" == reply.status
+    assert says in reply.text
+    assert "Traceback" not in reply.text
+    assert stored(notebook.folder, "refused") is None
+    assert [] == executed(notebook, "refused")
+
+
+def test_runs_are_listed_and_shown(notebook: Kernel) -> None:
+    """%durable lists the runs, newest first; %durable show NAME and %durable NAME show one, and its code versions."""
+    notebook.ok("%%durable listed-1\nembed('listed 1')")
+    notebook.ok("%%durable listed-2\nembed('listed 2')")
+    table = notebook.ok("%durable").result
+    page = notebook.ok("%durable show listed-2").result
+
+    assert 0 < table.index("listed-2") < table.index("listed-1")
+    assert page.startswith("listed-2: done")
+    assert "step embed" in page
+    assert page == notebook.ok("%durable listed-2").result
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("%durable nowhere", "no run 'nowhere'"),
+        ("%durable show nowhere", "no run 'nowhere'"),
+        ("%durable show", "needs the name of a run"),
+        ("%durable forget nowhere --yes", "nothing was dropped"),
+        ("%durable forget --yes", "needs the name of a run"),
+        ("%durable frobnicate listed-1", "no sub-command 'frobnicate'"),
+        ("%durable --nope", "unrecognized arguments"),
+    ],
+)
+def test_a_line_that_cannot_be_meant(notebook: Kernel, line: str, says: str) -> None:
+    """The line magic answers a wrong name or word with what there is."""
+    notebook.ok("%%durable listed-1\nembed('listed 1')")
+    reply = notebook.run(line)
+
+    assert "error" == reply.status
+    assert says in reply.text
+    assert "Traceback" not in reply.text
+
+
+def test_forget_asks_first(notebook: Kernel) -> None:
+    """%durable forget drops a run after a yes or with --yes; where nobody can answer it says so and drops nothing."""
+    notebook.ok("%%durable forgotten\nembed('forgotten')")
+    alone = unattended(notebook, "%durable forget forgotten")
+
+    assert "error" == alone.status
+    assert "%durable forget forgotten --yes" in alone.text
+    assert stored(notebook.folder, "forgotten") is not None
+    for answer, kept in (("n", True), ("", True), ("y", False)):
+        message = notebook.start("%durable forget forgotten")
+        question = notebook._client.get_stdin_msg(timeout=20)["content"]["prompt"]
+        notebook._client.input(answer)
+        notebook.finish(message)
+
+        assert "1 saved results" in question
+        assert kept is (stored(notebook.folder, "forgotten") is not None)
+    notebook.ok("%%durable forgotten\nembed('forgotten')")
+    reply = notebook.ok("%durable forget forgotten --yes")
+
+    assert "Dropped run 'forgotten': 1 saved results" in reply.stdout
+    assert stored(notebook.folder, "forgotten") is None
+
+
+def test_another_database(notebook: Kernel) -> None:
+    """--db with a path keeps the run there, relative to the notebook, and nothing in the database beside it."""
+    notebook.ok("%%durable elsewhere --db other/place.db\nembed('elsewhere')")
+
+    assert (notebook.folder / "other" / "place.db").exists()
+    assert stored(notebook.folder, "elsewhere") is None
+    assert "elsewhere" in notebook.ok("%durable --db other/place.db").result
+    assert notebook.ok("%durable show elsewhere --db other/place.db").result.startswith("elsewhere: done")
