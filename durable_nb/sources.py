@@ -12,6 +12,8 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import xxhash
+
 from durable_nb import keys, origins
 from durable_nb.dependencies import UNDEFINED, Walk
 from durable_nb.errors import Unkeyable
@@ -141,6 +143,12 @@ def _seen(value: Any, filled: Filled | None, is_small: bool) -> object:
         value = filled.remaining(value)
     if not is_small:
         return len(value) if hasattr(value, "__len__") else None
+    try:
+        # The memory of an array says the same as its digest, in 0.3 µs instead of 4: a loop of calls looks each time.
+        if type(value).__name__ == "ndarray" and value.flags.c_contiguous and not value.dtype.hasobject:
+            return xxhash.xxh3_128_digest(value), value.shape
+    except (AttributeError, ValueError, TypeError):  # no ndarray of numpy after all, or no buffer (datetime64)
+        pass
     try:
         return keys.digest(value)
     except (Unkeyable, RuntimeError):  # another thread adds to it at this moment

@@ -7,10 +7,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_UNTIL_CLOSED = 'folder=$1; shift; "$@" & server=$!; read _; kill -QUIT $server; wait $server; rm -rf "$folder"/*'
+"""Shell: run the server in the background until standard input ends, then stop it at once."""
 
 
 class NoPostgres(Exception):
@@ -42,13 +46,29 @@ def throwaway_postgres() -> Iterator[str]:
 
     data = str(folder / "data")
     run("initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off -c full_page_writes=off"
-    run("pg_ctl", "-D", data, "-w", "-s", "-l", str(folder / "log"), "-o", options, "start")
+    options = {"fsync": "off", "full_page_writes": "off", "logging_collector": "off"}
+    settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+    server = [str(binaries / "postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), *settings]
+    # Its own session, and an open pipe: a killed pytest closes the pipe, and no server stays behind.
+    guard = subprocess.Popen(
+        ["sh", "-c", _UNTIL_CLOSED, "sh", str(folder), *server],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=folder, start_new_session=True, **account,
+    )  # fmt: skip
     try:
+        _wait_for(binaries, port, guard)
         yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
     finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "-s", "stop")
+        guard.communicate(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(binaries: Path, port: int, guard: subprocess.Popen[bytes]) -> None:
+    due = time.monotonic() + 60
+    while subprocess.run([binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode:
+        if guard.poll() is not None or time.monotonic() > due:
+            raise RuntimeError("the throw-away PostgreSQL did not start")
+        time.sleep(0.02)
 
 
 def _binaries() -> Path:

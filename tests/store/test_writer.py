@@ -163,6 +163,7 @@ def test_the_death_of_the_writing_thread_is_heard(store):
     with pytest.raises(SystemExit, match="out of memory"):
         store.save_now(result(run.id, step, 1)).result(timeout=30)
     store.unwatch(run.id)
+    wait_until(lambda: store._writer._error is not None, describing="the thread has said why it died")
     with pytest.raises(SystemExit):
         store.save(result(run.id, step, 2))
     store.flush()
