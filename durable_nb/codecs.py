@@ -11,14 +11,15 @@ codec                  value
 ``arrow:Table``        pyarrow table, batch or array; polars frame or series of plain dtypes
 ``data``               nestings of None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict,
                        OrderedDict, set, frozenset, dates and times, Decimal, UUID, and everything above
+``outcome+…``          a value and the effects of the call that returned it, as a tuple in the codec named behind it
 ``pickle``             the rest, classes by reference: an instance comes back as one of *this* class
 ``cloudpickle``        lambdas and what belongs to a local class: the code travels inside the payload
 =====================  ==================================================================================
 
 Only the last two can run code when read. ``data`` has the *format* of a pickle, read by an unpickler that knows the
 constructors in ``_DATA`` and nothing else. JSON and a tagged binary walk take 11 and 16 times as long to write (1,000
-dicts: 2.5 and 3.5 ms against 0.22), since to prove in Python that JSON is exact costs more than to write the value
-in C; and this form alone keeps shared and recursive parts shared. pandas is pickled: Arrow takes 8 times as long.
+dicts: 2.5 and 3.5 ms against 0.22), and this form alone keeps shared parts shared. pandas is pickled: Arrow takes 8
+times as long.
 """
 
 from __future__ import annotations
@@ -27,18 +28,17 @@ import io
 import pickle
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from durable_nb import layouts
 from durable_nb.errors import DurableError, StoreError, Unsaveable, UntrustedStore, ValueUnavailable
-
-if TYPE_CHECKING:
-    import numpy as np
+from durable_nb.records import Outcome
 
 Encoder = Callable[[Any], "tuple[str, bytes] | None"]  # None: this one value needs pickle after all
 
+OUTCOME = "outcome+"
 _PICKLED = frozenset({"pickle", "cloudpickle"})
 _DATA = frozenset(
     {("builtins", "complex"), ("collections", "OrderedDict"), ("decimal", "Decimal"), ("uuid", "UUID")}
@@ -62,6 +62,9 @@ def encode(value: object) -> tuple[str, bytes]:
     Unsaveable
         The value, or the part of it that the text names, holds state that no bytes can bring back.
     """
+    if type(value) is Outcome:
+        codec, payload = encode(tuple(value))
+        return OUTCOME + codec, payload
     encoder = _ENCODERS.get(type(value)) or _library_encoder(type(value))
     return (encoder and encoder(value)) or _encode_by_pickle(value)
 
@@ -87,6 +90,8 @@ def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "")
     StoreError
         The payload is damaged, or its class refuses it.
     """
+    if codec.startswith(OUTCOME):
+        return outcome(codec, payload, trusted=trusted, where=where).value
     if not trusted and codec in _PICKLED:
         raise UntrustedStore(where)
     kind, _, detail = codec.partition(":")
@@ -106,43 +111,29 @@ def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "")
         raise StoreError(where or "the store", problem) from error
 
 
+def outcome(codec: str, payload: bytes, *, trusted: bool, where: str) -> Outcome:
+    """As `decode`, with the effects of the call."""
+    whole = decode(codec.removeprefix(OUTCOME), payload, trusted=trusted, where=where)
+    return Outcome(*whole) if codec.startswith(OUTCOME) else Outcome(whole, {})
+
+
 def needs_pickle(codec: str) -> bool:
     """True if reading such a payload can run code."""
-    return codec in _PICKLED
-
-
-def verify(codec: str, payload: bytes) -> None:
-    """Raise Unsaveable if a pickled payload cannot be read back here: some classes pickle but do not unpickle."""
-    try:
-        if codec in _PICKLED:
-            decode(codec, payload)
-    except DurableError as error:
-        raise Unsaveable("value", f"it can be pickled but not read back ({error.__cause__ or error})") from error
-
-
-def matrix(codec: str, payloads: Sequence[bytes]) -> np.ndarray[Any, Any] | None:
-    """Payloads of one codec as a writable array of shape (n, *shape); None unless dtype and shape are fixed."""
-    kind, _, detail = codec.partition(":")
-    lengths = set(map(len, payloads))
-    if kind == "f64" and len(lengths) == 1:
-        detail = f"<f8:{min(lengths) // 8}"
-    elif kind == "np" and detail not in ("str", "bytes"):
-        detail += ":"
-    elif kind != "nd":
-        return None
-    try:
-        dtype, shape, size = layouts.layout_of(detail)
-        if not lengths <= {size}:
-            raise ValueError(f"payloads of {sorted(lengths)} bytes instead of {size}")
-        joined = bytearray().join(payloads)  # not b"": a bytearray is writable without a second copy
-        return layouts.from_buffer(joined, dtype, (len(payloads), *shape))
-    except Exception as error:
-        raise StoreError("the store", f"values of codec {codec!r} cannot be joined ({error}).") from error
+    return codec.removeprefix(OUTCOME) in _PICKLED
 
 
 def revive(codec: str, payload: bytes) -> Any:
     """An array, tensor or table inside a container. Saved payloads name this function: never move or rename it."""
     return decode(codec, payload, trusted=False)
+
+
+def verify(codec: str, payload: bytes) -> None:
+    """Raise Unsaveable if a pickled payload cannot be read back here: some classes pickle but do not unpickle."""
+    try:
+        if needs_pickle(codec):
+            decode(codec, payload)
+    except DurableError as error:
+        raise Unsaveable("value", f"it can be pickled but not read back ({error.__cause__ or error})") from error
 
 
 def _encode_list(value: list[Any]) -> tuple[str, bytes] | None:

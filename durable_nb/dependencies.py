@@ -45,8 +45,6 @@ class Walk(Parts):
         super().__init__()
         self.sources: dict[str, str] = {}
         self.seen: dict[object, object] = {}
-        self.written: set[tuple[int, str]] = set()
-        self.filled: dict[tuple[int, str], Filled] = {}
         self.waiting: dict[tuple[str, int], Read] = {}
         self.done: set[tuple[str, int]] = set()
         self.called: dict[int, str] = {}
@@ -126,8 +124,11 @@ class Walk(Parts):
         if not provenance.is_builtin(name):
             self.missing[label] = (id(scope), name)
 
-    def finish(self, root: Any, label: str) -> None:
-        """Take in the data; data may hold functions, which may read more data. Then say which code stands where."""
+    def finish(self, *roots: tuple[Any, str]) -> None:
+        """Take in the data; data may hold functions, which may read more data. Then say which code stands where.
+
+        ``roots`` are what the walk began with, and the labels it gave them.
+        """
         while self.waiting:
             waiting, self.waiting = self.waiting, {}
             for read in waiting.values():
@@ -136,7 +137,7 @@ class Walk(Parts):
                     self.add_data(read)
                 elif place not in self.written:
                     self.add_data(read._replace(filled=self.filled.get(place)))
-        for bound_to, name, thing, target in [*self.bindings, ("step", "", root, label)]:
+        for bound_to, name, thing, target in [*self.bindings, *(("step", "", *root) for root in roots)]:
             shown = self._bound_to(thing, target)
             if shown != f"def:{name}":
                 self.add(bound_to, shown, shown if len(shown) < 100 else "")
@@ -171,10 +172,6 @@ class Walk(Parts):
         if isinstance(carried.value, SCALARS) and carried.statement and provenance.is_impure(carried.statement):
             return carried.statement
         return self.value_of(carried.value)
-
-    def globals_read(self) -> tuple[tuple[Any, str, object], ...]:
-        """(scope, name, object) of every global the code reads and does not assign."""
-        return tuple(one for one in self.bound if (id(one[0]), one[1]) not in self.written)
 
     def follow_module(self, module: ModuleType, paths: Iterable[tuple[str, ...]] = _WHOLE) -> None:
         """Take in the names of an own module that are used, all if there is no telling; of a library its version."""
@@ -245,6 +242,7 @@ class Walk(Parts):
         self.called[id(function)] = label
         self.bearers.setdefault(label, set()).add(id(function))
         node, names, scope = syntax.function_node(code), names_used(code), function.__globals__
+        self.scopes[id(scope)] = scope
         self.add(label, self._code_of(function))
         self.sources[label] = syntax.source_of(code)
         self.words[label] = (function.__doc__, classes.annotations_of(function, self.value_of))

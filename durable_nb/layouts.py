@@ -11,7 +11,11 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.errors import StoreError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
 
@@ -177,3 +181,23 @@ def decode_arrow(kind: str, payload: bytes) -> Any:
         frame.columns = value.column_names  # from_arrow renames ""
         return frame.to_series() if kind == "polars.Series" else frame
     return value
+
+
+def matrix(codec: str, payloads: Sequence[bytes]) -> np.ndarray[Any, Any] | None:
+    """Payloads of one codec as a writable array of shape (n, *shape); None unless dtype and shape are fixed."""
+    kind, _, detail = codec.partition(":")
+    lengths = set(map(len, payloads))
+    if kind == "f64" and len(lengths) == 1:
+        detail = f"<f8:{min(lengths) // 8}"
+    elif kind == "np" and detail not in ("str", "bytes"):
+        detail += ":"
+    elif kind != "nd":
+        return None
+    try:
+        dtype, shape, size = layout_of(detail)
+        if not lengths <= {size}:
+            raise ValueError(f"payloads of {sorted(lengths)} bytes instead of {size}")
+        joined = bytearray().join(payloads)  # not b"": a bytearray is writable without a second copy
+        return from_buffer(joined, dtype, (len(payloads), *shape))
+    except Exception as error:
+        raise StoreError("the store", f"values of codec {codec!r} cannot be joined ({error}).") from error

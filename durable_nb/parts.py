@@ -88,6 +88,18 @@ class Parts:
         self.readable: dict[str, str] = {}
         self.bound: list[tuple[Mapping[str, Any], str, object]] = []
         self.mutable: list[tuple[Any, Filled | None]] = []
+        self.scopes: dict[int, dict[str, Any]] = {}
+        self.written: set[tuple[int, str]] = set()
+        self.filled: dict[tuple[int, str], Filled] = {}
+
+    def state(self) -> tuple[tuple[dict[str, Any], str], ...]:
+        """(scope, name) of every global the code assigns or fills."""
+        places = self.written | self.filled.keys()
+        return tuple((self.scopes[scope], name) for scope, name in sorted(places, key=str) if scope in self.scopes)
+
+    def globals_read(self) -> tuple[tuple[Any, str, object], ...]:
+        """(scope, name, object) of every global the code reads and does not assign."""
+        return tuple(one for one in self.bound if (id(one[0]), one[1]) not in self.written)
 
     def add(self, label: str, value: object, shown: str = "") -> None:
         """Add a part, by its value; ``shown`` instead of the digest in messages."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from durable_nb import clock
-from durable_nb.records import Failure, Snapshot, State
+from durable_nb.records import LINK, Failure, Snapshot, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ class Progress:
         done = 0
         for checkpoint in batch:
             if checkpoint.state == State.DONE:
-                done += 1
+                done += checkpoint.codec != LINK
                 if failures:
                     failures.pop((checkpoint.step_id, checkpoint.key), None)
             else:

@@ -52,6 +52,10 @@ class Checkpoint(NamedTuple):
     payload: bytes | None
 
 
+LINK = "link"
+"""Codec of a checkpoint without a value: it says which call the expression of a cell came to."""
+
+
 class Saved(NamedTuple):
     """What a look-up returns for a finished call."""
 
@@ -59,6 +63,13 @@ class Saved(NamedTuple):
     payload: bytes
     seconds: float
     step_id: int
+
+
+class Outcome(NamedTuple):
+    """What a call returned, and what else it did that a restored one has to do too."""
+
+    value: Any
+    effects: dict[str, Any]
 
 
 class Failure(NamedTuple):

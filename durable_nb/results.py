@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, overload
 
-from durable_nb.codecs import decode, matrix
+from durable_nb.codecs import decode
 from durable_nb.errors import ConfigError
+from durable_nb.layouts import matrix
 
 if TYPE_CHECKING:
     import os
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from durable_nb.records import Failure, Saved
 
 _CHUNK = 256  # results decoded at a time while iterating: a loop that stops early pays for few of them
-
-
 _PENDING = object()
 
 

@@ -65,6 +65,8 @@ class Fingerprint(NamedTuple):
     """(scope, name, object) of every global, class attribute and function attribute the code read."""
     looks: tuple[Look, ...] = ()
     """What the data looked like that can change inside."""
+    state: tuple[tuple[dict[str, Any], str], ...] = ()
+    """(scope, name) of every global the code assigns or fills: counters, caches. They are no part of the digest."""
 
     def is_current(self) -> bool:
         """Whether a walk would find the same: each global is the same object, and its data has not changed inside.
@@ -88,11 +90,27 @@ def fingerprint(function: Callable[..., Any]) -> Fingerprint:
     token = _ACTIVE.set(walk)
     try:
         root = walk.follow(function, "def:lambda")
-        walk.finish(function, root)
+        walk.finish((function, root))
         looks = _looks(walk)
     finally:
         _ACTIVE.reset(token)
     return _result(walk, root, looks)
+
+
+def fingerprint_of_global(name: str, scope: dict[str, Any], path: str = "") -> Fingerprint:
+    """What identifies the object that a global stands for: its value, or the statements that made it.
+
+    ``path`` is what is used of it, ``embeddings.create`` of a client.
+    """
+    walk = Walk()
+    token = _ACTIVE.set(walk)
+    try:
+        walk.read_global(scope, name)
+        walk.finish()
+        looks = _looks(walk)
+    finally:
+        _ACTIVE.reset(token)
+    return _result(walk, f"def:{path}" if path else "", looks)
 
 
 def changed(old_parts: dict[str, str], new_parts: dict[str, str]) -> tuple[str, ...]:
@@ -164,12 +182,17 @@ def _result(walk: Walk, root: str, looks: tuple[Look, ...]) -> Fingerprint:
     classes = tuple(f"def:{label.removeprefix('class:')}." for label in walk.sources if label.startswith("class:"))
     texts = {label: text for label, text in walk.sources.items() if label == root or not label.startswith(classes)}
     source = "\n".join(texts[label] for label in sorted(texts, key=lambda label: (label != root, label)))
-    return Fingerprint(keys.digest((root, full)).hex(), parts, source, walk.globals_read(), looks)
+    return Fingerprint(keys.digest((root, full)).hex(), parts, source, walk.globals_read(), looks, walk.state())
 
 
 def _function_stands_for(function: Any) -> object:
     walk = _ACTIVE.get()
-    return fingerprint(function).digest if walk is None else walk.identity(function)
+    if walk is not None:
+        return walk.identity(function)
+    known = _FUNCTIONS.get(function)
+    if known is None or not known.is_current():
+        known = _FUNCTIONS[function] = fingerprint(function)
+    return known.digest
 
 
 def _class_stands_for(cls: type) -> object:
@@ -194,6 +217,8 @@ def _module_stands_for(module: ModuleType) -> str:
 
 
 _GLANCE = Glance()
+_FUNCTIONS: WeakKeyDictionary[Any, Fingerprint] = WeakKeyDictionary()
+"""Of functions that are arguments."""
 _CLASSES: WeakKeyDictionary[type, tuple[object, Fingerprint]] = WeakKeyDictionary()
 """Of the user's own classes whose instances are arguments: a look-up for each call, a walk only after a change."""
 

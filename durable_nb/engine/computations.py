@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
 from durable_nb.errors import StepTimeout, Unsaveable
-from durable_nb.records import Call, Checkpoint
+from durable_nb.records import Call, Checkpoint, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from durable_nb.engine.steps import Step
@@ -29,9 +30,9 @@ _inside: ContextVar[bytes] = ContextVar("durable_nb_inside", default=b"")
 class Computation:
     """How the calls of one step are computed and saved in one run."""
 
-    def __init__(self, step: Step[..., Any], entered: StepInRun) -> None:
+    def __init__(self, step: Step[..., Any], entered: StepInRun, function: Callable[..., Any] | None = None) -> None:
         self.step, self.entered, self.live = step, entered, entered.live
-        self._function, self._has_deadline = step.function, step.timeout_s is not None
+        self._function, self._has_deadline = function or step.function, step.timeout_s is not None
         self._verified: set[type] = set()
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
@@ -168,21 +169,32 @@ class Computation:
 class PlainCall:
     """One call written as ``embed(doc)``: found, or computed under its number among the equal calls of the run."""
 
-    def __init__(self, computation: Computation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        computation: Computation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        digest: bytes | None = None,
+        occurrence: int | None = None,
+    ) -> None:
         self.computation, self.entered = computation, computation.entered
         self.args, self.kwargs = args, kwargs
-        self.digest = within(keys.call_digest(args, kwargs))
-        self.occurrence = self.entered.numbers((self.digest,))[0]
+        self.digest = within(keys.call_digest(args, kwargs)) if digest is None else digest
+        self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
 
     def restored(self) -> Any:
         """The saved value, decoded."""
+        return self.outcome().value
+
+    def outcome(self) -> Outcome:
+        """The saved value, decoded, and what else the call did."""
         assert self.saved is not None
         live = self.entered.live
-        value = codecs.decode(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
+        found = codecs.outcome(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
         live.progress.restore(1, self.saved.seconds)
-        return value
+        return found
 
     def __enter__(self) -> Call:
         self.entered.live.check()

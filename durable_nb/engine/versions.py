@@ -60,6 +60,19 @@ class StepInRun:
             self._given_back.setdefault(digest, []).append(occurrence)
             self._given_back[digest].sort()
 
+    def claim(self, digest: bytes, occurrence: int) -> bool:
+        """Take one number of a call out of its turn; False if it is taken."""
+        with self._lock:
+            made, free = self._made.get(digest, 0), self._given_back.setdefault(digest, [])
+            if occurrence < made:
+                if occurrence not in free:
+                    return False
+                free.remove(occurrence)
+                return True
+            free += range(made, occurrence)
+            self._made[digest] = occurrence + 1
+            return True
+
     @property
     def calls(self) -> int:
         """How many calls were made in this attempt, those that raised not counted."""

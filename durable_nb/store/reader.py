@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from durable_nb.records import Failure, Run, Saved, StepVersion
+from durable_nb.records import LINK, Failure, Run, Saved, StepVersion
 from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, run_of, runs, steps
 
 CHUNK = 1_000
@@ -99,8 +99,7 @@ def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[
     failed = sa.select(sa.func.count()).select_from(checkpoints)
     failed_here = failed.where(here, _c.state == sa.literal_column("'failed'")).scalar_subquery()
     query = sa.select(steps, (total - failed_here).label("saved"))
-    if name is not None:
-        query = query.where(steps.c.name == name)
+    query = query.where(steps.c.kind != LINK) if name is None else query.where(steps.c.name == name)
     own = sa.and_(choices.c.run_id == run_id, choices.c.step_id == steps.c.id, choices.c.older_step_id == steps.c.id)
     used = sa.func.coalesce(sa.select(choices.c.at).where(own).scalar_subquery(), 0.0)
     rows = conn.execute(query.order_by(used.desc(), steps.c.id.desc()))

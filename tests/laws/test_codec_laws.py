@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from durable_nb.codecs import decode, encode, matrix, needs_pickle
+from durable_nb.codecs import decode, encode, needs_pickle
 from durable_nb.errors import DurableError
+from durable_nb.layouts import matrix
 
 FLOATS = st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0])  # every NaN too
 TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too

@@ -23,8 +23,9 @@ import numpy as np
 import pytest
 
 from durable_nb import codecs
-from durable_nb.codecs import decode, encode, matrix, needs_pickle, verify
+from durable_nb.codecs import decode, encode, needs_pickle, verify
 from durable_nb.errors import StoreError, Unsaveable, UntrustedStore, ValueUnavailable
+from durable_nb.layouts import matrix
 
 
 class Invoice(NamedTuple):
