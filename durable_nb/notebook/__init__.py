@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class _Loaded(NamedTuple):
     magics: Any
-    cells: Any
+    executed: Any
 
 
 _loaded: dict[int, _Loaded] = {}
@@ -27,26 +27,34 @@ def _show(live: LiveRun) -> None:
     panels.show(live)
 
 
+def _forget_marker() -> None:
+    from durable_nb.notebook import marking
+
+    if not _loaded:  # not loaded again meanwhile
+        delattr(builtins, marking.MARKER)
+
+
 def load(shell: InteractiveShell) -> None:
     """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing, opens nothing."""
     if id(shell) in _loaded:
         return
     from durable_nb import provenance
-    from durable_nb.notebook import cellid, statements, transform
+    from durable_nb.notebook import cellid, marking, statements
     from durable_nb.notebook.magics import DurableMagics
 
     magics = DurableMagics(shell)
-    cells = statements.ExecutedCells(shell)
+    executed = statements.ExecutedCells(shell)
     shell.register_magics(magics)
-    shell.input_transformers_cleanup.append(transform.durable_cell)
+    shell.input_transformers_cleanup.append(marking.durable_cell)
+    shell.ast_transformers.append(magics.cells)
     shell.events.register("pre_run_cell", magics.enter_cell)
     shell.events.register("post_run_cell", magics.leave_cell)
-    shell.events.register("post_run_cell", cells.leave_cell)
-    setattr(builtins, transform.MARKER, magics)
-    provenance.statement_finders.insert(0, cells.find)
+    shell.events.register("post_run_cell", executed.leave_cell)
+    setattr(builtins, marking.MARKER, magics)
+    provenance.statement_finders.insert(0, executed.find)
     session.observers.append(_show)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
-    _loaded[id(shell)] = _Loaded(magics, cells)
+    _loaded[id(shell)] = _Loaded(magics, executed)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -55,17 +63,18 @@ def unload(shell: InteractiveShell) -> None:
     if loaded is None:
         return
     from durable_nb import provenance
-    from durable_nb.notebook import transform
+    from durable_nb.notebook import marking
 
     magics = loaded.magics
+    magics.when_idle(_forget_marker)  # the rest of a durable cell that is being executed still mentions it
     magics.end_leftover()
     session.observers.remove(_show)
-    provenance.statement_finders.remove(loaded.cells.find)
-    delattr(builtins, transform.MARKER)
-    shell.events.unregister("post_run_cell", loaded.cells.leave_cell)
+    provenance.statement_finders.remove(loaded.executed.find)
+    shell.events.unregister("post_run_cell", loaded.executed.leave_cell)
     shell.events.unregister("post_run_cell", magics.leave_cell)
     shell.events.unregister("pre_run_cell", magics.enter_cell)
-    shell.input_transformers_cleanup.remove(transform.durable_cell)
+    shell.input_transformers_cleanup.remove(marking.durable_cell)
+    shell.ast_transformers.remove(magics.cells)
     for kind in ("line", "cell"):
         for name in magics.magics[kind]:
             shell.magics_manager.magics[kind].pop(name, None)

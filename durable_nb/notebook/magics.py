@@ -12,12 +12,16 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, StoreError
+from durable_nb.notebook.cells import DurableCells
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
+    from durable_nb.notebook.replay import Replay
 
 
 @magics_class
@@ -30,10 +34,16 @@ class DurableMagics(Magics):
         self._live: LiveRun | None = None
         self._cells: list[str] = []  # the cell that is being executed, inside those that run it
         self._began_at = 0
+        self.cells = DurableCells()
+        self.replays: dict[int, Replay] = {}
+        """The durable cells of this kernel, by the number that their marked expressions bear."""
+        self._replay: Replay | None = None
 
     @magic_arguments()
     @argument("name", nargs="?", default="", help="Name of the run, found again after a restart: embed-filings")
     @argument("--on-change", choices=("ask", "keep", "recompute"), help="If a step was edited since results were saved")
+    @argument("--steps", metavar="NAMES", default="", help="Also keep calls of these: embed,model.encode")
+    @argument("--replay", metavar="NAMES", default="", help="Run calls of these again: load,Image.open")
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
@@ -71,8 +81,8 @@ class DurableMagics(Magics):
             return self._show(name if command == "show" else command, arguments)
         raise UsageError(f"%durable has no sub-command {command!r}. There are: show NAME, forget NAME. See %durable?")
 
-    def begin(self, line: str, *, refused: str = "") -> None:
-        """First statement of a durable cell: open its run, check its steps, show its panel."""
+    def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
+        """First statement of a durable cell: look at what it calls, open its run, show its panel."""
         from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
         from durable_nb.notebook import interrupts
 
@@ -81,8 +91,24 @@ class DurableMagics(Magics):
                 f"a cell of run {self._live.name!r} cannot run another durable cell.", "Run that one on its own."
             )
         self.end_leftover()
+        arguments = self._arguments(line, refused)
+        source = self._cells[-1] if self._cells else ""
+        replay = self._planned(plan, arguments)
+        steps = steps_named_in(source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
+        self._live = runs.begin(
+            arguments.name, source=source, on_change=arguments.on_change, url=arguments.db, steps=steps
+        )
+        self._began_at = len(self._cells)
+        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
+        if replay is not None:
+            replay.begin(self._live)
+            self._live.finished.append(replay.end)
+            self._replay = replay
+
+    def _arguments(self, line: str, refused: str) -> Any:
+        """The options of the first line; raises for a cell that cannot be durable at all."""
         if refused == "empty":
-            raise UsageError("%%durable: the cell is empty. Put the code that calls steps below the first line.")
+            raise UsageError("%%durable: the cell is empty. Put the code to keep below the first line.")
         if refused:
             raise UsageError(f"%%durable cannot wrap %%{refused}: its body is not run as Python of this notebook.")
         arguments = parse_argstring(self.durable, line)
@@ -90,16 +116,19 @@ class DurableMagics(Magics):
             raise ConfigError(f"a run has one name, and this line has {1 + len(arguments.rest)} words.", f"{line!r}")
         if not arguments.name:
             raise ConfigError("%%durable needs a name to find the results by.", "For example: %%durable embed-filings")
-        source = self._cells[-1] if self._cells else ""
-        self._live = runs.begin(
-            arguments.name,
-            source=source,
-            on_change=arguments.on_change,
-            url=arguments.db,
-            steps=steps_named_in(source, self._shell.user_ns),
-        )
-        self._began_at = len(self._cells)
-        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
+        return arguments
+
+    def _planned(self, number: int, arguments: Any) -> Replay | None:
+        """The replay of the cell; None in a shell that does not run AST transformers."""
+        plan = self.cells.plans.pop(number, None)
+        if plan is None:
+            return None
+        from durable_nb.notebook.replay import Replay
+
+        steps, replays = _names(arguments.steps), _names(arguments.replay)
+        replay = Replay(plan, self._shell.user_ns, steps=steps, replays=replays)
+        self.replays[number] = replay
+        return replay
 
     def enter_cell(self, info: ExecutionInfo) -> None:
         """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
@@ -121,7 +150,7 @@ class DurableMagics(Magics):
             self._cells.pop()
 
     def _end(self, result: ExecutionResult | None) -> None:
-        live, self._live = self._live, None
+        live, self._live, self._replay = self._live, None, None
         assert live is not None
         if result is None:
             live.finish(KeyboardInterrupt())
@@ -138,6 +167,19 @@ class DurableMagics(Magics):
         live, self._live = self._live, None
         if live is not None:
             live.finish(KeyboardInterrupt())
+
+    def when_idle(self, undo: Callable[[], None]) -> None:
+        """Do something now, or if a durable cell is being executed, when it has ended."""
+        if not self._cells or self._replay is None:
+            undo()
+            return
+        shell = self._shell
+
+        def ended(*_: Any) -> None:
+            shell.events.unregister("post_run_cell", ended)
+            undo()
+
+        shell.events.register("post_run_cell", ended)
 
     def _store(self, arguments: Any) -> Any:
         return session.store(url=arguments.db)
@@ -167,6 +209,10 @@ class DurableMagics(Magics):
                 print("Kept.")
                 return
         print(f"Dropped run {name!r}: {store.forget(name):,} saved results.")
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip() for name in text.split(","))))
 
 
 def steps_named_in(source: str, namespace: dict[str, Any]) -> list[Step[..., Any]]:

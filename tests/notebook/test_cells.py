@@ -201,7 +201,7 @@ def test_a_durable_cell_in_a_durable_cell_is_refused(notebook: Kernel) -> None:
 def test_the_magic_called_from_python(notebook: Kernel) -> None:
     """run_cell_magic('durable', …) is the same cell: kept under its own source, and its error is raised."""
     notebook.ok("get_ipython().run_cell_magic('durable', 'called', 'embed(\"called\")')")
-    failed = notebook.run("get_ipython().run_cell_magic('durable', 'called-2', '1 / 0')\nprint('not reached')")
+    failed = notebook.run("get_ipython().run_cell_magic('durable', 'called-2', 'embed(1 / 0)')\nprint('not reached')")
     with closing(sqlite3.connect(notebook.folder / ".durable_nb" / "durable.db")) as connection:
         (source,) = connection.execute("SELECT source FROM runs WHERE name = 'called'").fetchone()
 

@@ -94,7 +94,7 @@ def test_stop_ends_every_kind_of_cell(notebook: Kernel, name: str, body: str) ->
 def test_the_interrupt_handler_is_put_back(notebook: Kernel) -> None:
     """When a durable cell ends, SIGINT is handled as it was when it began, and differently only meanwhile."""
     ask = "__import__('signal').getsignal(2)"
-    inner = f"%%durable signals\nmeanwhile = {ask}"
+    inner = f"%%durable signals\nmeanwhile = {ask}\nembed('signals')"
     reply = notebook.ok(f"before = {ask}\nget_ipython().run_cell({inner!r})\nbefore is {ask}, before is meanwhile")
 
     assert "(True, False)" == reply.result

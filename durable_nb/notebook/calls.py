@@ -1,0 +1,229 @@
+"""How a call of a durable cell is computed: watched for what else it does, saved, repeated when it is restored."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.engine.computations import Computation
+from durable_nb.errors import ConfigError, Unsaveable
+from durable_nb.notebook import effects
+from durable_nb.notebook.effects import NotRestorable, Place, Watch
+from durable_nb.records import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from durable_nb.engine.computations import PlainCall
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.steps import Step
+    from durable_nb.engine.versions import StepInRun
+    from durable_nb.notebook.callees import Callee
+    from durable_nb.notebook.links import Link
+    from durable_nb.notebook.sites import Operation, Site
+
+_HOPELESS = 2  # calls that could not be kept, before a cell in which nothing can be kept is stopped
+
+
+class Awaitable(BaseException):
+    """A function that is no coroutine function returned something to await; carried out of the computation."""
+
+    def __init__(self, itself: Any) -> None:
+        super().__init__()
+        self.itself = itself
+
+
+class Calls:
+    """The calls of one durable cell in one attempt."""
+
+    def __init__(self, live: LiveRun, scope: dict[str, Any]) -> None:
+        self.live = live
+        self.restored_last = False
+        """Whether the last call was restored."""
+        self.kept = 0
+        """Calls whose value was saved or restored."""
+        self.elsewhere: list[StepInRun] = []
+        """Steps whose functions were sent to other processes."""
+        self._scope = scope
+        self._computations: dict[tuple[int, int, bool], Computation] = {}
+        self.awaitable: set[int] = set()
+        """Numbers of the sites whose functions turned out to return something to await."""
+        self._said: set[str] = set()
+        self._not_kept = self._running = self._begun = 0
+        self._lock = threading.Lock()
+
+    def say(self, sentence: str) -> None:
+        """Tell what a resumed cell does differently; each sentence once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            print(f"durable_nb: {sentence}")
+
+    def not_kept(self, site: Site, why: str) -> None:
+        """A call is run again in every attempt. Twice of that and nothing kept at all is worth stopping for."""
+        self._not_kept += 1
+        if self._not_kept > _HOPELESS and not self.kept:
+            raise ConfigError(
+                f"line {site.line}: `{site.text}` cannot be kept: {why}. Nothing in this cell could be kept so far.",
+                "Move what is done with one document into a function that takes its text or path, and call that.",
+            )
+        self.say(f"line {site.line}: `{site.text}` is run again after a restart: {why}")
+
+    def returns_awaitable(self, site: Site, callee: Callee) -> bool:
+        """Whether a call, not awaited where it stands, gives something to await."""
+        assert callee.step is not None
+        return callee.step.is_async or site.number in self.awaitable
+
+    def computation(self, site: Site, callee: Callee, *, is_async: bool = False) -> Computation:
+        """How calls of a step are computed at a site; raises CodeChanged."""
+        step = callee.step
+        assert step is not None
+        entered = self.live.enter(step, fresh=False)
+        place = (site.number, id(step), is_async)
+        found = self._computations.get(place)
+        if found is None or found.entered is not entered:
+            perform = (
+                self._performed_async(site, step, callee.bound)
+                if is_async
+                else self._performed(site, step, callee.bound)
+            )
+            found = self._computations[place] = Computation(step, entered, perform)
+        return found
+
+    def value(self, site: Site, plain: PlainCall, places: dict[Place, Any], link: Link | None = None) -> Any:
+        """The value of a call: saved, or computed and saved."""
+        __tracebackhide__ = True
+        if plain.saved is not None:
+            return self._linked(plain, self.restored(plain, lambda: places), link)
+        with self._computing(site, link), plain as call:
+            return self._linked(plain, plain.computation.compute(call), link)
+
+    async def awaited(self, site: Site, plain: PlainCall, places: dict[Place, Any], link: Link | None = None) -> Any:
+        """As ``value``, for a call that is awaited."""
+        __tracebackhide__ = True
+        if plain.saved is not None:
+            return self._linked(plain, self.restored(plain, lambda: places), link)
+        with self._computing(site, link), plain as call:
+            return self._linked(plain, await plain.computation.compute_async(call), link)
+
+    def restored(self, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
+        """The saved value, and everything else that the call did."""
+        outcome = plain.outcome()
+        if outcome.effects:
+            needs_arguments = "arguments" in outcome.effects
+            effects.repeat(outcome.effects, places() if needs_arguments else {}, self._scope)
+        self.restored_last = True
+        self.kept += 1
+        return self.ready(outcome.value) if outcome.effects.get("awaited") else outcome.value
+
+    @staticmethod
+    async def ready(value: Any) -> Any:
+        """A value for whoever awaits it."""
+        return value
+
+    def _linked(self, plain: PlainCall, value: Any, link: Link | None) -> Any:
+        if link is not None:
+            link.leads_to(plain.digest, plain.occurrence)
+        if plain.saved is None:
+            self.kept += 1
+            self.restored_last = False
+        return value.value if type(value) is Outcome else value
+
+    @contextlib.contextmanager
+    def _computing(self, site: Site, link: Link | None) -> Iterator[None]:
+        try:
+            yield
+        except Unsaveable as error:
+            if link is not None:
+                link.give_back()
+            hint = f"{error.reason}. If it is cheap, let it run again: --replay {site.callee}"
+            raise Unsaveable(error.type_name, hint, error.step, error.label) from error
+        except BaseException:
+            if link is not None:
+                link.give_back()
+            raise
+
+    def _performed(self, site: Site, step: Step[..., Any], bound: tuple[Any, ...]) -> Callable[..., Any]:
+        """The function of a step, watched."""
+
+        def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            watch, alone = self._enter(step, bound, args, kwargs)
+            try:
+                value = followed(function(*args, **kwargs), site.trail)
+            finally:
+                alone = self._leave(alone)
+            if hasattr(type(value), "__await__"):
+                raise Awaitable(value)
+            return self._outcome(site, value, watch, alone=alone)
+
+        return perform
+
+    def _performed_async(
+        self, site: Site, step: Step[..., Any], bound: tuple[Any, ...]
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            watch, alone = self._enter(step, bound, args, kwargs)
+            try:
+                called = function(*args, **kwargs)
+                value = await followed_async(called, site.trail) if site.awaits else await called
+            finally:
+                alone = self._leave(alone)
+            outcome = self._outcome(site, value, watch, alone=alone)
+            if site.awaits or step.is_async:
+                return outcome
+            effects_of = outcome.effects if type(outcome) is Outcome else {}
+            return Outcome(value, {**effects_of, "awaited": True})
+
+        return perform
+
+    def _enter(
+        self, step: Step[..., Any], bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Watch, int]:
+        """What to compare with afterwards; and the number of the call if it is the only one now, else 0."""
+        with self._lock:
+            self._running += 1
+            self._begun += 1
+            alone = self._begun if self._running == 1 else 0
+        return Watch(effects.places(bound, args, kwargs), step.fingerprint(fresh=False)), alone
+
+    def _leave(self, alone: int) -> bool:
+        with self._lock:
+            self._running -= 1
+            return bool(alone) and self._begun == alone
+
+    def _outcome(self, site: Site, value: Any, watch: Watch, *, alone: bool) -> Any:
+        """The value, with what else the call did if it did anything."""
+        try:
+            found, left_out = watch.effects(alone=alone)
+        except NotRestorable as error:
+            raise Unsaveable(
+                type(error.value).__qualname__,
+                f"`{site.text}` changes it in place, and that cannot be repeated for a restored call; return the new "
+                "value instead",
+            ) from None
+        for name in left_out:
+            self.say(
+                f"line {site.line}: `{site.text}` changes the notebook variable `{name}`; restored calls do not repeat that"
+            )
+        return Outcome(value, found) if found else value
+
+
+def followed(value: Any, trail: tuple[Operation, ...]) -> Any:
+    """What the rest of an expression makes of the result of its call."""
+    for kind, *what in trail:
+        if kind == "attr":
+            value = getattr(value, what[0])
+        elif kind == "item":
+            value = value[what[0]]
+        else:
+            value = value(*what[0], **what[1])
+    return value
+
+
+async def followed_async(value: Any, trail: tuple[Operation, ...]) -> Any:
+    """As ``followed``, for a trail that awaits."""
+    for operation in trail:
+        value = await value if operation == ("await",) else followed(value, (operation,))
+    return value

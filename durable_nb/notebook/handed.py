@@ -1,0 +1,56 @@
+"""Functions that a cell hands to somebody who calls them: `pool.map(embed, docs)`, `df.text.map(embed)`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.engine.session import current as session
+from durable_nb.notebook.workers import InWorker
+
+if TYPE_CHECKING:
+    from durable_nb.notebook.callees import Callee
+    from durable_nb.notebook.replay import Replay
+    from durable_nb.notebook.sites import Site
+
+
+class Handed:
+    """A function whose calls are kept. An object, so that it can be sent to another process as something else."""
+
+    def __init__(self, replay: Replay, site: Site, function: Any, callee: Callee) -> None:
+        functools.update_wrapper(self, function)
+        self.__durable_step__ = function
+        self._replay, self._site, self._callee = replay, site, callee
+        if callee.step is not None and callee.step.is_async:
+            # Whoever asks whether this is a coroutine function asks one of these two.
+            if hasattr(inspect, "markcoroutinefunction"):  # Python 3.12
+                inspect.markcoroutinefunction(self)
+            self._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The saved value of this call, else the function's, saved."""
+        __tracebackhide__ = True
+        if not self._replay.is_live:
+            return self.__durable_step__(*args, **kwargs)
+        return self._replay.once(self._site, self.__durable_step__, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<durable {self.__durable_step__!r}>"
+
+    def __reduce__(self) -> Any:
+        """Pickled, it is on its way to a worker process, which looks up and saves by itself."""
+        if not self._replay.is_live or self._callee.step is None or self._callee.step.is_async:
+            return _itself, (self.__durable_step__,)
+        calls = self._replay.calls
+        assert calls is not None
+        live = calls.live
+        entered, store = live.enter(self._callee.step, fresh=False), live.store
+        calls.elsewhere.append(entered)
+        given = (self.__durable_step__, store.url, session.settings().durability, live.record.id, entered.accepted)
+        return InWorker, given
+
+
+def _itself(function: Any) -> Any:
+    return function

@@ -1,0 +1,187 @@
+"""Before a cell runs: can anything in it be kept, and was what it calls edited since results were saved?"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.bytecode import step_function
+from durable_nb.errors import ConfigError
+from durable_nb.notebook.callees import Callee, is_ours
+from durable_nb.notebook.sites import Site
+from durable_nb.origins import Origin, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.steps import Step
+    from durable_nb.notebook.callees import Callees
+    from durable_nb.notebook.transform import Plan
+
+_UNKNOWN = object()
+
+
+class Preflight:
+    """What can be told of the sites of one cell before they are reached."""
+
+    def __init__(
+        self, plan: Plan, callees: Callees, scope: dict[str, Any], *, steps: frozenset[str], replays: frozenset[str]
+    ) -> None:
+        self._plan, self._callees, self._scope = plan, callees, scope
+        self._steps, self._replays = steps, replays
+        self._replaced: list[tuple[Any, str, Any]] = []
+        self._done: list[str] = []
+        self.verdicts: dict[int, Callee] = {}
+        """By number of the site; what was told before, or found when it was reached."""
+
+    def is_named(self, site: Site) -> bool:
+        """Whether ``--steps`` names it."""
+        return site.callee in self._steps
+
+    def note(self, site: Site, callee: Callee) -> None:
+        """What a site turned out to be; once a step, always shown as one."""
+        known = self.verdicts.get(site.number)
+        if known is None or known.step is None:
+            self.verdicts[site.number] = callee
+
+    def begin(self) -> list[Step[..., Any]]:
+        """The steps that exist before the cell runs; what the cell defines itself is looked at by `complete`.
+
+        Raises
+        ------
+        ConfigError
+            When it is certain already that nothing can be kept, or for a sort whose key is a step.
+        """
+        return self._look(own_names=False)
+
+    def complete(self, live: LiveRun) -> None:
+        """Look at what the cell has defined by now; raises as `begin` does, and CodeChanged."""
+        live.preflight(self._look(own_names=True))
+
+    def replace_named(self, kept: Callable[[Site, Any], Any]) -> None:
+        """Functions that ``--steps`` names and the cell does not call itself: kept wherever they are called, in this cell.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such function.
+        """
+        for number, name in enumerate(sorted(self._steps - self._plan.mentioned - set(self._done)), 1):
+            *way, last = name.split(".")
+            if name.partition(".")[0] in self._plan.bound and name.partition(".")[0] not in self._scope:
+                continue  # the cell defines it further down
+            owner: Any = self._scope.get(way[0]) if way else None
+            for attribute in way[1:]:
+                owner = getattr(owner, attribute, None)
+            function = getattr(owner, last, None) if way else self._scope.get(last)
+            if not callable(function):
+                raise ConfigError(f"--steps {name}: there is no function {name!r} here.", "Name one as it is called.")
+            self._done.append(name)
+            replaced = kept(Site(-number, "function", 0, name, name), function)
+            self._replaced.append((owner, last, function))
+            setattr(owner, last, replaced) if way else self._scope.__setitem__(last, replaced)
+
+    def undo(self) -> None:
+        """Put back the functions that ``--steps`` replaced in the notebook's namespace."""
+        while self._replaced:
+            owner, name, function = self._replaced.pop()
+            setattr(owner, name, function) if owner is not None else self._scope.__setitem__(name, function)
+
+    def _look(self, *, own_names: bool) -> list[Step[..., Any]]:
+        steps, is_certain = [], "get_ipython" not in self._plan.mentioned  # %time vector = embed(doc)
+        for site in self._plan.sites:
+            if not site.in_loop and not self.is_named(site):
+                continue
+            found = self._resolved(site, own_names=own_names)
+            if found is _UNKNOWN:
+                is_certain = False
+                continue
+            callee = self._callees.of(site, found)
+            if site.form == "order":
+                self._refuse_order(site, callee)
+                continue
+            self.note(site, callee)
+            if callee.step is not None:
+                steps.append(callee.step)
+        if is_certain and not steps and not self._names_in_namespace() and not self._reaches_steps(own_names=own_names):
+            self._refuse()
+        return steps
+
+    def _names_in_namespace(self) -> bool:
+        """Whether ``--steps`` names a function that stands in no loop of the cell: it is kept wherever it is called."""
+        return any(name.partition(".")[0] in self._scope for name in self._steps)
+
+    def _resolved(self, site: Site, *, own_names: bool) -> Any:
+        """The object that is called; _UNKNOWN if that shows only when it is reached."""
+        root, *path = site.callee.split(".")
+        if not all(part.isidentifier() for part in (root, *path)) or root in site.varying:
+            return _UNKNOWN
+        if root in self._plan.bound and not own_names:
+            return _UNKNOWN
+        found = self._scope.get(root, getattr(builtins, root, _UNKNOWN))
+        for attribute in path:
+            try:
+                found = getattr(found, attribute, _UNKNOWN)
+            except Exception:  # a property of the user's that fails: the cell will show it
+                return _UNKNOWN
+        return found
+
+    def _reaches_steps(self, *, own_names: bool) -> bool:
+        """Whether the cell may call a ``@step``, by its name or through a function of the user."""
+        if not own_names and any(self._plan.bound & {name} for name in self._plan.mentioned):
+            waits = any(site.root in self._plan.bound for site in self._plan.sites)
+            if waits:
+                return True
+        roots = {name.partition(".")[0] for name in self._plan.mentioned}
+        return any(_reaches_step(self._scope[name], set()) for name in roots if name in self._scope)
+
+    def _refuse_order(self, site: Site, callee: Callee) -> None:
+        if callee.step is not None and callee.step.name != "<lambda>":
+            raise ConfigError(
+                f"line {site.line}: `{site.text}` calls {site.callee} for every item and throws its results away, so they "
+                "cannot be kept.",
+                f"Compute them first, keys = [{site.callee}(item) for item in …], and sort by those; or, if it is cheap, "
+                f"say so: --replay {site.callee}",
+            )
+
+    def _refuse(self) -> None:
+        plain = {f"`{self._plan.sites[number].callee}` ({callee.why})" for number, callee in self.verdicts.items()}
+        why = (
+            "what it calls in loops is run again: " + ", ".join(sorted(plain))
+            if plain
+            else "it has a loop, but calls nothing in it"
+            if self._plan.has_loop
+            else "there is no call in a loop, comprehension or map, and no @step"
+        )
+        calls = [site.callee for site in self._plan.sites if not site.in_loop and not self._is_builtin(site)]
+        example = calls[-1] if calls else "embed"
+        raise ConfigError(
+            f"nothing in this cell can be kept: {why}. Nothing was run.",
+            "Call a function of yours, or of a model or client, in a loop over documents; or name what is worth keeping: "
+            f"--steps {example}",
+        )
+
+    def _is_builtin(self, site: Site) -> bool:
+        return hasattr(builtins, site.callee) and site.callee not in self._scope
+
+
+def _reaches_step(thing: Any, seen: set[int]) -> bool:
+    """Whether code of the user mentions a step or a workflow, however deep."""
+    if is_ours(thing) or step_function(thing) is not None:
+        return not isinstance(thing, type)
+    code, scope = getattr(thing, "__code__", None), getattr(thing, "__globals__", None)
+    if (
+        code is None
+        or scope is None
+        or id(thing) in seen
+        or origin_of(getattr(thing, "__module__", None)) is not Origin.OWN
+    ):
+        return False
+    seen.add(id(thing))
+    names, waiting = set(), [code]
+    while waiting:
+        one = waiting.pop()
+        names |= set(one.co_names)
+        waiting += [constant for constant in one.co_consts if hasattr(constant, "co_names")]
+    return any(_reaches_step(scope[name], seen) for name in names if name in scope)

@@ -1,0 +1,236 @@
+"""The run-time half of `transform`: what the marked expressions of a cell call.
+
+A cell runs again from the top, as it is written; of its steps those that are saved return at once. A call is named by its
+arguments, and which one of the equal calls of the run it is. Where the arguments are built by other calls, what those
+read names it first (`late`), and a link says which arguments that came to: a finished call costs none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.engine.computations import PlainCall
+from durable_nb.errors import Unkeyable
+from durable_nb.notebook.callees import Callee, Callees, repeated
+from durable_nb.notebook.calls import Awaitable, Calls, followed, followed_async
+from durable_nb.notebook.effects import places
+from durable_nb.notebook.handed import Handed
+from durable_nb.notebook.links import Links
+from durable_nb.notebook.preflight import Preflight
+from durable_nb.notebook.standing import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.notebook.links import Link
+    from durable_nb.notebook.sites import Site
+    from durable_nb.notebook.transform import Plan
+
+_Given = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Replay:
+    """One durable cell while it runs. The marked expressions call its methods with the number of their site."""
+
+    def __init__(self, plan: Plan, scope: dict[str, Any], *, steps: frozenset[str], replays: frozenset[str]) -> None:
+        self.plan = plan
+        self.calls: Calls | None = None
+        self.callees = Callees(scope, steps=steps, replays=replays)
+        self.preflight = Preflight(plan, self.callees, scope, steps=steps, replays=replays)
+        self._scope, self._standing = scope, Standing(scope)
+        self._links: Links | None = None
+        self._plumbing: dict[int, bool] = {}
+
+    def begin(self, live: LiveRun) -> None:
+        """The run of the cell has begun."""
+        self.calls, self._links = Calls(live, self._scope), Links(live)
+        self.preflight.replace_named(self._kept_everywhere)
+
+    def end(self) -> None:
+        """The run has ended; what is still called is called plainly."""
+        self._links = None
+        self.callees.forget()
+        self.preflight.undo()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether calls are kept: what outlives its cell, a generator say, calls plainly."""
+        return self.calls is not None and not self.calls.live.over
+
+    def ready(self) -> None:
+        """Before the first statement with a possible step: the functions that the cell defines itself exist now."""
+        __tracebackhide__ = True
+        if self.calls is not None:
+            self.preflight.complete(self.calls.live)
+            self.preflight.replace_named(self._kept_everywhere)
+
+    def owns(self, number: int, function: Any, /, *handed: Any, for_effect: bool = False) -> bool:
+        """Whether the expression is a step."""
+        calls, site = self.calls, self.plan.sites[number]
+        if calls is None or calls.live.over or not (site.in_loop or self.preflight.is_named(site)):
+            return False
+        if handed and any(callable(one) and not isinstance(one, type) for one in handed):
+            return False  # map(embed, docs): embed is the step, not map
+        callee = self.callees.of(site, function)
+        if for_effect and not self.preflight.is_named(site) and (what := repeated(function)):
+            callee = Callee(None, why="a method called for its effect")
+            if what == "outside" and calls.restored_last:
+                calls.say(
+                    f"line {site.line}: `{site.callee}(…)` is repeated for finished calls, since it is called for its "
+                    f"effect. If once is enough, name it: --steps {site.callee}"
+                )
+        self.preflight.note(site, callee)
+        return callee.step is not None
+
+    def call(self, number: int, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """A step that is named by its arguments."""
+        __tracebackhide__ = True
+        return self.once(self.plan.sites[number], function, args, kwargs)
+
+    async def call_async(self, number: int, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """As ``call``, where the expression awaits."""
+        __tracebackhide__ = True
+        return await self._once_async(self.plan.sites[number], function, args, kwargs)
+
+    def late(self, number: int, function: Any, given: Callable[[], _Given], names: Callable[[], Any], /) -> Any:
+        """A step whose arguments are built by other calls: named by what those read."""
+        __tracebackhide__ = True
+        site = self.plan.sites[number]
+        callee, link = self._link(site, function, names)
+        found = None if link is None else self._linked(site, callee, link, given)
+        if found is not None:
+            return found[0]
+        args, kwargs = given()
+        return self.once(site, function, args, kwargs, link)
+
+    async def late_async(self, number: int, function: Any, given: Any, names: Any, /) -> Any:
+        """As ``late``, where the expression awaits."""
+        __tracebackhide__ = True
+        site = self.plan.sites[number]
+        callee, link = self._link(site, function, names)
+        found = None if link is None else self._linked(site, callee, link, given)
+        if found is not None:
+            return found[0]
+        args, kwargs = given()
+        return await self._once_async(site, function, args, kwargs, link)
+
+    def whole(self, number: int, function: Any, expression: Callable[[], Any], names: Callable[[], Any], /) -> Any:
+        """A step whose arguments cannot be looked at alone: named by all that the expression reads."""
+        __tracebackhide__ = True
+        site, calls = self.plan.sites[number], self._calls
+        callee = self.callees.of(site, function)
+        assert callee.step is not None
+        digest = self._standing.of_expression(site, callee.step.name, callee.bound, _values(names))
+        if digest is None:
+            calls.not_kept(site, "something that it reads is made in the loop and has no value")
+            return expression()
+        return calls.value(site, PlainCall(calls.computation(site, callee), (expression,), {}, digest), {})
+
+    def given(self, *args: Any, **kwargs: Any) -> _Given:
+        """The arguments of a call, evaluated."""
+        return args, kwargs
+
+    def nap(self, seconds: Any) -> Any:
+        """How long to sleep: not at all after a restored call, since nobody was asked for anything."""
+        return 0 if self.is_live and self._calls.restored_last else seconds
+
+    def handed(self, number: int, function: Any) -> Any:
+        """A function that is handed to somebody who calls it."""
+        site = self.plan.sites[number]
+        if not self.is_live or not callable(function) or isinstance(function, type):
+            return function
+        return self._kept_everywhere(site, function)
+
+    def once(
+        self, site: Site, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], link: Link | None = None
+    ) -> Any:
+        """A call with evaluated arguments: its saved value, or computed and saved."""
+        __tracebackhide__ = True
+        calls, callee = self._calls, self.callees.of(site, function)
+        try:
+            digest = self._standing.of_call(site, callee.bound, args, kwargs)
+        except Unkeyable as error:
+            calls.not_kept(site, f"a {error.type_name} cannot name a call: {error.reason}")
+            return followed(function(*args, **kwargs), site.trail)
+        given = places(callee.bound, args, kwargs)
+        returns_awaitable = calls.returns_awaitable(site, callee)
+        plain = PlainCall(
+            calls.computation(site, callee, is_async=returns_awaitable), (function, *args), kwargs, digest
+        )
+        if returns_awaitable:
+            return calls.awaited(site, plain, given, link)
+        try:
+            return calls.value(site, plain, given, link)
+        except Awaitable as found:
+            calls.awaitable.add(site.number)
+            again, itself = calls.computation(site, callee, is_async=True), found.itself
+            return calls.awaited(site, PlainCall(again, (lambda: itself,), {}, digest), given, link)
+
+    async def _once_async(
+        self, site: Site, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], link: Link | None = None
+    ) -> Any:
+        __tracebackhide__ = True
+        calls, callee = self._calls, self.callees.of(site, function)
+        try:
+            digest = self._standing.of_call(site, callee.bound, args, kwargs)
+        except Unkeyable as error:
+            calls.not_kept(site, f"a {error.type_name} cannot name a call: {error.reason}")
+            return await followed_async(function(*args, **kwargs), site.trail)
+        plain = PlainCall(calls.computation(site, callee, is_async=True), (function, *args), kwargs, digest)
+        return await calls.awaited(site, plain, places(callee.bound, args, kwargs), link)
+
+    def _kept_everywhere(self, site: Site, function: Any) -> Any:
+        callee = self.callees.of(site, function)
+        self.preflight.note(site, callee)
+        return function if callee.step is None else Handed(self, site, function, callee)
+
+    def _link(self, site: Site, function: Any, names: Callable[[], Any]) -> tuple[Callee, Link | None]:
+        """What is called, and the link of this evaluation; none where the arguments cost nothing, or cannot be named."""
+        callee = self.callees.of(site, function)
+        assert callee.step is not None
+        assert self._links is not None
+        values = _values(names)
+        if values is None or self._is_plumbing(site, values):
+            return callee, None
+        expression = self._standing.of_expression(site, callee.step.name, callee.bound, values)
+        return callee, None if expression is None else self._links.of(expression)
+
+    def _linked(self, site: Site, callee: Callee, link: Link, given: Callable[[], _Given]) -> tuple[Any] | None:
+        """The value, in a tuple, of the call that an expression came to before; None if it is not saved."""
+        if link.target is None:
+            return None
+        calls = self._calls
+        is_async = site.awaits or calls.returns_awaitable(site, callee)
+        computation = calls.computation(site, callee, is_async=is_async)
+        if not computation.entered.claim(*link.target):
+            return None
+        plain = PlainCall(computation, (), {}, *link.target)
+        if plain.saved is None:
+            computation.entered.give_back(*link.target)
+            return None
+        value = calls.restored(plain, lambda: places(callee.bound, *given()))
+        return (calls.ready(value) if is_async and not site.awaits else value,)
+
+    def _is_plumbing(self, site: Site, values: tuple[Any, ...]) -> bool:
+        """Whether all that builds the arguments is run again anyway: then it may as well run first."""
+        known = self._plumbing.get(site.number)
+        if known is None:
+            builders = [(text, self._standing.resolved(text, site, values)) for text in site.builders]
+            known = self._plumbing[site.number] = all(
+                self.callees.of(site._replace(callee=text), function).step is None for text, function in builders
+            )
+        return known
+
+    @property
+    def _calls(self) -> Calls:
+        assert self.calls is not None
+        return self.calls
+
+
+def _values(names: Callable[[], Any]) -> Any:
+    """The values of the names that an expression reads; None if one of them is not defined, which may never be asked."""
+    try:
+        return names()
+    except NameError:
+        return None

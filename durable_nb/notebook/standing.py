@@ -1,0 +1,143 @@
+"""What names a call: the values of its arguments, and for an object without a value the statements that made it."""
+
+from __future__ import annotations
+
+import builtins
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import keys, sources
+from durable_nb.engine.computations import within
+from durable_nb.errors import Unkeyable
+from durable_nb.origins import is_data, is_small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable_nb.notebook.sites import Site
+    from durable_nb.sources import Fingerprint
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None), list, tuple, dict, set, complex})
+_CODE = (FunctionType, MethodType, BuiltinFunctionType, type, ModuleType)
+
+
+class Standing:
+    """The names of the calls of one cell."""
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self._scope = scope
+        self._globals: dict[str, Fingerprint] = {}
+        self._large: dict[tuple[str, int], tuple[Any, Any, bytes]] = {}
+        self._is_data: dict[type, bool] = {}
+
+    def of_call(self, site: Site, bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """16 bytes that name the arguments of a call, and what is taken from its result.
+
+        Raises
+        ------
+        Unkeyable
+            For an argument that is made in the loop and has no value.
+        """
+        values = (*bound, *args)
+        kinds = {*map(type, values), *map(type, kwargs.values())}
+        if not kinds <= _PLAIN and any(not self._has_value(kind, value) for kind, value in _each(values, kwargs)):
+            values, kwargs = self._stood_for(site, values, kwargs, len(bound), self._is_opaque)
+        try:
+            digest = keys.call_digest(values, kwargs)
+        except Unkeyable:
+            values, kwargs = self._stood_for(site, values, kwargs, len(bound), _is_unkeyable)
+            digest = keys.call_digest(values, kwargs)
+        return within(keys.digest((digest, repr(site.trail))) if site.trail else digest)
+
+    def of_expression(self, site: Site, step: str, bound: tuple[Any, ...], values: tuple[Any, ...]) -> bytes | None:
+        """16 bytes that name an expression and all that it reads; None if something of that has no value."""
+        try:
+            read = [self._read(site, name, value) for name, value in zip(site.names, values, strict=True)]
+            built = [keys.digest(builder) for builder in self._builders(site, values)]
+            return within(keys.digest((step, site.expression, repr(site.trail), bound, read, built)))
+        except Unkeyable:
+            return None
+
+    def resolved(self, text: str, site: Site, values: tuple[Any, ...]) -> Any:
+        """What a builder stands for; None if that cannot be told."""
+        root, *path = text.split(".")
+        found = dict(zip(site.names, values, strict=True)).get(root, getattr(builtins, root, None))
+        for attribute in path:
+            found = getattr(found, attribute, None)
+        return found
+
+    def _builders(self, site: Site, values: tuple[Any, ...]) -> list[Any]:
+        """Functions that are reached through a module: its name alone says nothing about their code."""
+        dotted = [text for text in site.builders if "." in text]
+        roots = dict(zip(site.names, values, strict=True))
+        found = [text for text in dotted if isinstance(roots.get(text.partition(".")[0]), ModuleType)]
+        builders = [self.resolved(text, site, values) for text in found]
+        return [builder for builder in builders if isinstance(builder, FunctionType)]
+
+    def _read(self, site: Site, name: str, value: Any) -> object:
+        if isinstance(value, ModuleType):
+            return value.__name__
+        if not self._has_value(type(value), value):
+            found = None if name in site.varying else self._by_statement(name, value)
+            return found if found is not None else keys.digest(value)
+        if name in site.varying or name in site.touched or isinstance(value, _CODE) or is_small(value):
+            return keys.digest(value)
+        # A large table that the loop does not mention as changed: read once, not in every iteration.
+        size = len(value) if hasattr(value, "__len__") else None
+        known = self._large.get((name, id(value)))
+        if known is None or known[1] != size:
+            known = self._large[name, id(value)] = (value, size, keys.digest(value))
+        return known[2]
+
+    def _has_value(self, kind: type, value: Any) -> bool:
+        found = self._is_data.get(kind)
+        if found is None:
+            found = self._is_data[kind] = isinstance(value, _CODE) or is_data(value)
+        return found
+
+    def _is_opaque(self, value: Any) -> bool:
+        return not self._has_value(type(value), value)
+
+    def _stood_for(
+        self,
+        site: Site,
+        values: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        bound: int,
+        lacks: Callable[[Any], bool],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        names = dict(site.arguments)
+        stood = tuple(
+            self._stand_in(names.get(place - bound), value) if lacks(value) else value
+            for place, value in enumerate(values)
+        )
+        return stood, {
+            key: self._stand_in(names.get(key), value) if lacks(value) else value for key, value in kwargs.items()
+        }
+
+    def _stand_in(self, name: str | None, value: Any) -> Any:
+        if name is None or self._scope.get(name) is not value:
+            same = [other for other, one in list(self._scope.items()) if one is value and not other.startswith("_")]
+            name = min(same) if same else None
+        found = self._by_statement(name, value) if name is not None else None
+        return found if found is not None else value
+
+    def _by_statement(self, name: str, value: Any) -> tuple[str, str] | None:
+        if self._scope.get(name) is not value:
+            return None
+        known = self._globals.get(name)
+        if known is None or not known.is_current():
+            known = self._globals[name] = sources.fingerprint_of_global(name, self._scope)
+        return ("made by", known.digest)
+
+
+def _each(values: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[type, Any]]:
+    return [(type(value), value) for value in (*values, *kwargs.values())]
+
+
+def _is_unkeyable(value: Any) -> bool:
+    try:
+        keys.digest(value)
+    except Unkeyable:
+        return True
+    return False

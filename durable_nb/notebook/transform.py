@@ -1,0 +1,296 @@
+"""The tree of a durable cell → the same cell with its possible steps marked; pure, line numbers kept.
+
+An expression ``embed(clean(d)).vector`` in a loop becomes, on the same line::
+
+    R.late(3, embed, lambda: R.given(clean(d)), lambda: (d, clean)) if R.owns(3, embed) else embed(clean(d)).vector
+
+where ``R`` is the `Replay` of this cell, named by its number: bound lexically, because a generator expression may be
+consumed by another thread, or after another cell has begun. Whether it *is* a step is decided when it is reached, by the
+object that is called. The bodies of functions, classes and lambdas stay as they are: what is pickled from them must not
+refer to us, and must run without us.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import itertools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from durable_nb.notebook import sites
+from durable_nb.notebook.sites import Chain, Site, dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+class Plan(NamedTuple):
+    """What the transformer found in a cell."""
+
+    sites: tuple[Site, ...]
+    bound: frozenset[str]
+    """Names that the cell binds itself."""
+    mentioned: frozenset[str]
+    """Names and dotted names that stand in the cell outside of its functions."""
+    has_loop: bool
+
+
+def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Plan]:
+    """The statements of a cell with their possible steps marked, and what was found.
+
+    Parameters
+    ----------
+    body : list of statements
+        Of the cell, without the line that marks it. Not changed.
+    replay : expression
+        Evaluates to the `Replay` of the cell.
+    """
+    nodes = [inner for statement in body for inner in sites.walk_here(statement)]
+    mentioned = {dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))} - {""}
+    marker = _Marker(replay)
+    marked = [marker.visit(copy.deepcopy(statement)) for statement in body]
+    loops = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+    if marker.first is not None:
+        index = next(i for i, statement in enumerate(body) if (statement.end_lineno or 0) >= marker.first)
+        ready = ast.copy_location(ast.Expr(marker.runtime("ready")), body[index])
+        marked.insert(index, ast.fix_missing_locations(ready))
+    plan = Plan(
+        tuple(marker.sites),
+        sites.names_bound(body),
+        frozenset(mentioned),
+        any(isinstance(node, loops) for node in nodes),
+    )
+    return marked, plan
+
+
+class _Marker(ast.NodeTransformer):
+    """One walk over a cell."""
+
+    def __init__(self, replay: ast.expr) -> None:
+        self.sites: list[Site] = []
+        self.first: int | None = None
+        """Line of the first possible step."""
+        self._replay = replay
+        self._varying: frozenset[str] = frozenset()
+        self._touched: frozenset[str] = frozenset()
+        self._depth = 0
+
+    def runtime(self, method: str, *args: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
+        """A call of the run-time half."""
+        return ast.Call(ast.Attribute(copy.deepcopy(self._replay), method, ast.Load()), list(args), keywords or [])
+
+    def _same(self, node: Node) -> Node:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _same  # noqa: N815 - as ast calls them
+
+    def visit_For(self, node: Any) -> Any:
+        """Its iterable is evaluated once per entry, outside of the loop."""
+        node.iter = self.visit(node.iter)
+        with self._loop([node.target, *node.body, *node.orelse]):
+            node.body = self._each(node.body)
+        node.orelse = self._each(node.orelse)
+        return node
+
+    visit_AsyncFor = visit_For  # noqa: N815
+
+    def visit_While(self, node: ast.While) -> ast.While:
+        """Its test is evaluated in every iteration."""
+        with self._loop([node.test, *node.body]):
+            node.test = self.visit(node.test)
+            node.body = self._each(node.body)
+        node.orelse = self._each(node.orelse)
+        return node
+
+    def _comprehension(self, node: Any) -> Any:
+        generators = node.generators
+        generators[0].iter = self.visit(generators[0].iter)
+        with self._loop([generator.target for generator in generators]):
+            for index, generator in enumerate(generators):
+                if index:
+                    generator.iter = self.visit(generator.iter)
+                generator.ifs = self._each(generator.ifs)
+            for field in ("key", "value") if isinstance(node, ast.DictComp) else ("elt",):
+                setattr(node, field, self.visit(getattr(node, field)))
+        return node
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
+
+    def visit_withitem(self, node: ast.withitem) -> ast.withitem:
+        """A context manager is entered again; its arguments may be steps."""
+        if isinstance(node.context_expr, ast.Call):
+            self._inside(node.context_expr, self.visit)
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        """A method called for its effect runs again; its arguments may be steps."""
+        value = node.value.value if isinstance(node.value, ast.Await) else node.value
+        is_method = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
+        node.value = self._possible(node.value, for_effect=is_method)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """A call, not followed by anything."""
+        return self._possible(node)
+
+    def visit_Await(self, node: ast.Await) -> ast.expr:
+        """An awaited call."""
+        return self._possible(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """What is read from the result of a call."""
+        return self._possible(node) if isinstance(node.ctx, ast.Load) else self.generic_visit(node)  # type: ignore[return-value]
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        """What is taken from the result of a call."""
+        return self._possible(node) if isinstance(node.ctx, ast.Load) else self.generic_visit(node)  # type: ignore[return-value]
+
+    def _possible(self, node: ast.expr, *, for_effect: bool = False) -> ast.expr:
+        """The expression, as a step if what it calls turns out to be one."""
+        chain = sites.chain_of(node)
+        form = self._form(node, chain) if chain is not None and sites.may_be_step(node, chain) else None
+        if chain is None or form is None:
+            return self._inside(node, self.visit)
+        site = self._site(form, node, chain)
+        original = copy.deepcopy(node)
+        refs = [copy.deepcopy(ref) for ref in sites.handed_functions(chain.base)]
+        owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
+        if for_effect:
+            owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
+        plain = self._inside(node, self._along)
+        step = self._step(site, original, plain)
+        return self._placed(ast.IfExp(owns, step, plain), original)
+
+    def _form(self, node: ast.expr, chain: Chain) -> str | None:
+        """How the key of a step is made; None if it cannot be one."""
+        arguments: list[ast.AST] = [*chain.base.args, *chain.base.keywords]
+        moves = any(map(sites.is_bound_here, arguments)) or any(map(sites.loops_inside, arguments))
+        if chain.is_whole:
+            return None if sites.is_bound_here(node) or sites.loops_inside(node) else "whole"
+        return "late" if sites.calls_in(arguments) and not moves else "call"
+
+    def _site(self, form: str, node: ast.expr, chain: Chain) -> Site:
+        base = chain.base
+        arguments: list[ast.AST] = [*base.args, *base.keywords]
+        read: Iterable[ast.AST] = [node] if form == "whole" else arguments
+        root = dotted(base.func).partition(".")[0]
+        names = [name for name in sites.names_read(read) if form != "whole" or name != root]
+        positional = itertools.takewhile(lambda one: not isinstance(one[1], ast.Starred), enumerate(base.args))
+        given: list[tuple[int | str, ast.expr]] = [
+            *positional,
+            *((one.arg, one.value) for one in base.keywords if one.arg),
+        ]
+        site = Site(
+            number=len(self.sites),
+            form=form,
+            line=node.lineno,
+            text=ast.unparse(node),
+            callee=ast.unparse(base.func),
+            expression=sites.renamed(node, self._varying),
+            trail=() if form == "whole" else chain.trail,
+            names=tuple(names),
+            varying=self._varying,
+            touched=self._touched,
+            builders=sites.calls_in(arguments) if form == "late" else (),
+            arguments=tuple(
+                (place, value.id)
+                for place, value in given
+                if isinstance(value, ast.Name) and value.id not in self._varying
+            ),
+            in_loop=self._depth > 0,
+        )
+        self._add(site)
+        return site
+
+    def _step(self, site: Site, node: ast.expr, plain: ast.expr) -> ast.expr:
+        """The expression as a step; ``plain`` is the same with what stands in its arguments marked."""
+        # Constant keys and calls of plain names change nothing in what a chain is.
+        chain = sites.chain_of(plain if site.form == "call" else node)
+        assert chain is not None
+        base = copy.deepcopy(chain.base)
+        number, function = ast.Constant(site.number), base.func
+        names = _lambda(ast.Tuple([ast.Name(name, ast.Load()) for name in site.names], ast.Load()))
+        if site.form == "whole":
+            step = self.runtime("whole", number, function, _lambda(node), names)
+        elif site.form == "late":
+            given = _lambda(self.runtime("given", *base.args, keywords=base.keywords))
+            step = self.runtime("late_async" if site.awaits else "late", number, function, given, names)
+        else:
+            method = "call_async" if site.awaits else "call"
+            step = self.runtime(method, number, function, *base.args, keywords=base.keywords)
+        return ast.Await(step) if site.awaits else step
+
+    def _along(self, node: ast.expr) -> ast.expr:
+        """The expression that a chain goes on from: no step of its own."""
+        spine = (ast.Call, ast.Attribute, ast.Subscript, ast.Await)
+        return self._inside(node, self._along) if isinstance(node, spine) else self.visit(node)
+
+    def _inside(self, node: ast.expr, along: Callable[[ast.expr], ast.expr]) -> ast.expr:
+        """The expression with what is inside of it marked: arguments, functions that are handed over, naps."""
+        if isinstance(node, ast.Call):
+            handed = {id(argument) for argument in sites.handed_functions(node)}
+            self._note_order(node)
+            is_sleep = bool(self._depth) and dotted(node.func) in sites.SLEEPS and len(node.args) == 1
+            # What is called is no step itself, only what it may be taken from.
+            node.func = self._inside(node.func, along) if isinstance(node.func, ast.Attribute) else along(node.func)
+            node.args = [self._handed(one) if id(one) in handed else self.visit(one) for one in node.args]
+            for keyword in node.keywords:
+                value = keyword.value
+                keyword.value = self._handed(value) if id(value) in handed else self.visit(value)
+            if is_sleep:
+                node.args = [self._placed(self.runtime("nap", node.args[0]), node)]
+        elif isinstance(node, (ast.Attribute, ast.Await)):
+            node.value = along(node.value)
+        elif isinstance(node, ast.Subscript):
+            node.value, node.slice = along(node.value), self.visit(node.slice)
+        else:
+            return self.visit(node)  # type: ignore[no-any-return]
+        return node
+
+    def _handed(self, function: ast.expr) -> ast.expr:
+        """A function that is handed over: what receives it gets one that keeps its results."""
+        text = ast.unparse(function)
+        site = Site(len(self.sites), "function", function.lineno, text, text, varying=self._varying)
+        self._add(site)
+        return self._placed(self.runtime("handed", ast.Constant(site.number), function), function)
+
+    def _note_order(self, node: ast.Call) -> None:
+        for keyword in node.keywords:
+            if keyword.arg == "key" and sites.last_name(node.func) in sites.ORDERING and dotted(keyword.value):
+                name = dotted(keyword.value)
+                self._add(Site(len(self.sites), "order", node.lineno, ast.unparse(node), name, varying=self._varying))
+
+    def _add(self, site: Site) -> None:
+        self.sites.append(site)
+        if self.first is None or site.line < self.first:
+            self.first = site.line
+
+    def _each(self, nodes: list[Any]) -> list[Any]:
+        return [self.visit(node) for node in nodes]
+
+    @contextmanager
+    def _loop(self, nodes: list[Any]) -> Iterator[None]:
+        before = self._varying, self._touched
+        self._varying |= sites.names_bound(nodes)
+        self._touched |= sites.names_touched(nodes)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            self._varying, self._touched = before
+
+    def _placed(self, node: Node, original: ast.AST) -> Node:
+        """A new node where the original stood, so that tracebacks point at what was typed."""
+        for inner in ast.walk(node):
+            if isinstance(inner, (ast.expr, ast.keyword)) and not hasattr(inner, "lineno"):
+                ast.copy_location(inner, original)
+        return ast.fix_missing_locations(node)
+
+
+def _lambda(body: ast.expr) -> ast.Lambda:
+    empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    return ast.Lambda(empty, body)

@@ -1,0 +1,52 @@
+"""In a worker process that the cell started: look up and save without the notebook."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock, codecs, keys
+from durable_nb.engine import labels
+from durable_nb.records import Checkpoint, State
+
+if TYPE_CHECKING:
+    from durable_nb.store import Store
+
+_stores: dict[tuple[int, str], Store] = {}
+
+
+class InWorker:
+    """A function as it arrives in a worker process: its calls are kept in the run of the cell that sent it.
+
+    Equal calls share one result here: nobody counts across processes which of them a call is.
+    """
+
+    def __init__(self, function: Any, url: str, durability: str, run_id: int, accepted: tuple[int, ...]) -> None:
+        self._function, self._url, self._durability = function, url, durability
+        self._run_id, self._accepted = run_id, accepted
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The saved value, else the function's, committed before it is returned."""
+        store = self._store()
+        key = keys.call_digest(args, kwargs)
+        saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
+        if saved is not None:
+            return codecs.decode(saved.codec, saved.payload, trusted=store.trusted, where=store.where)
+        started, before = clock.now(), clock.stopwatch()
+        value = self._function(*args, **kwargs)
+        seconds = clock.stopwatch() - before
+        codec, payload = codecs.encode(value)
+        label = labels.of_arguments(args, kwargs, 0)
+        checkpoint = Checkpoint(
+            self._run_id, self._accepted[0], key, State.DONE, 0, label, 1, None, started, seconds, codec, payload
+        )
+        store.save_now(checkpoint).result()
+        return value
+
+    def _store(self) -> Store:
+        from durable_nb.store import Store
+
+        identity = (os.getpid(), self._url)  # a forked worker inherits the table, and not what is open
+        if identity not in _stores:
+            _stores[identity] = Store.open(self._url, durability=self._durability)
+        return _stores[identity]
