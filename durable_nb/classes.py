@@ -8,7 +8,8 @@ from enum import EnumType
 from types import FunctionType, ModuleType
 from typing import Any
 
-from durable_nb.bytecode import functions_of, is_generated
+from durable_nb import syntax
+from durable_nb.bytecode import functions_of, is_generated, names_filled
 from durable_nb.keys import qualified_name
 from durable_nb.origins import Origin, origin_of
 
@@ -22,6 +23,22 @@ def methods_of(cls: type) -> dict[str, list[Any]]:
         functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
         if functions:
             found[attribute] = functions
+    return found
+
+
+def filled_by(cls: type, method: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The attributes (``.count``) that a method of an own class writes or fills on its object, through others too."""
+    function = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
+    code = getattr(function, "__code__", None)
+    node = syntax.function_node(code) if code is not None and method not in seen else None
+    if code is None or node is None or not code.co_argcount or origin_of(function.__module__) is not Origin.OWN:
+        return frozenset()
+    me = code.co_varnames[0]
+    filled = names_filled(node).get(me)
+    found = filled.written | filled.defaulted if filled is not None else frozenset()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == me:
+            found |= filled_by(cls, part.attr, seen | {method})
     return found
 
 

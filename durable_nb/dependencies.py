@@ -253,6 +253,7 @@ class Walk(Parts):
         for name, what in filled.items():
             self.filled[id(scope), name] = what.joined(self.filled.get((id(scope), name)))
         for name, paths in sorted(names.reads.items()):
+            self.fill_by_methods(scope, name, paths)
             if name not in names.writes:
                 self.read_global(scope, name, paths)
         for imported in sorted(names.imports):

@@ -147,9 +147,8 @@ def is_setting(value: Any) -> bool:
     return origin_of(type(value).__module__) is Origin.OWN
 
 
-def is_small(value: Any) -> bool:
+def is_small(value: Any, budget: int = _SMALL_BYTES) -> bool:
     """Whether to read all of a value takes microseconds; an estimate that reads little of a large one."""
-    budget = _SMALL_BYTES
     waiting = [value]
     while waiting and budget > 0:
         one = waiting.pop()

@@ -12,8 +12,8 @@ from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb import keys, provenance, syntax
-from durable_nb.bytecode import cells_of, defaults_of, names_filled, names_used
+from durable_nb import classes, keys, provenance, syntax
+from durable_nb.bytecode import Filled, cells_of, defaults_of, names_filled, names_used
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import (
     SCALARS,
@@ -28,9 +28,7 @@ from durable_nb.origins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from durable_nb.bytecode import Filled
+    from collections.abc import Iterable, Mapping
 
 CODE = (FunctionType, MethodType, BuiltinFunctionType, type, functools.partial)
 MISSING = "missing"
@@ -157,6 +155,15 @@ class Parts:
     def follow_class(self, cls: type) -> str:
         """Take in a class; made by the traversal."""
         raise NotImplementedError
+
+    def fill_by_methods(self, scope: dict[str, Any], name: str, paths: Iterable[tuple[str, ...]]) -> None:
+        """Note what methods of an object of an own class write on it: ``tracker.add(doc)`` counts."""
+        cls = type(scope.get(name))
+        if origin_of(cls.__module__) is Origin.OWN and not isinstance(scope.get(name), type):
+            written = frozenset[str]().union(*(classes.filled_by(cls, path[0]) for path in paths if path))
+            if written:
+                filled = Filled(written, frozenset(), frozenset())
+                self.filled[id(scope), name] = filled.joined(self.filled.get((id(scope), name)))
 
     def _statement(self, read: Read) -> str | None:
         if read.statement is not None:

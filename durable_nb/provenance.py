@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 StatementFinder = Callable[[str, dict[str, Any]], str | None]
 _PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
+_DURABLE = re.compile(r"\s*(%%?durable\b|%%(time|capture)\b[^\n]*\s%%durable\b|__durable_nb__\.begin\()")
 _LINE_MAGIC = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?([%!].*|[\w.%]+\?{1,2}|\?{1,2}[\w.%]+)\s*$")
 # What these give differs in every kernel, and no result should depend on it: then the statement says more than the value.
 _IMPURE = frozenset(
@@ -44,7 +45,10 @@ def statements_about(cell_sources: Iterable[str], name: str) -> str | None:
     found: list[str] = []
     for source in reversed(list(cell_sources)):
         tree = parse_cell(source)
-        for statement, is_new in reversed(list(_about(tree.body, name)) if tree is not None else []):
+        about = list(_about(tree.body, name)) if tree is not None else []
+        if tree is not None and _DURABLE.match(source):
+            about = list(_about_durable(tree.body, name, about))
+        for statement, is_new in reversed(about):
             found.insert(0, ast.unparse(statement))
             if is_new:
                 return "\n".join(found)
@@ -156,6 +160,21 @@ def _about(body: list[ast.stmt], name: str) -> Iterator[tuple[ast.stmt, bool]]:
         yield from ((found, is_new and is_certain) for found, is_new in inside)
 
 
+def _about_durable(
+    body: list[ast.stmt], name: str, about: list[tuple[ast.stmt, bool]]
+) -> Iterator[tuple[ast.stmt, bool]]:
+    """Of a durable cell: what binds the name, and what changed its object before the first loop.
+
+    In its loops, and after them, methods are called to compute results; the object is not what it is because of them, and
+    it must be the same when the cell is run again.
+    """
+    loops = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+    first = next((s.lineno for s in body if any(isinstance(part, loops) for part in ast.walk(s))), len(body) + 1 << 20)
+    for statement, is_new in about:
+        if is_new or getattr(statement, "lineno", first) < first or name in _bound(statement):
+            yield statement, is_new
+
+
 def _changes(statement: ast.stmt, name: str) -> bool:
     """Whether a statement stores into an object or calls a method on it."""
     waiting: list[ast.AST] = [] if isinstance(statement, SCOPES) else [statement]
@@ -189,13 +208,18 @@ def _bodies(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 def _header(statement: ast.stmt) -> ast.stmt | None:
     """A compound statement without its body: what itself binds names."""
     if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return type(statement)(items=statement.items, body=[ast.Pass()], lineno=0, col_offset=0)
+        return type(statement)(items=statement.items, body=[ast.Pass()], lineno=statement.lineno, col_offset=0)
     if isinstance(statement, (ast.For, ast.AsyncFor)):
         return type(statement)(
-            target=statement.target, iter=statement.iter, body=[ast.Pass()], orelse=[], lineno=0, col_offset=0
+            target=statement.target,
+            iter=statement.iter,
+            body=[ast.Pass()],
+            orelse=[],
+            lineno=statement.lineno,
+            col_offset=0,
         )
     if isinstance(statement, (ast.If, ast.While)):
-        return ast.Expr(statement.test)
+        return ast.copy_location(ast.Expr(statement.test), statement)
     return None if isinstance(statement, ast.Try) else statement
 
 

@@ -135,6 +135,24 @@ def diff(old_source: str, new_source: str) -> str:
     return "\n".join(list(lines)[2:])
 
 
+def settled(last: Fingerprint) -> Fingerprint:
+    """The same fingerprint with the data as it is now: what a call did to it is its doing, not an edit."""
+    return last._replace(looks=tuple(_again(look) for look in last.looks))
+
+
+def changed_data(last: Fingerprint) -> list[Any]:
+    """The data that code reads and that has changed inside since the fingerprint was taken."""
+    return [look.value for look in last.looks if _again(look).seen != look.seen] if last.looks else []
+
+
+def _again(look: Look) -> Look:
+    token = _ACTIVE.set(_GLANCE)
+    try:
+        return look._replace(seen=_seen(look.value, look.filled, look.is_small))
+    finally:
+        _ACTIVE.reset(token)
+
+
 def looks_the_same(looks: tuple[Look, ...]) -> bool:
     """Whether data looks as it did."""
     token = _ACTIVE.set(_GLANCE)

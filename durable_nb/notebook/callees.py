@@ -36,7 +36,7 @@ _GENERATES = 0x20 | 0x200  # inspect.CO_GENERATOR | CO_ASYNC_GENERATOR
 class Callee(NamedTuple):
     """What is called."""
 
-    step: Step[..., Any] | None
+    step: CellStep | None
     """None: it is run again."""
     bound: tuple[Any, ...] = ()
     """(receiver,) of a method whose receiver is named by its value."""
@@ -44,11 +44,23 @@ class Callee(NamedTuple):
     """Why it is run again, for people."""
 
 
-class ObjectMethod(Step[..., Any]):
+class CellStep(Step[..., Any]):
+    """A function that a cell calls, undecorated."""
+
+    def __init__(self, function: Callable[..., Any], *, name: str) -> None:
+        super().__init__(function, name=name, retry=Retry(), timeout_s=None, version=None)
+
+    def settle(self) -> None:
+        """Data that the code reads was changed by the code itself: that is no edit."""
+        if self._fingerprint is not None:
+            self._fingerprint = sources.settled(self._fingerprint)
+
+
+class ObjectMethod(CellStep):
     """A method of an object without a value (a client, a model): the statements that made the object stand for it."""
 
     def __init__(self, function: Callable[..., Any], *, name: str, root: str, path: str, scope: dict[str, Any]) -> None:
-        super().__init__(function, name=name, retry=Retry(), timeout_s=None, version=None)
+        super().__init__(function, name=name)
         self._root, self._path, self._scope = root, path, scope
 
     def fingerprint(self, *, fresh: bool = True) -> Fingerprint:
@@ -182,11 +194,11 @@ def is_ours(thing: Any) -> bool:
     return str(module).partition(".")[0] == "durable_nb"
 
 
-def _step(site: Site, function: Any) -> Step[..., Any]:
+def _step(site: Site, function: Any) -> CellStep:
     name = arguments.name_of(function)
     if not name or "<" in name:
         name = site.callee
-    return Step(function, name=name, retry=Retry(), timeout_s=None, version=None)
+    return CellStep(function, name=name)
 
 
 def _module_of(function: Any) -> str | None:

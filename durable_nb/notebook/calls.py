@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.computations import PlainCall
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
-    from durable_nb.notebook.callees import Callee
+    from durable_nb.notebook.callees import Callee, CellStep
     from durable_nb.notebook.links import Link
     from durable_nb.notebook.sites import Operation, Site
 
@@ -90,28 +89,33 @@ class Calls:
             found = self._computations[place] = Computation(step, entered, perform)
         return found
 
-    def value(self, site: Site, plain: PlainCall, places: dict[Place, Any], link: Link | None = None) -> Any:
+    def value(
+        self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
+    ) -> Any:
         """The value of a call: saved, or computed and saved."""
         __tracebackhide__ = True
         if plain.saved is not None:
-            return self._linked(plain, self.restored(plain, lambda: places), link)
+            return self._linked(plain, self.restored(step, plain, lambda: places), link)
         with self._computing(site, link), plain as call:
             return self._linked(plain, plain.computation.compute(call), link)
 
-    async def awaited(self, site: Site, plain: PlainCall, places: dict[Place, Any], link: Link | None = None) -> Any:
+    async def awaited(
+        self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
+    ) -> Any:
         """As ``value``, for a call that is awaited."""
         __tracebackhide__ = True
         if plain.saved is not None:
-            return self._linked(plain, self.restored(plain, lambda: places), link)
+            return self._linked(plain, self.restored(step, plain, lambda: places), link)
         with self._computing(site, link), plain as call:
             return self._linked(plain, await plain.computation.compute_async(call), link)
 
-    def restored(self, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
+    def restored(self, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
         """The saved value, and everything else that the call did."""
         outcome = plain.outcome()
         if outcome.effects:
             needs_arguments = "arguments" in outcome.effects
             effects.repeat(outcome.effects, places() if needs_arguments else {}, self._scope)
+            step.settle()
         self.restored_last = True
         self.kept += 1
         return self.ready(outcome.value) if outcome.effects.get("awaited") else outcome.value
@@ -143,7 +147,7 @@ class Calls:
                 link.give_back()
             raise
 
-    def _performed(self, site: Site, step: Step[..., Any], bound: tuple[Any, ...]) -> Callable[..., Any]:
+    def _performed(self, site: Site, step: CellStep, bound: tuple[Any, ...]) -> Callable[..., Any]:
         """The function of a step, watched."""
 
         def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -155,12 +159,12 @@ class Calls:
                 alone = self._leave(alone)
             if hasattr(type(value), "__await__"):
                 raise Awaitable(value)
-            return self._outcome(site, value, watch, alone=alone)
+            return self._outcome(site, step, value, watch, alone=alone)
 
         return perform
 
     def _performed_async(
-        self, site: Site, step: Step[..., Any], bound: tuple[Any, ...]
+        self, site: Site, step: CellStep, bound: tuple[Any, ...]
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
@@ -170,7 +174,7 @@ class Calls:
                 value = await followed_async(called, site.trail) if site.awaits else await called
             finally:
                 alone = self._leave(alone)
-            outcome = self._outcome(site, value, watch, alone=alone)
+            outcome = self._outcome(site, step, value, watch, alone=alone)
             if site.awaits or step.is_async:
                 return outcome
             effects_of = outcome.effects if type(outcome) is Outcome else {}
@@ -179,7 +183,7 @@ class Calls:
         return perform
 
     def _enter(
-        self, step: Step[..., Any], bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, step: CellStep, bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Watch, int]:
         """What to compare with afterwards; and the number of the call if it is the only one now, else 0."""
         with self._lock:
@@ -193,10 +197,11 @@ class Calls:
             self._running -= 1
             return bool(alone) and self._begun == alone
 
-    def _outcome(self, site: Site, value: Any, watch: Watch, *, alone: bool) -> Any:
+    def _outcome(self, site: Site, step: CellStep, value: Any, watch: Watch, *, alone: bool) -> Any:
         """The value, with what else the call did if it did anything."""
         try:
             found, left_out = watch.effects(alone=alone)
+            step.settle()
         except NotRestorable as error:
             raise Unsaveable(
                 type(error.value).__qualname__,

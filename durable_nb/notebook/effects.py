@@ -12,7 +12,7 @@ from collections import deque
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import keys
+from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import Generators, is_generator, set_state, set_states, state_of
 from durable_nb.origins import SCALARS, Origin, is_data, is_frozen, origin_of
@@ -46,6 +46,7 @@ class Watch:
     """One call, from before to after."""
 
     def __init__(self, arguments: dict[Place, Any], fingerprint: Fingerprint) -> None:
+        self._fingerprint = fingerprint
         self._arguments = {place: (value, seen) for place, value in arguments.items() if (seen := _seen(value))}
         self._globals = [(scope, name, _glance(scope.get(name))) for scope, name in fingerprint.state]
         self._generators = Generators(fingerprint)
@@ -67,17 +68,27 @@ class Watch:
         assigned = {}
         left_out = []
         for scope, name, before in self._globals:
-            if before == (after := _glance(scope.get(name))):
+            if before == _glance(scope.get(name)):
                 continue
-            if alone and after is not None and name in scope:
+            if alone and name in scope and origins.is_small(scope[name], _LARGE):
                 assigned[str(scope.get("__name__")), name] = scope[name]
             else:
                 left_out.append(name)
+        for value in sources.changed_data(self._fingerprint):
+            scope, name = self._place_of(value)
+            if alone and name and origins.is_small(value, _LARGE) and _can_be_restored(value):
+                assigned[str(scope.get("__name__")), name] = value
+            else:
+                left_out.append(name or f"a {type(value).__name__} that the function carries")
         if assigned:
             found["globals"] = assigned
         if (moved := self._generators.moved()) and alone:
             found["random"] = moved
         return found, left_out
+
+    def _place_of(self, value: Any) -> tuple[Any, str]:
+        found = ((scope, name) for scope, name, one in self._fingerprint.globals_read if one is value)
+        return next(found, ({}, ""))
 
 
 def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any]) -> None:
@@ -87,7 +98,7 @@ def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any])
     for (module, name), after in effects.get("globals", {}).items():
         home = scope if module == scope.get("__name__") else vars(sys.modules[module])
         now = home.get(name)
-        if type(now) is type(after) and isinstance(now, _CONTAINERS):
+        if type(now) is type(after) and not isinstance(now, SCALARS) and _can_be_restored(now):
             _put_back(now, after)
         else:
             home[name] = after
@@ -109,13 +120,13 @@ def _generator_seen(value: Any) -> bytes | None:
 
 
 def _glance(value: Any) -> bytes | None:
-    """A digest of a small global; None for a large one."""
+    """A digest of a global that is assigned or filled; of a large one its length."""
     try:
-        if isinstance(value, SCALARS) or sys.getsizeof(value) <= _LARGE:
+        if isinstance(value, SCALARS) or origins.is_small(value):
             return keys.digest(value)
-    except (Unkeyable, RuntimeError):
-        pass
-    return None
+        return repr(len(value)).encode()
+    except (Unkeyable, RuntimeError, TypeError):  # no value, changed by another thread meanwhile, no length
+        return None
 
 
 def _can_be_restored(value: Any) -> bool:

@@ -41,6 +41,7 @@ class Replay:
         self._scope, self._standing = scope, Standing(scope)
         self._links: Links | None = None
         self._plumbing: dict[int, bool] = {}
+        self._effects: dict[tuple[int, type], str] = {}
 
     def begin(self, live: LiveRun) -> None:
         """The run of the cell has begun."""
@@ -73,7 +74,7 @@ class Replay:
         if handed and any(callable(one) and not isinstance(one, type) for one in handed):
             return False  # map(embed, docs): embed is the step, not map
         callee = self.callees.of(site, function)
-        if for_effect and not self.preflight.is_named(site) and (what := repeated(function)):
+        if for_effect and not self.preflight.is_named(site) and (what := self._repeated(site, function)):
             callee = Callee(None, why="a method called for its effect")
             if what == "outside" and calls.restored_last:
                 calls.say(
@@ -125,7 +126,7 @@ class Replay:
         if digest is None:
             calls.not_kept(site, "something that it reads is made in the loop and has no value")
             return expression()
-        return calls.value(site, PlainCall(calls.computation(site, callee), (expression,), {}, digest), {})
+        return calls.value(site, callee.step, PlainCall(calls.computation(site, callee), (expression,), {}, digest), {})
 
     def given(self, *args: Any, **kwargs: Any) -> _Given:
         """The arguments of a call, evaluated."""
@@ -148,6 +149,8 @@ class Replay:
         """A call with evaluated arguments: its saved value, or computed and saved."""
         __tracebackhide__ = True
         calls, callee = self._calls, self.callees.of(site, function)
+        step = callee.step
+        assert step is not None
         try:
             digest = self._standing.of_call(site, callee.bound, args, kwargs)
         except Unkeyable as error:
@@ -159,26 +162,28 @@ class Replay:
             calls.computation(site, callee, is_async=returns_awaitable), (function, *args), kwargs, digest
         )
         if returns_awaitable:
-            return calls.awaited(site, plain, given, link)
+            return calls.awaited(site, step, plain, given, link)
         try:
-            return calls.value(site, plain, given, link)
+            return calls.value(site, step, plain, given, link)
         except Awaitable as found:
             calls.awaitable.add(site.number)
             again, itself = calls.computation(site, callee, is_async=True), found.itself
-            return calls.awaited(site, PlainCall(again, (lambda: itself,), {}, digest), given, link)
+            return calls.awaited(site, step, PlainCall(again, (lambda: itself,), {}, digest), given, link)
 
     async def _once_async(
         self, site: Site, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], link: Link | None = None
     ) -> Any:
         __tracebackhide__ = True
         calls, callee = self._calls, self.callees.of(site, function)
+        step = callee.step
+        assert step is not None
         try:
             digest = self._standing.of_call(site, callee.bound, args, kwargs)
         except Unkeyable as error:
             calls.not_kept(site, f"a {error.type_name} cannot name a call: {error.reason}")
             return await followed_async(function(*args, **kwargs), site.trail)
         plain = PlainCall(calls.computation(site, callee, is_async=True), (function, *args), kwargs, digest)
-        return await calls.awaited(site, plain, places(callee.bound, args, kwargs), link)
+        return await calls.awaited(site, step, plain, places(callee.bound, args, kwargs), link)
 
     def _kept_everywhere(self, site: Site, function: Any) -> Any:
         callee = self.callees.of(site, function)
@@ -200,6 +205,7 @@ class Replay:
         """The value, in a tuple, of the call that an expression came to before; None if it is not saved."""
         if link.target is None:
             return None
+        assert callee.step is not None
         calls = self._calls
         is_async = site.awaits or calls.returns_awaitable(site, callee)
         computation = calls.computation(site, callee, is_async=is_async)
@@ -209,8 +215,15 @@ class Replay:
         if plain.saved is None:
             computation.entered.give_back(*link.target)
             return None
-        value = calls.restored(plain, lambda: places(callee.bound, *given()))
+        value = calls.restored(callee.step, plain, lambda: places(callee.bound, *given()))
         return (calls.ready(value) if is_async and not site.awaits else value,)
+
+    def _repeated(self, site: Site, function: Any) -> str:
+        place = (site.number, type(getattr(function, "__self__", None)))
+        known = self._effects.get(place)
+        if known is None:
+            known = self._effects[place] = repeated(function)
+        return known
 
     def _is_plumbing(self, site: Site, values: tuple[Any, ...]) -> bool:
         """Whether all that builds the arguments is run again anyway: then it may as well run first."""
