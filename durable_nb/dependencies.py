@@ -27,7 +27,7 @@ from durable_nb.bytecode import (
     step_function,
 )
 from durable_nb.errors import Unkeyable
-from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_data, origin_of
+from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_data, is_injected, origin_of
 from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Walk(Parts):
         """Take in a global by its name; ``paths`` are the attributes of it that are used, if it is a module."""
         module = str(scope.get("__name__"))
         label = f"global {name}" if module in ("__main__", "__mp_main__") else f"global {module}.{name}"
+        if name in scope and is_injected(name, scope[name]):
+            return
         if name in scope:
             self.read(label, name, scope[name], scope, paths=paths)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from datetime import date, time, timedelta
@@ -23,6 +24,7 @@ SCALARS = (type(None), bool, int, float, complex, str, bytes, date, time, timede
 """What cannot change inside: for these a statement with a call may stand instead of the value."""
 
 _LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_ENVIRONMENT = frozenset({"durable_nb", "IPython", "ipykernel"})  # where the code runs, like Python itself
 _STDLIB_DATA = frozenset(
     "builtins datetime _datetime zoneinfo decimal _decimal fractions uuid pathlib re collections enum "  # noqa: SIM905 - one a line would fill a screen
     "types array string argparse ipaddress functools typing".split()
@@ -49,7 +51,7 @@ def origin_of(module: str | None) -> Origin:
     top = (module or "__main__").partition(".")[0]
     if top in ("__main__", "__mp_main__"):  # whatever was started: of a kernel it is a file of ipykernel
         return Origin.OWN
-    if top in sys.stdlib_module_names or top == "durable_nb" or top.startswith("namedtuple_"):
+    if top in sys.stdlib_module_names or top in _ENVIRONMENT or top.startswith("namedtuple_"):
         return Origin.PYTHON
     loaded = sys.modules.get(module or "")
     file = getattr(loaded, "__file__", None) or getattr(sys.modules.get(top), "__file__", None) or ""
@@ -118,6 +120,12 @@ def is_data(value: Any) -> bool:
     if top in _STDLIB_DATA or top in _LIBRARY_DATA:
         return True
     return origin_of(module) is Origin.OWN
+
+
+def is_injected(name: str, value: Any) -> bool:
+    """Whether IPython put its own version of a builtin, such as ``open``, into the notebook."""
+    home = getattr(value, "__globals__", {}).get("__name__")  # its __module__ is that of the builtin
+    return hasattr(builtins, name) and str(home).partition(".")[0] == "IPython"
 
 
 def is_frozen(value: Any) -> bool:

@@ -10,7 +10,7 @@ from IPython.core.error import InputRejected
 from durable_nb.notebook.marking import MARKER
 
 if TYPE_CHECKING:
-    from durable_nb.notebook.transform import Plan
+    from durable_nb.notebook.sites import Plan
 
 
 class CellRefused(InputRejected):

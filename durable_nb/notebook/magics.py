@@ -61,6 +61,7 @@ class DurableMagics(Magics):
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
             %durable forget embed-filings               drop its results (asks first)
+            %durable explain                            what the last durable cell keeps, what it runs again, and why
 
         After a kernel restart run the cell again: finished calls return at once, the others run.
         """
@@ -73,13 +74,17 @@ class DurableMagics(Magics):
 
             return display.RunTable(self._store(arguments).runs())
         command, name = arguments.name, " ".join(arguments.rest)
+        if command == "explain":
+            return self._explain(name)
         if command in ("show", "forget") and not name:
             raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
         if command == "forget":
             return self._forget(name, arguments)
         if command == "show" or not name:
             return self._show(name if command == "show" else command, arguments)
-        raise UsageError(f"%durable has no sub-command {command!r}. There are: show NAME, forget NAME. See %durable?")
+        raise UsageError(
+            f"%durable has no sub-command {command!r}. There are: show NAME, forget NAME, explain. See %durable?"
+        )
 
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
@@ -126,7 +131,8 @@ class DurableMagics(Magics):
         from durable_nb.notebook.replay import Replay
 
         steps, replays = _names(arguments.steps), _names(arguments.replay)
-        replay = Replay(plan, self._shell.user_ns, steps=steps, replays=replays)
+        source = self._cells[-1] if self._cells else ""
+        replay = Replay(plan, self._shell.user_ns, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
         return replay
 
@@ -193,6 +199,16 @@ class DurableMagics(Magics):
             known = ", ".join(run.name for run in store.runs()[:10]) or "none yet"
             raise UsageError(f"there is no run {name!r} in {store.where}. There are: {known}.")
         return RunPage(store, run)
+
+    def _explain(self, name: str) -> Any:
+        """Of the last durable cell of this kernel, whether it ran or was refused, or the last one of that name."""
+        from durable_nb.notebook.explain import Explanation
+
+        for replay in reversed(self.replays.values()):
+            if name in ("", replay.name):
+                return Explanation(replay.source, replay.plan, replay.preflight)
+        which = f"of run {name!r} has" if name else "has"
+        raise UsageError(f"no durable cell {which} been run in this kernel yet. Run it, then %durable explain.")
 
     def _forget(self, name: str, arguments: Any) -> None:
         store = self._store(arguments)

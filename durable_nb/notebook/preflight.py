@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
     from durable_nb.notebook.callees import Callees
-    from durable_nb.notebook.transform import Plan
+    from durable_nb.notebook.sites import Plan
 
 _UNKNOWN = object()
 
@@ -38,6 +38,11 @@ class Preflight:
     def is_named(self, site: Site) -> bool:
         """Whether ``--steps`` names it."""
         return site.callee in self._steps
+
+    def is_part(self, site: Site) -> bool:
+        """Whether it stands in the arguments of a step that is named by them."""
+        outer = self.verdicts.get(site.inside)
+        return outer is not None and outer.step is not None
 
     def note(self, site: Site, callee: Callee) -> None:
         """What a site turned out to be; once a step, always shown as one."""
@@ -91,7 +96,7 @@ class Preflight:
     def _look(self, *, own_names: bool) -> list[Step[..., Any]]:
         steps, is_certain = [], "get_ipython" not in self._plan.mentioned  # %time vector = embed(doc)
         for site in self._plan.sites:
-            if not site.in_loop and not self.is_named(site):
+            if self.is_part(site) or not (site.in_loop or self.is_named(site)):
                 continue
             found = self._resolved(site, own_names=own_names)
             if found is _UNKNOWN:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.notebook.links import Link
-    from durable_nb.notebook.sites import Site
-    from durable_nb.notebook.transform import Plan
+    from durable_nb.notebook.sites import Plan, Site
 
 _Given = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -33,8 +32,17 @@ _Given = tuple[tuple[Any, ...], dict[str, Any]]
 class Replay:
     """One durable cell while it runs. The marked expressions call its methods with the number of their site."""
 
-    def __init__(self, plan: Plan, scope: dict[str, Any], *, steps: frozenset[str], replays: frozenset[str]) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        plan: Plan,
+        scope: dict[str, Any],
+        *,
+        name: str,
+        source: str,
+        steps: frozenset[str],
+        replays: frozenset[str],
+    ) -> None:
+        self.plan, self.name, self.source = plan, name, source
         self.calls: Calls | None = None
         self.callees = Callees(scope, steps=steps, replays=replays)
         self.preflight = Preflight(plan, self.callees, scope, steps=steps, replays=replays)

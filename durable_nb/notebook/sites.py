@@ -57,6 +57,8 @@ class Site(NamedTuple):
     """(position or keyword, name) of the arguments that are plain names which the loop does not bind."""
 
     in_loop: bool = True
+    inside: int = -1
+    """Number of the site whose arguments this one stands in: part of that step, if it is one."""
 
     @property
     def root(self) -> str:
@@ -67,6 +69,17 @@ class Site(NamedTuple):
     def awaits(self) -> bool:
         """Whether the result is awaited before something else is done with it."""
         return ("await",) in self.trail
+
+
+class Plan(NamedTuple):
+    """What the transformer found in a cell."""
+
+    sites: tuple[Site, ...]
+    bound: frozenset[str]
+    """Names that the cell binds itself."""
+    mentioned: frozenset[str]
+    """Names and dotted names that stand in the cell outside of its functions."""
+    has_loop: bool
 
 
 class Chain(NamedTuple):

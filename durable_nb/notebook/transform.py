@@ -16,26 +16,15 @@ import ast
 import copy
 import itertools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable_nb.notebook import sites
-from durable_nb.notebook.sites import Chain, Site, dotted
+from durable_nb.notebook.sites import Chain, Plan, Site, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Node = TypeVar("Node", bound=ast.AST)
-
-
-class Plan(NamedTuple):
-    """What the transformer found in a cell."""
-
-    sites: tuple[Site, ...]
-    bound: frozenset[str]
-    """Names that the cell binds itself."""
-    mentioned: frozenset[str]
-    """Names and dotted names that stand in the cell outside of its functions."""
-    has_loop: bool
 
 
 def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Plan]:
@@ -77,6 +66,7 @@ class _Marker(ast.NodeTransformer):
         self._varying: frozenset[str] = frozenset()
         self._touched: frozenset[str] = frozenset()
         self._depth = 0
+        self._outer = -1
 
     def runtime(self, method: str, *args: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
         """A call of the run-time half."""
@@ -160,7 +150,8 @@ class _Marker(ast.NodeTransformer):
         owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
         if for_effect:
             owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
-        plain = self._inside(node, self._along)
+        with self._part_of(site):
+            plain = self._inside(node, self._along)
         step = self._step(site, original, plain)
         return self._placed(ast.IfExp(owns, step, plain), original)
 
@@ -201,6 +192,7 @@ class _Marker(ast.NodeTransformer):
                 if isinstance(value, ast.Name) and value.id not in self._varying
             ),
             in_loop=self._depth > 0,
+            inside=self._outer,
         )
         self._add(site)
         return site
@@ -270,6 +262,13 @@ class _Marker(ast.NodeTransformer):
 
     def _each(self, nodes: list[Any]) -> list[Any]:
         return [self.visit(node) for node in nodes]
+
+    @contextmanager
+    def _part_of(self, site: Site) -> Iterator[None]:
+        before = self._outer
+        self._outer = site.number if site.form != "call" else before
+        yield
+        self._outer = before
 
     @contextmanager
     def _loop(self, nodes: list[Any]) -> Iterator[None]:
