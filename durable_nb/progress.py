@@ -54,6 +54,12 @@ class Progress:
             self.restored += documents
             self.saved_s += seconds
 
+    def found_elsewhere(self, computed: int, restored: int) -> None:
+        """Other processes computed and committed, and restored, so many documents."""
+        with self._lock:
+            self.computed += max(0, computed)
+            self.restored += max(0, restored)
+
     def counts_after(self, batch: Sequence[Checkpoint]) -> tuple[int | None, int, int, int]:
         """(total, done, restored, failed) once ``batch`` is committed; written in the same transaction."""
         done, failed = self._fold(batch, dict(self._failures) if self._failures else {})

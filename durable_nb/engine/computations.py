@@ -41,6 +41,7 @@ class Computation:
 
     def compute(self, call: Call) -> Any:
         """The value of a call, saved; the exception of its last attempt is raised as it is."""
+        __tracebackhide__ = True  # the line of the notebook and the user's function are what counts
         attempt = 1
         while True:
             started, before = clock.now(), clock.stopwatch()
@@ -65,6 +66,7 @@ class Computation:
 
     async def compute_async(self, call: Call) -> Any:
         """As ``compute``, for a step that is a coroutine function."""
+        __tracebackhide__ = True
         import asyncio
 
         attempt = 1
@@ -114,6 +116,7 @@ class Computation:
             raise StepTimeout(self.step.name, call.label, self.step.timeout_s) from error
 
     async def _awaited(self, call: Call) -> Any:
+        __tracebackhide__ = True
         if self.step.timeout_s is None:
             return await self._function(*call.args, **call.kwargs)
         import asyncio

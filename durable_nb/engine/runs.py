@@ -117,8 +117,13 @@ class LiveRun:
         entered.accept((step_id, *kept), saved=saved, question=question)
         return entered
 
+    @property
+    def calls(self) -> int:
+        """How many calls of steps were made in this attempt, those that raised not counted."""
+        return sum(entered.calls for entered in self._versions.values())
+
     def calls_of(self, name: str) -> int:
-        """How many calls of a step were made in this attempt."""
+        """How many of them were calls of one step."""
         return sum(entered.calls for _, entered in self._named(name))
 
     def _named(self, name: str) -> list[tuple[str, StepInRun]]:

@@ -49,6 +49,7 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The saved value of this call in the current run, else the function's, saved. Its exceptions pass as they are."""
+        __tracebackhide__ = True
         live = runs.current()
         if self.bound:
             args = (*self.bound, *args)  # type: ignore[assignment]

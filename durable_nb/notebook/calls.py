@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from durable_nb.notebook.effects import NotRestorable, Place, Watch
 from durable_nb.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from durable_nb.engine.computations import PlainCall
     from durable_nb.engine.runs import LiveRun
@@ -33,6 +32,24 @@ class Awaitable(BaseException):
         self.itself = itself
 
 
+class _Computing:
+    """A call while it is computed: one that raises gives back the number of its expression."""
+
+    def __init__(self, site: Site, link: Link | None) -> None:
+        self._site, self._link = site, link
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        __tracebackhide__ = True
+        if kind is not None and self._link is not None:
+            self._link.give_back()
+        if isinstance(error, Unsaveable):
+            hint = f"{error.reason}. If it is cheap, let it run again: --replay {self._site.callee}"
+            raise Unsaveable(error.type_name, hint, error.step, error.label) from None
+
+
 class Calls:
     """The calls of one durable cell in one attempt."""
 
@@ -42,13 +59,12 @@ class Calls:
         """Whether the last call was restored."""
         self.kept = 0
         """Calls whose value was saved or restored."""
-        self.elsewhere: list[StepInRun] = []
-        """Steps whose functions were sent to other processes."""
         self._scope = scope
         self._computations: dict[tuple[int, int, bool], Computation] = {}
         self.awaitable: set[int] = set()
         """Numbers of the sites whose functions turned out to return something to await."""
         self._said: set[str] = set()
+        self._elsewhere: dict[StepInRun, tuple[int, int]] = {}
         self._not_kept = self._running = self._begun = 0
         self._lock = threading.Lock()
 
@@ -57,6 +73,34 @@ class Calls:
         if sentence not in self._said:
             self._said.add(sentence)
             print(f"durable_nb: {sentence}")
+
+    def sent_elsewhere(self, step: CellStep) -> tuple[str, int, tuple[int, ...]]:
+        """A step is about to run in other processes, which save by themselves: where, in which run, and as what."""
+        entered = self.live.enter(step, fresh=False)
+        before, sent = self._elsewhere.get(entered) or (self._saved_of(entered) - entered.calls, 0)
+        self._elsewhere[entered] = before, sent + 1
+        return self.live.store.url, self.live.record.id, entered.accepted
+
+    def end(self) -> list[str]:
+        """Count what other processes saved; what is left to say."""
+        for entered, (before, sent) in self._elsewhere.items():
+            computed = self._saved_of(entered) - entered.calls - before
+            self.live.progress.found_elsewhere(computed, min(before, sent - computed))
+        if not self.live.calls and not self._elsewhere:
+            return ["nothing in this cell was kept: nothing that it called in a loop is a step. See %durable explain"]
+        if self.live.record.attempts > 1 and self.kept and not self.live.progress.restored and self._found_some():
+            return [
+                "none of the saved results was used: every call has other arguments than before. See %durable explain"
+            ]
+        return []
+
+    def _saved_of(self, entered: StepInRun) -> int:
+        return sum(
+            version.saved for version in self.live.store.contents(self.live.record.id) if version.id == entered.step_id
+        )
+
+    def _found_some(self) -> bool:
+        return any(computation.entered.saved for computation in self._computations.values())
 
     def not_kept(self, site: Site, why: str) -> None:
         """A call is run again in every attempt. Twice of that and nothing kept at all is worth stopping for."""
@@ -96,7 +140,7 @@ class Calls:
         __tracebackhide__ = True
         if plain.saved is not None:
             return self._linked(plain, self.restored(step, plain, lambda: places), link)
-        with self._computing(site, link), plain as call:
+        with _Computing(site, link), plain as call:
             return self._linked(plain, plain.computation.compute(call), link)
 
     async def awaited(
@@ -106,7 +150,7 @@ class Calls:
         __tracebackhide__ = True
         if plain.saved is not None:
             return self._linked(plain, self.restored(step, plain, lambda: places), link)
-        with self._computing(site, link), plain as call:
+        with _Computing(site, link), plain as call:
             return self._linked(plain, await plain.computation.compute_async(call), link)
 
     def restored(self, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
@@ -132,20 +176,6 @@ class Calls:
             self.kept += 1
             self.restored_last = False
         return value.value if type(value) is Outcome else value
-
-    @contextlib.contextmanager
-    def _computing(self, site: Site, link: Link | None) -> Iterator[None]:
-        try:
-            yield
-        except Unsaveable as error:
-            if link is not None:
-                link.give_back()
-            hint = f"{error.reason}. If it is cheap, let it run again: --replay {site.callee}"
-            raise Unsaveable(error.type_name, hint, error.step, error.label) from error
-        except BaseException:
-            if link is not None:
-                link.give_back()
-            raise
 
     def _performed(self, site: Site, step: CellStep, bound: tuple[Any, ...]) -> Callable[..., Any]:
         """The function of a step, watched."""
@@ -217,6 +247,7 @@ class Calls:
 
 def followed(value: Any, trail: tuple[Operation, ...]) -> Any:
     """What the rest of an expression makes of the result of its call."""
+    __tracebackhide__ = True
     for kind, *what in trail:
         if kind == "attr":
             value = getattr(value, what[0])
@@ -229,6 +260,7 @@ def followed(value: Any, trail: tuple[Operation, ...]) -> Any:
 
 async def followed_async(value: Any, trail: tuple[Operation, ...]) -> Any:
     """As ``followed``, for a trail that awaits."""
+    __tracebackhide__ = True
     for operation in trail:
         value = await value if operation == ("await",) else followed(value, (operation,))
     return value

@@ -45,10 +45,8 @@ class Handed:
             return _itself, (self.__durable_step__,)
         calls = self._replay.calls
         assert calls is not None
-        live = calls.live
-        entered, store = live.enter(self._callee.step, fresh=False), live.store
-        calls.elsewhere.append(entered)
-        given = (self.__durable_step__, store.url, session.settings().durability, live.record.id, entered.accepted)
+        url, run_id, accepted = calls.sent_elsewhere(self._callee.step)
+        given = (self.__durable_step__, url, session.settings().durability, run_id, accepted)
         return InWorker, given
 
 

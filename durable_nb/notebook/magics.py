@@ -156,12 +156,14 @@ class DurableMagics(Magics):
             self._cells.pop()
 
     def _end(self, result: ExecutionResult | None) -> None:
-        live, self._live, self._replay = self._live, None, None
+        live, replay, self._live, self._replay = self._live, self._replay, None, None
         assert live is not None
         if result is None:
             live.finish(KeyboardInterrupt())
             return
         try:
+            if replay is not None and result.success:
+                replay.settle()
             live.finish(result.error_before_exec or result.error_in_exec)
         except StoreError as error:
             # Raised from here it would be printed only, and Run All would go on without the results (promise 4).

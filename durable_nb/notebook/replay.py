@@ -56,6 +56,11 @@ class Replay:
         self.calls, self._links = Calls(live, self._scope), Links(live)
         self.preflight.replace_named(self._kept_everywhere)
 
+    def settle(self) -> None:
+        """The cell has ended, its run not yet: say what is left to say."""
+        for sentence in self._calls.end():
+            self._calls.say(sentence)
+
     def end(self) -> None:
         """The run has ended; what is still called is called plainly."""
         self._links = None
