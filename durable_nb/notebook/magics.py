@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -11,7 +12,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from durable_nb.engine.session import current as session
-from durable_nb.errors import ConfigError, StoreError
+from durable_nb.errors import CodeChanged, ConfigError, StoreError
 from durable_nb.notebook.cells import DurableCells
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
     from durable_nb.notebook.replay import Replay
+
+
+_logger = logging.getLogger("durable_nb")
 
 
 @magics_class
@@ -38,6 +42,7 @@ class DurableMagics(Magics):
         self.replays: dict[int, Replay] = {}
         """The durable cells of this kernel, by the number that their marked expressions bear."""
         self._replay: Replay | None = None
+        self._answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
 
     @magic_arguments()
     @argument("name", nargs="?", default="", help="Name of the run, found again after a restart: embed-filings")
@@ -100,9 +105,8 @@ class DurableMagics(Magics):
         source = self._cells[-1] if self._cells else ""
         replay = self._planned(plan, arguments)
         steps = steps_named_in(source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
-        self._live = runs.begin(
-            arguments.name, source=source, on_change=arguments.on_change, url=arguments.db, steps=steps
-        )
+        on_change = arguments.on_change or self._answers.pop(arguments.name, None)
+        self._live = runs.begin(arguments.name, source=source, on_change=on_change, url=arguments.db, steps=steps)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
         if replay is not None:
@@ -152,6 +156,9 @@ class DurableMagics(Magics):
                 self._cells.pop()
         if self._live is not None and len(self._cells) <= self._began_at:
             self._end(result)
+        error = None if result is None else result.error_in_exec
+        if isinstance(error, CodeChanged):
+            self._ask(error)
         if self._cells:
             self._cells.pop()
 
@@ -169,6 +176,17 @@ class DurableMagics(Magics):
             # Raised from here it would be printed only, and Run All would go on without the results (promise 4).
             result.error_in_exec = error
             self._shell.showtraceback((type(error), error, error.__traceback__))
+
+    def _ask(self, error: CodeChanged) -> None:
+        from durable_nb.notebook import question
+
+        def answer(choice: str) -> None:
+            self._answers[error.run] = choice
+
+        try:
+            question.ask(error, answer)
+        except Exception as failure:  # the error above says the same in words
+            _logger.warning("durable_nb: no buttons (%s)", failure)
 
     def end_leftover(self) -> None:
         """End the run of a cell whose end was never announced (a front end that died in the middle)."""
