@@ -28,6 +28,7 @@ class Progress:
         self.message = ""
         self.workers = 1
         self.total: int | None = None
+        self._guessed = 0
         self.restored = 0
         self.computed = 0
         self.saved_s = 0.0
@@ -47,6 +48,15 @@ class Progress:
         """``more`` documents are wanted, on top of those already known of."""
         with self._lock:
             self.total = (self.total or 0) + more
+
+    def guess(self, more: int) -> None:
+        """Probably ``more`` documents are wanted; once the run is done, what was seen is what there was."""
+        with self._lock:
+            self._guessed += more
+
+    def forget_guess(self) -> None:
+        """The run is about to end as done."""
+        self._guessed = 0
 
     def restore(self, documents: int, seconds: float) -> None:
         """``documents`` were found in the store; computing them had taken ``seconds``."""
@@ -110,6 +120,8 @@ class Progress:
         # Plain calls announce nothing beforehand: once the run has ended, what was seen is what there is.
         seen = self.restored + computed + failed
         if self.total is None:
+            if self._guessed:
+                return max(self._guessed, seen)
             return None if self.state is State.RUNNING else seen
         return max(self.total, seen)
 

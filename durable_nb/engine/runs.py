@@ -164,6 +164,8 @@ class LiveRun:
     def finish(self, error: BaseException | None = None) -> None:
         """Flush, write the end state, release the lease; a store that fails here is an error in the cell."""
         state, message = _ending(error, self.progress.failed)
+        if error is None:
+            self.progress.forget_guess()
         try:
             self.store.finish(self.record.id, owner=self.owner, state=state, message=message)
         except StoreError as failure:

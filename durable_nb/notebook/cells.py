@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING
 
 from IPython.core.error import InputRejected
@@ -11,6 +12,9 @@ from durable_nb.notebook.marking import MARKER
 
 if TYPE_CHECKING:
     from durable_nb.notebook.sites import Plan
+
+
+_STEPS = re.compile(r"--steps[= ]+(\S+)")
 
 
 class CellRefused(InputRejected):
@@ -41,13 +45,16 @@ class DurableCells(ast.NodeTransformer):
             ) from error
 
     def _marked(self, node: ast.Module) -> ast.Module:
-        from durable_nb.notebook import transform  # with the first durable cell, not with %load_ext
+        from durable_nb.notebook import sizes, transform  # with the first durable cell, not with %load_ext
 
         begin = node.body[0].value  # type: ignore[attr-defined]
         self._numbers += 1
         number = ast.Constant(self._numbers)
         marker = ast.Attribute(ast.Name(MARKER, ast.Load()), "replays", ast.Load())
-        body, plan = transform.planned(node.body[1:], ast.Subscript(marker, number, ast.Load()))
+        replay = ast.Subscript(marker, number, ast.Load())
+        named = frozenset(name for names in _STEPS.findall(begin.args[0].value) for name in names.split(","))
+        body, plan = transform.planned(node.body[1:], replay, named=named)
+        body = sizes.measured(body, replay)
         self.plans[self._numbers] = plan
         begin.keywords.append(ast.copy_location(ast.keyword("plan", number), begin))
         return ast.fix_missing_locations(ast.Module([node.body[0], *body], node.type_ignores))

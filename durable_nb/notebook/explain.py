@@ -30,9 +30,7 @@ class Explanation:
     def __init__(self, source: str, plan: Plan, preflight: Preflight) -> None:
         self.source = source
         self.remarks = [
-            _remark(site, preflight.verdicts.get(site.number))
-            for site in plan.sites
-            if (site.in_loop or preflight.is_named(site)) and not preflight.is_part(site)
+            _remark(site, preflight.verdicts.get(site.number)) for site in plan.sites if not preflight.is_part(site)
         ]
         self.remarks = [remark for remark in self.remarks if remark.verdict]
 
@@ -46,8 +44,8 @@ class Explanation:
                 lines += [f"{'':18s}{line}" for line in remark.why]
         kept = sum(remark.verdict == _KEPT for remark in self.remarks)
         end = (
-            "Finished calls of what is kept return their saved value when the cell is run again; everything else in the "
-            "cell runs again, as it is written."
+            "When the cell is run again, finished calls of what is kept return at once;\n"
+            "everything else runs again, as it is written."
             if kept
             else "Nothing in this cell is kept. Name what is worth keeping with --steps."
         )

@@ -44,6 +44,11 @@ class Preflight:
         outer = self.verdicts.get(site.inside)
         return outer is not None and outer.step is not None
 
+    def count(self, numbers: tuple[int, ...]) -> int:
+        """How many of the sites are steps of their own, as far as is known."""
+        found = [(self._plan.sites[number], self.verdicts.get(number)) for number in numbers]
+        return sum(callee is not None and callee.step is not None and not self.is_part(site) for site, callee in found)
+
     def note(self, site: Site, callee: Callee) -> None:
         """What a site turned out to be; once a step, always shown as one."""
         known = self.verdicts.get(site.number)
@@ -96,7 +101,7 @@ class Preflight:
     def _look(self, *, own_names: bool) -> list[Step[..., Any]]:
         steps, is_certain = [], "get_ipython" not in self._plan.mentioned  # %time vector = embed(doc)
         for site in self._plan.sites:
-            if self.is_part(site) or not (site.in_loop or self.is_named(site)):
+            if self.is_part(site):
                 continue
             found = self._resolved(site, own_names=own_names)
             if found is _UNKNOWN:
@@ -134,10 +139,8 @@ class Preflight:
 
     def _reaches_steps(self, *, own_names: bool) -> bool:
         """Whether the cell may call a ``@step``, by its name or through a function of the user."""
-        if not own_names and any(self._plan.bound & {name} for name in self._plan.mentioned):
-            waits = any(site.root in self._plan.bound for site in self._plan.sites)
-            if waits:
-                return True
+        if not own_names and any(name.partition(".")[0] in self._plan.bound for name in self._plan.called):
+            return True  # perhaps the cell makes a step itself
         roots = {name.partition(".")[0] for name in self._plan.mentioned}
         return any(_reaches_step(self._scope[name], set()) for name in roots if name in self._scope)
 
@@ -159,16 +162,13 @@ class Preflight:
             if self._plan.has_loop
             else "there is no call in a loop, comprehension or map, and no @step"
         )
-        calls = [site.callee for site in self._plan.sites if not site.in_loop and not self._is_builtin(site)]
-        example = calls[-1] if calls else "embed"
+        own = [name for name in self._plan.called if name != "?" and not hasattr(builtins, name.partition(".")[0])]
+        example = own[-1] if own else "embed"
         raise ConfigError(
             f"nothing in this cell can be kept: {why}. Nothing was run.",
             "Call a function of yours, or of a model or client, in a loop over documents; or name what is worth keeping: "
             f"--steps {example}",
         )
-
-    def _is_builtin(self, site: Site) -> bool:
-        return hasattr(builtins, site.callee) and site.callee not in self._scope
 
 
 def _reaches_step(thing: Any, seen: set[int]) -> bool:

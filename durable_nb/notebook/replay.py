@@ -7,6 +7,7 @@ read names it first (`late`), and a link says which arguments that came to: a fi
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import PlainCall
@@ -82,7 +83,7 @@ class Replay:
     def owns(self, number: int, function: Any, /, *handed: Any, for_effect: bool = False) -> bool:
         """Whether the expression is a step."""
         calls, site = self.calls, self.plan.sites[number]
-        if calls is None or calls.live.over or not (site.in_loop or self.preflight.is_named(site)):
+        if calls is None or calls.live.over:
             return False
         if handed and any(callable(one) and not isinstance(one, type) for one in handed):
             return False  # map(embed, docs): embed is the step, not map
@@ -144,6 +145,15 @@ class Replay:
     def given(self, *args: Any, **kwargs: Any) -> _Given:
         """The arguments of a call, evaluated."""
         return args, kwargs
+
+    def sized(self, items: Any, here: tuple[int, ...], deeper: tuple[int, ...], /) -> Any:
+        """The items of a loop, on their way; how many there are says how many calls of its steps to expect."""
+        if self.is_live and (steps := self.preflight.count(here)) and not self.preflight.count(deeper):
+            try:
+                self._calls.live.progress.guess(steps * operator.length_hint(items, 0))
+            except Exception:  # the user's __len__: the loop will show what is wrong with it
+                return items
+        return items
 
     def nap(self, seconds: Any) -> Any:
         """How long to sleep: not at all after a restored call, since nobody was asked for anything."""

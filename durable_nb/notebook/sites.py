@@ -56,7 +56,6 @@ class Site(NamedTuple):
     arguments: tuple[tuple[int | str, str], ...] = ()
     """(position or keyword, name) of the arguments that are plain names which the loop does not bind."""
 
-    in_loop: bool = True
     inside: int = -1
     """Number of the site whose arguments this one stands in: part of that step, if it is one."""
 
@@ -79,6 +78,8 @@ class Plan(NamedTuple):
     """Names that the cell binds itself."""
     mentioned: frozenset[str]
     """Names and dotted names that stand in the cell outside of its functions."""
+    called: tuple[str, ...]
+    """What it calls, in loops or not, as it is typed."""
     has_loop: bool
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 Node = TypeVar("Node", bound=ast.AST)
 
 
-def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Plan]:
+def planned(
+    body: list[ast.stmt], replay: ast.expr, *, named: frozenset[str] = frozenset()
+) -> tuple[list[ast.stmt], Plan]:
     """The statements of a cell with their possible steps marked, and what was found.
 
     Parameters
@@ -36,10 +38,12 @@ def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Pla
         Of the cell, without the line that marks it. Not changed.
     replay : expression
         Evaluates to the `Replay` of the cell.
+    named : set of str
+        What is a step outside of loops too, as it is typed: ``model.encode``.
     """
     nodes = [inner for statement in body for inner in sites.walk_here(statement)]
     mentioned = {dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))} - {""}
-    marker = _Marker(replay)
+    marker = _Marker(replay, named)
     marked = [marker.visit(copy.deepcopy(statement)) for statement in body]
     loops = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
     if marker.first is not None:
@@ -50,6 +54,7 @@ def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Pla
         tuple(marker.sites),
         sites.names_bound(body),
         frozenset(mentioned),
+        sites.calls_in(node for node in nodes if isinstance(node, ast.Call)),
         any(isinstance(node, loops) for node in nodes),
     )
     return marked, plan
@@ -58,11 +63,11 @@ def planned(body: list[ast.stmt], replay: ast.expr) -> tuple[list[ast.stmt], Pla
 class _Marker(ast.NodeTransformer):
     """One walk over a cell."""
 
-    def __init__(self, replay: ast.expr) -> None:
+    def __init__(self, replay: ast.expr, named: frozenset[str]) -> None:
         self.sites: list[Site] = []
         self.first: int | None = None
         """Line of the first possible step."""
-        self._replay = replay
+        self._replay, self._named = replay, named
         self._varying: frozenset[str] = frozenset()
         self._touched: frozenset[str] = frozenset()
         self._depth = 0
@@ -142,7 +147,7 @@ class _Marker(ast.NodeTransformer):
         """The expression, as a step if what it calls turns out to be one."""
         chain = sites.chain_of(node)
         form = self._form(node, chain) if chain is not None and sites.may_be_step(node, chain) else None
-        if chain is None or form is None:
+        if chain is None or form is None or not (self._depth or ast.unparse(chain.base.func) in self._named):
             return self._inside(node, self.visit)
         site = self._site(form, node, chain)
         original = copy.deepcopy(node)
@@ -191,7 +196,6 @@ class _Marker(ast.NodeTransformer):
                 for place, value in given
                 if isinstance(value, ast.Name) and value.id not in self._varying
             ),
-            in_loop=self._depth > 0,
             inside=self._outer,
         )
         self._add(site)
