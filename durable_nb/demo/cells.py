@@ -8,12 +8,11 @@ CELLS = (
     """\
 %load_ext durable_nb
 import os, re, sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import DEVNULL
 
 import numpy as np
-import wordllama
-from durable_nb import step""",
+import wordllama""",
     '''\
 def documentation(limit):
     """One document a module: its docstrings, of the Python library and of every installed package."""
@@ -34,15 +33,15 @@ f"{len(docs):,} documents, {sum(len(doc['text']) for doc in docs) / 1e6:.1f} mil
 model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 executed = os.open("executed.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
-@step
 def embed(doc):
     os.write(executed, f"{doc['id']}\\n".encode())  # only so that the demo can count what was computed twice
     text = doc["text"]
     return model.embed([text[start : start + 1000] for start in range(0, len(text), 1000)]).mean(axis=0)""",
     f"""\
 %%durable {RUN}
-vectors = embed.map(docs, workers=4)
-vectors.to_numpy().shape""",
+with ThreadPoolExecutor(4) as pool:
+    vectors = list(pool.map(embed, docs))
+np.stack(vectors).shape""",
 )
-KEEP_VECTORS = "np.save('vectors.npy', vectors.to_numpy()); len(docs)"
+KEEP_VECTORS = "np.save('vectors.npy', np.stack(vectors)); len(docs)"
 """After them: the vectors, to be compared."""
