@@ -122,6 +122,10 @@ class LiveRun:
         """How many calls of steps were made in this attempt, those that raised not counted."""
         return sum(entered.calls for entered in self._versions.values())
 
+    def versions_of(self, name: str) -> int:
+        """How many versions of a step's code were used in this attempt."""
+        return len(self._named(name))
+
     def calls_of(self, name: str) -> int:
         """How many of them were calls of one step."""
         return sum(entered.calls for _, entered in self._named(name))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from durable_nb.notebook.links import Link
     from durable_nb.notebook.sites import Operation, Site
 
+_VERSIONS = 32  # of one function in one attempt; each is asked about each other one
 _HOPELESS = 2  # calls that could not be kept, before a cell in which nothing can be kept is stopped
 
 
@@ -125,6 +126,7 @@ class Calls:
         place = (site.number, id(step), is_async)
         found = self._computations.get(place)
         if found is None or found.entered is not entered:
+            self._check_versions(site, step)
             perform = (
                 self._performed_async(site, step, callee.bound)
                 if is_async
@@ -132,6 +134,14 @@ class Calls:
             )
             found = self._computations[place] = Computation(step, entered, perform)
         return found
+
+    def _check_versions(self, site: Site, step: CellStep) -> None:
+        if self.live.versions_of(step.name) > _VERSIONS:
+            raise ConfigError(
+                f"line {site.line}: `{site.callee}` is other code in every iteration, or reads data that is: after "
+                f"{_VERSIONS} versions of it nothing more is kept.",
+                "Hand it what changes as an argument: pool.submit(work, doc) instead of pool.submit(lambda: work(doc)).",
+            )
 
     def value(
         self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
