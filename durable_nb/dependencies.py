@@ -28,7 +28,7 @@ from durable_nb.bytecode import (
 )
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_data, is_injected, origin_of
-from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by
+from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by, carried_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,10 +117,9 @@ class Walk(Parts):
         """Take in a global by its name; ``paths`` are the attributes of it that are used, if it is a module."""
         module = str(scope.get("__name__"))
         label = f"global {name}" if module in ("__main__", "__mp_main__") else f"global {module}.{name}"
-        if name in scope and is_injected(name, scope[name]):
-            return
         if name in scope:
-            self.read(label, name, scope[name], scope, paths=paths)
+            if not is_injected(name, scope[name]):
+                self.read(label, name, scope[name], scope, paths=paths)
             return
         self.bound.append((scope, name, UNDEFINED))
         if not provenance.is_builtin(name):
@@ -260,6 +259,7 @@ class Walk(Parts):
                 self.read_global(scope, name, paths)
         for imported in sorted(names.imports):
             self._import(str(scope.get("__package__") or ""), imported)
+        self.carried += carried_state(function, filled)
         for one in carried:
             own = vars(function) if one.kind == "attribute" else None
             place = f"{one.kind} {one.name} of {label.removeprefix('def:')}"

@@ -78,6 +78,26 @@ def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[s
     return found, filled
 
 
+class CellsOf(NamedTuple):
+    """The closure variables of a function, read when asked."""
+
+    function: FunctionType
+
+    def get(self, name: str, missing: Any = None) -> Any:
+        """The value that a variable has now."""
+        return cells_of(self.function).get(name, missing)
+
+
+def carried_state(function: FunctionType, filled: dict[str, Filled]) -> list[tuple[Any, str]]:
+    """Closure variables and defaults that the code of a function itself writes or fills."""
+    written = names_used(function.__code__).cells_written
+    cells: list[tuple[Any, str]] = [
+        (CellsOf(function), name) for name in cells_of(function) if name in written | filled.keys()
+    ]
+    defaults = defaults_of(function)
+    return cells + [(defaults, name) for name in defaults if name in filled]
+
+
 class Parts:
     """Named parts, and what they were read from."""
 
@@ -88,12 +108,14 @@ class Parts:
         self.mutable: list[tuple[Any, Filled | None]] = []
         self.scopes: dict[int, dict[str, Any]] = {}
         self.written: set[tuple[int, str]] = set()
+        self.carried: list[tuple[Any, str]] = []
         self.filled: dict[tuple[int, str], Filled] = {}
 
-    def state(self) -> tuple[tuple[dict[str, Any], str], ...]:
-        """(scope, name) of every global the code assigns or fills."""
+    def state(self) -> tuple[tuple[Any, str], ...]:
+        """(scope, name) of every global, closure variable or default that the code assigns or fills."""
         places = self.written | self.filled.keys()
-        return tuple((self.scopes[scope], name) for scope, name in sorted(places, key=str) if scope in self.scopes)
+        found = [(self.scopes[scope], name) for scope, name in sorted(places, key=str) if scope in self.scopes]
+        return (*found, *self.carried)
 
     def globals_read(self) -> tuple[tuple[Any, str, object], ...]:
         """(scope, name, object) of every global the code reads and does not assign."""

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import Computation
-from durable_nb.errors import ConfigError, Unsaveable
+from durable_nb.errors import ConfigError, Unsaveable, UntrustedStore
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import NotRestorable, Place, Watch
 from durable_nb.records import Outcome
@@ -166,13 +166,17 @@ class Calls:
     def restored(self, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
         """The saved value, and everything else that the call did."""
         outcome = plain.outcome()
-        if outcome.effects:
-            needs_arguments = "arguments" in outcome.effects
-            effects.repeat(outcome.effects, places() if needs_arguments else {}, self._scope)
+        value, what = outcome.value, outcome.effects
+        if what:
+            arguments = places() if what.keys() & {"arguments", "returned"} else {}
+            if "arguments" in what and not self.live.store.trusted:
+                raise UntrustedStore(self.live.store.where)
+            value = effects.returned(what, value, arguments)
+            effects.repeat(what, arguments, self._scope)
             step.settle()
         self.restored_last = True
         self.kept += 1
-        return self.ready(outcome.value) if outcome.effects.get("awaited") else outcome.value
+        return self.ready(value) if what.get("awaited") else value
 
     @staticmethod
     async def ready(value: Any) -> Any:
@@ -240,7 +244,7 @@ class Calls:
     def _outcome(self, site: Site, step: CellStep, value: Any, watch: Watch, *, alone: bool) -> Any:
         """The value, with what else the call did if it did anything."""
         try:
-            found, left_out = watch.effects(alone=alone)
+            found, left_out = watch.effects(value, alone=alone)
             step.settle()
         except NotRestorable as error:
             raise Unsaveable(

@@ -17,14 +17,13 @@ States = dict[Any, Any]
 """By 'random', 'numpy' or 'torch' for the generators of those modules, by (module, name) for a global."""
 
 _MT19937_BYTES = 624 * 4 + 4
-_FULLY_READ = 3
 
 
 class Generators:
     """Every generator that a call of one function may draw from, as they are now."""
 
-    _numpy_moved = False
-    _reads = 0
+    _numpy_seen: Any = None
+    """The memory of numpy's own generator when it was known to hold no spare number of ``randn``."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
         self._own = [
@@ -33,12 +32,13 @@ class Generators:
             if is_generator(value)
         ]
         self._random = random.getstate()
-        # The memory lacks the spare number of ``randn``, so it does not suffice once somebody draws from it here.
-        self._reads_numpy = (
-            _numpy_state if Generators._numpy_moved or Generators._reads < _FULLY_READ else _numpy_glance
-        )
-        Generators._reads += 1
+        # Its memory lacks the spare number: whoever makes one also moves the memory, so it suffices while that is still.
+        self._reads_numpy = _numpy_state
+        if Generators._numpy_seen is not None and _numpy_glance() == Generators._numpy_seen:
+            self._reads_numpy = _numpy_glance
         self._numpy = self._reads_numpy()
+        if self._reads_numpy is _numpy_state:
+            Generators._numpy_seen = _numpy_glance() if self._numpy is not None and not self._numpy[3] else None
         self._torch = _torch_state()
         self._states = [keys.digest(state_of(generator)) for _, _, generator in self._own]
 
@@ -48,7 +48,6 @@ class Generators:
         if (now := random.getstate()) != self._random:
             found["random"] = (now[0], array("I", now[1]).tobytes(), now[2])
         if self._reads_numpy() != self._numpy:
-            Generators._numpy_moved = True
             found["numpy"] = _numpy_state()
         if (state := _torch_state()) != self._torch:
             found["torch"] = state
