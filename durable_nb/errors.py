@@ -147,7 +147,7 @@ class CodeChanged(_Refusal, DurableError):
             "Choose, run the cell again, then take the choice off the line (it is remembered):\n"
             f"  keep the {self.saved:,} results, new code for the rest:  %%durable {self.run} --on-change keep\n"
             f"  compute them again with the new code:  %%durable {self.run} --on-change recompute\n"
-            f'The same in Python: run({self.run!r}, on_change="keep"), {self.step}.map(…, on_change="keep") or '
+            f'The same in Python: run({self.run!r}, on_change="keep"), step.map(…, on_change="keep") or '
             'configure(on_change="keep"). Old results stay either way, so the other choice takes it back.'
         )
 

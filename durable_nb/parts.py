@@ -6,6 +6,8 @@ finds, and by what those statements read. Nothing of the user's is executed, exc
 
 from __future__ import annotations
 
+import ast
+import copy
 import functools
 import re
 from enum import Enum
@@ -78,10 +80,24 @@ def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[s
     return found, filled
 
 
+def without_secrets(statement: str) -> str:
+    """The text of statements with what may be a password or token replaced by ***."""
+    tree = syntax.parse(statement)
+    if tree is None:
+        return ""
+    tree = copy.deepcopy(tree)
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.keyword) and _SECRET.search(node.arg or "")
+        for part in ast.walk(node) if named else [node]:
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                part.value = "***" if named or _SECRET_VALUE.search(part.value) else part.value
+    return ast.unparse(tree)
+
+
 class CellsOf(NamedTuple):
     """The closure variables of a function, read when asked."""
 
-    function: FunctionType
+    function: Any
 
     def get(self, name: str, missing: Any = None) -> Any:
         """The value that a variable has now."""

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import xxhash
 
-from durable_nb import keys, origins
+from durable_nb import keys, origins, parts, provenance
 from durable_nb.dependencies import UNDEFINED, Walk
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import Origin, origin_of
@@ -110,7 +110,9 @@ def fingerprint_of_global(name: str, scope: dict[str, Any], path: str = "") -> F
         looks = _looks(walk)
     finally:
         _ACTIVE.reset(token)
-    return _result(walk, f"def:{path}" if path else "", looks)
+    statement = provenance.statement_of(name, scope)
+    source = parts.without_secrets(statement) + "\n" if statement else ""
+    return _result(walk, f"def:{path}" if path else "", looks)._replace(source=source)
 
 
 def changed(old_parts: dict[str, str], new_parts: dict[str, str]) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class Callees:
         if is_ours(receiver) or is_ours(function):
             return Callee(None, why="keeps its results itself")
         called = getattr(function, "__func__", None)
-        module = _module_of(called) if called is not None else type(receiver).__module__
+        module = _module_of(called) if called is not None else _home_of(receiver, function.__name__)
         why = "" if site.callee in self._steps else _why_plain(module, called)
         if not why and origin_of(module) is Origin.PYTHON and site.callee not in self._steps:
             why = "a method of the standard library"  # a connection: its answers depend on what was asked before
@@ -188,6 +188,8 @@ def repeated(function: Any) -> str:
 
 def is_ours(thing: Any) -> bool:
     """Whether it is a step, a map or a workflow of this library, which keep their results themselves."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
     if step_function(thing) is not None:
         return True
     module = getattr(thing, "__globals__", {}).get("__name__") or type(thing).__module__
@@ -196,6 +198,8 @@ def is_ours(thing: Any) -> bool:
 
 def _step(site: Site, function: Any) -> CellStep:
     name = arguments.name_of(function)
+    if site.form == "function" and site.callee.startswith("lambda"):
+        name = f"lambda in {site.expression}"
     if not name or "<" in name:
         name = site.callee
     return CellStep(function, name=name)
@@ -211,9 +215,16 @@ def _module_of(function: Any) -> str | None:
     )
 
 
+def _home_of(receiver: Any, method: str) -> str:
+    """The module of the class that a method in C comes from: an own list still appends as a list."""
+    return next((base.__module__ for base in type(receiver).__mro__ if method in vars(base)), type(receiver).__module__)
+
+
 def _why_plain(module: str | None, function: Any) -> str:
     """Why a function of a module is run again; '' if it is a step."""
     top = (module or "__main__").partition(".")[0]
+    while isinstance(function, functools.partial):
+        function = function.func
     code = getattr(function, "__code__", None)
     if code is not None and code.co_flags & _GENERATES:
         return "a generator, whose results cannot be kept"

@@ -23,6 +23,7 @@ SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "sleep"})
 _OURS = frozenset({"get_ipython", "super"})
 _FUNCTION_KEYWORDS = frozenset({"func", "fn", "function", "f", "callable", "arg"})
 _BINDING_INSIDE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+_SCOPED = frozenset({"locals", "globals", "eval", "exec", "vars", "dir"})  # what they see depends on where they are called
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _INNER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -141,6 +142,11 @@ def handed_functions(call: ast.Call) -> list[ast.expr]:
     return [argument for argument in [*call.args, *keywords] if _may_be_function(argument)]
 
 
+def function_in(node: ast.expr) -> ast.expr:
+    """A function that is handed over, without what a partial binds: that would be evaluated twice."""
+    return node.args[0] if isinstance(node, ast.Call) and node.args else node
+
+
 def may_be_step(node: ast.expr, chain: Chain) -> bool:
     """Whether an expression that calls something may be one step."""
     function = chain.base.func
@@ -151,12 +157,15 @@ def may_be_step(node: ast.expr, chain: Chain) -> bool:
     named = dotted(function)
     if isinstance(function, ast.Lambda) or is_bound_here(function) or named.partition(".")[0] in _OURS:
         return False
-    return named not in SLEEPS
+    return named not in SLEEPS | _SCOPED
 
 
 def is_bound_here(node: ast.AST) -> bool:
     """Whether evaluating it elsewhere would bind, await or yield at another place."""
-    return any(isinstance(inner, _BINDING_INSIDE) for inner in ast.walk(node))
+    return any(
+        isinstance(inner, _BINDING_INSIDE) or (isinstance(inner, ast.Call) and dotted(inner.func) in _SCOPED)
+        for inner in ast.walk(node)
+    )
 
 
 def loops_inside(node: ast.AST) -> bool:

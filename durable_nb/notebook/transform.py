@@ -151,7 +151,7 @@ class _Marker(ast.NodeTransformer):
             return self._inside(node, self.visit)
         site = self._site(form, node, chain)
         original = copy.deepcopy(node)
-        refs = [copy.deepcopy(ref) for ref in sites.handed_functions(chain.base)]
+        refs = [copy.deepcopy(sites.function_in(ref)) for ref in sites.handed_functions(chain.base)]
         owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
         if for_effect:
             owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
@@ -232,10 +232,10 @@ class _Marker(ast.NodeTransformer):
             is_sleep = bool(self._depth) and dotted(node.func) in sites.SLEEPS and len(node.args) == 1
             # What is called is no step itself, only what it may be taken from.
             node.func = self._inside(node.func, along) if isinstance(node.func, ast.Attribute) else along(node.func)
-            node.args = [self._handed(one) if id(one) in handed else self.visit(one) for one in node.args]
+            node.args = [self._handed(one, node) if id(one) in handed else self.visit(one) for one in node.args]
             for keyword in node.keywords:
                 value = keyword.value
-                keyword.value = self._handed(value) if id(value) in handed else self.visit(value)
+                keyword.value = self._handed(value, node) if id(value) in handed else self.visit(value)
             if is_sleep:
                 node.args = [self._placed(self.runtime("nap", node.args[0]), node)]
         elif isinstance(node, (ast.Attribute, ast.Await)):
@@ -246,10 +246,11 @@ class _Marker(ast.NodeTransformer):
             return self.visit(node)  # type: ignore[no-any-return]
         return node
 
-    def _handed(self, function: ast.expr) -> ast.expr:
+    def _handed(self, function: ast.expr, call: ast.Call) -> ast.expr:
         """A function that is handed over: what receives it gets one that keeps its results."""
         text = ast.unparse(function)
-        site = Site(len(self.sites), "function", function.lineno, text, text, varying=self._varying)
+        to = ast.unparse(call.func)
+        site = Site(len(self.sites), "function", function.lineno, text, text, expression=to, varying=self._varying)
         self._add(site)
         return self._placed(self.runtime("handed", ast.Constant(site.number), function), function)
 
