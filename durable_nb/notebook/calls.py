@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import Computation
-from durable_nb.errors import ConfigError, Unsaveable, UntrustedStore
+from durable_nb.errors import ConfigError, Unkeyable, Unsaveable, UntrustedStore
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import NotRestorable, Place, Watch
 from durable_nb.records import Outcome
@@ -128,20 +128,20 @@ class Calls:
         if found is None or found.entered is not entered:
             self._check_versions(site, step)
             perform = (
-                self._performed_async(site, step, callee.bound)
+                self._performed_async(site, step, bool(callee.bound))
                 if is_async
-                else self._performed(site, step, callee.bound)
+                else self._performed(site, step, bool(callee.bound))
             )
             found = self._computations[place] = Computation(step, entered, perform)
         return found
 
     def _check_versions(self, site: Site, step: CellStep) -> None:
         if self.live.versions_of(step.name) > _VERSIONS:
-            raise ConfigError(
-                f"line {site.line}: `{site.callee}` is other code in every iteration, or reads data that is: after "
-                f"{_VERSIONS} versions of it nothing more is kept.",
-                "Hand it what changes as an argument: pool.submit(work, doc) instead of pool.submit(lambda: work(doc)).",
+            reason = (
+                f"its code, or data that it reads, is another in every iteration; {_VERSIONS} versions of it are kept. "
+                "Hand over what changes as an argument"
             )
+            raise Unkeyable(site.callee, reason)
 
     def value(
         self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
@@ -191,12 +191,12 @@ class Calls:
             self.restored_last = False
         return value.value if type(value) is Outcome else value
 
-    def _performed(self, site: Site, step: CellStep, bound: tuple[Any, ...]) -> Callable[..., Any]:
+    def _performed(self, site: Site, step: CellStep, has_receiver: bool) -> Callable[..., Any]:
         """The function of a step, watched."""
 
         def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            watch, alone = self._enter(step, bound, args, kwargs)
+            watch, alone = self._enter(step, receiver_of(function) if has_receiver else (), args, kwargs)
             try:
                 value = followed(function(*args, **kwargs), site.trail)
             finally:
@@ -208,11 +208,11 @@ class Calls:
         return perform
 
     def _performed_async(
-        self, site: Site, step: CellStep, bound: tuple[Any, ...]
+        self, site: Site, step: CellStep, has_receiver: bool
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            watch, alone = self._enter(step, bound, args, kwargs)
+            watch, alone = self._enter(step, receiver_of(function) if has_receiver else (), args, kwargs)
             try:
                 called = function(*args, **kwargs)
                 value = await followed_async(called, site.trail) if site.awaits else await called
@@ -257,6 +257,11 @@ class Calls:
                 f"line {site.line}: `{site.text}` changes the notebook variable `{name}`; restored calls do not repeat that"
             )
         return Outcome(value, found) if found else value
+
+
+def receiver_of(function: Any) -> tuple[Any, ...]:
+    """The object of a method; an object that is called is its own."""
+    return (getattr(function, "__self__", function),)
 
 
 def followed(value: Any, trail: tuple[Operation, ...]) -> Any:

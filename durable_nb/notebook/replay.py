@@ -7,7 +7,9 @@ read names it first (`late`), and a link says which arguments that came to: a fi
 
 from __future__ import annotations
 
+import functools
 import operator
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import PlainCall
@@ -85,7 +87,7 @@ class Replay:
         calls, site = self.calls, self.plan.sites[number]
         if calls is None or calls.live.over:
             return False
-        if handed and any(callable(one) and not isinstance(one, type) for one in handed):
+        if handed and any(map(is_function, handed)):
             return False  # map(embed, docs): embed is the step, not map
         callee = self.callees.of(site, function)
         if for_effect and not self.preflight.is_named(site) and (what := self._repeated(site, function)):
@@ -155,14 +157,17 @@ class Replay:
                 return items
         return items
 
-    def nap(self, seconds: Any) -> Any:
+    def nap(self, seconds: Any, sleep: Any) -> Any:
         """How long to sleep: not at all after a restored call, since nobody was asked for anything."""
-        return 0 if self.is_live and self._calls.restored_last else seconds
+        is_sleep = getattr(sleep, "__name__", "") == "sleep" and getattr(sleep, "__module__", "").startswith(
+            ("time", "asyncio")
+        )
+        return 0 if is_sleep and self.is_live and self._calls.restored_last else seconds
 
     def handed(self, number: int, function: Any) -> Any:
         """A function that is handed to somebody who calls it."""
         site = self.plan.sites[number]
-        if not self.is_live or not callable(function) or isinstance(function, type):
+        if not self.is_live or not is_function(function):
             return function
         return self._kept_everywhere(site, function)
 
@@ -202,10 +207,11 @@ class Replay:
         assert step is not None
         try:
             digest = self._standing.of_call(site, callee.bound, args, kwargs)
+            computation = calls.computation(site, callee, is_async=True)
         except Unkeyable as error:
-            calls.not_kept(site, f"a {error.type_name} cannot name a call: {error.reason}")
+            calls.not_kept(site, f"{error.type_name}: {error.reason}")
             return await followed_async(function(*args, **kwargs), site.trail)
-        plain = PlainCall(calls.computation(site, callee, is_async=True), (function, *args), kwargs, digest)
+        plain = PlainCall(computation, (function, *args), kwargs, digest)
         return await calls.awaited(site, step, plain, places(callee.bound, args, kwargs), link)
 
     def _kept_everywhere(self, site: Site, function: Any) -> Any:
@@ -262,6 +268,12 @@ class Replay:
     def _calls(self) -> Calls:
         assert self.calls is not None
         return self.calls
+
+
+def is_function(thing: Any) -> bool:
+    """Whether something that is handed over is to be called; an object that can be called is data as well."""
+    kinds = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+    return isinstance(thing, kinds) or "__wrapped__" in getattr(thing, "__dict__", ())
 
 
 def _values(names: Callable[[], Any]) -> Any:

@@ -23,7 +23,10 @@ SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "sleep"})
 _OURS = frozenset({"get_ipython", "super"})
 _FUNCTION_KEYWORDS = frozenset({"func", "fn", "function", "f", "callable", "arg"})
 _BINDING_INSIDE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
-_SCOPED = frozenset({"locals", "globals", "eval", "exec", "vars", "dir"})  # what they see depends on where they are called
+_SCOPED = frozenset(
+    {"locals", "globals", "eval", "exec", "vars", "dir"}
+)  # what they see depends on where they are called
+_FRAMED = frozenset({"query", "eval"})  # pandas looks for @names in the frame of the caller
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _INNER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -163,7 +166,8 @@ def may_be_step(node: ast.expr, chain: Chain) -> bool:
 def is_bound_here(node: ast.AST) -> bool:
     """Whether evaluating it elsewhere would bind, await or yield at another place."""
     return any(
-        isinstance(inner, _BINDING_INSIDE) or (isinstance(inner, ast.Call) and dotted(inner.func) in _SCOPED)
+        isinstance(inner, _BINDING_INSIDE)
+        or (isinstance(inner, ast.Call) and (dotted(inner.func) in _SCOPED or last_name(inner.func) in _FRAMED))
         for inner in ast.walk(node)
     )
 
@@ -181,15 +185,27 @@ def calls_in(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
 
 def names_read(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
     """Names that the expressions read and do not bind themselves, in order."""
-    nodes = list(nodes)
-    own = {name for node in nodes for name in _bound_inside(node)}
-    loads = [
-        name.id
-        for node in nodes
-        for name in ast.walk(node)
-        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
-    ]
-    return tuple(name for name in dict.fromkeys(loads) if name not in own)
+    return tuple(dict.fromkeys(name for node in nodes for name in _free(node, frozenset())))
+
+
+def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[str]:
+    """Names that are read from around; a lambda or comprehension binds its own inside of itself only."""
+    if isinstance(node, ast.Name):
+        if isinstance(node.ctx, ast.Load) and node.id not in bound:
+            yield node.id
+    elif isinstance(node, ast.Lambda):
+        own = {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
+        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+            yield from _free(default, bound)
+        yield from _free(node.body, bound | own)
+    elif isinstance(node, _COMPREHENSIONS):
+        own = {name for generator in node.generators for name in names_bound([generator.target])}
+        yield from _free(node.generators[0].iter, bound)
+        for child in ast.iter_child_nodes(node):
+            yield from _free(child, bound | own)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _free(child, bound)
 
 
 def names_bound(nodes: Iterable[ast.AST]) -> frozenset[str]:
@@ -205,14 +221,16 @@ def names_bound(nodes: Iterable[ast.AST]) -> frozenset[str]:
 
 
 def names_touched(nodes: Iterable[ast.AST]) -> frozenset[str]:
-    """Names whose object statements may change in place: by storing into it, or by calling a method of it."""
+    """Names whose object statements may change in place: by storing into it, or by a method called for its effect."""
     found: set[str] = set()
     for node in nodes:
         for inner in walk_here(node):
             is_store = isinstance(inner, (ast.Attribute, ast.Subscript)) and not isinstance(inner.ctx, ast.Load)
-            is_method = isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)
-            if is_store or is_method or isinstance(inner, ast.AugAssign):
-                found.add(_root(inner.func if isinstance(inner, ast.Call) else getattr(inner, "target", inner)))
+            called = inner.value if isinstance(inner, ast.Expr) else None
+            if is_store or isinstance(inner, ast.AugAssign):
+                found.add(_root(getattr(inner, "target", inner)))
+            elif isinstance(called, ast.Call) and isinstance(called.func, ast.Attribute):
+                found.add(_root(called.func))
     return frozenset(found)
 
 
@@ -262,14 +280,6 @@ def _constant_arguments(call: ast.Call) -> tuple[tuple[Any, ...], dict[str, Any]
     if None in positional or None in keywords or None in keywords.values():
         return None
     return tuple(one[0] for one in positional if one), {str(name): one[0] for name, one in keywords.items() if one}
-
-
-def _bound_inside(node: ast.AST) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
-            yield inner.id
-        elif isinstance(inner, ast.arg):
-            yield inner.arg
 
 
 def _root(node: ast.AST) -> str:

@@ -237,7 +237,7 @@ class _Marker(ast.NodeTransformer):
                 value = keyword.value
                 keyword.value = self._handed(value, node) if id(value) in handed else self.visit(value)
             if is_sleep:
-                node.args = [self._placed(self.runtime("nap", node.args[0]), node)]
+                node.args = [self._placed(self.runtime("nap", node.args[0], copy.deepcopy(node.func)), node)]
         elif isinstance(node, (ast.Attribute, ast.Await)):
             node.value = along(node.value)
         elif isinstance(node, ast.Subscript):

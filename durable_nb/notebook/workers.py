@@ -21,14 +21,17 @@ class InWorker:
     Equal calls share one result here: nobody counts across processes which of them a call is.
     """
 
-    def __init__(self, function: Any, url: str, durability: str, run_id: int, accepted: tuple[int, ...]) -> None:
+    def __init__(
+        self, function: Any, url: str, durability: str, run_id: int, accepted: tuple[int, ...], has_receiver: bool
+    ) -> None:
         self._function, self._url, self._durability = function, url, durability
-        self._run_id, self._accepted = run_id, accepted
+        self._run_id, self._accepted, self._has_receiver = run_id, accepted, has_receiver
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """The saved value, else the function's, committed before it is returned."""
         store = self._store()
-        key = keys.call_digest(args, kwargs)
+        bound = (getattr(self._function, "__self__", self._function),) if self._has_receiver else ()
+        key = keys.call_digest((*bound, *args), kwargs)
         saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
         if saved is not None:
             return codecs.decode(saved.codec, saved.payload, trusted=store.trusted, where=store.where)
