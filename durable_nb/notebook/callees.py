@@ -157,7 +157,8 @@ class Callees:
 
     def _by_statement(self, site: Site, function: Any, receiver: Any) -> Callee:
         root, path = site.root, site.callee.partition(".")[2]
-        if root in self._scope and root not in site.varying:
+        is_named = all(part.isidentifier() for part in site.callee.split("."))  # models[0].encode is no name
+        if is_named and root in self._scope and root not in site.varying | site.touched:
             name = getattr(function, "__qualname__", "") or site.callee
             return Callee(ObjectMethod(function, name=name, root=root, path=path, scope=self._scope))
         try:

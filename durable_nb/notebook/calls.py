@@ -253,9 +253,7 @@ class Calls:
                 "value instead",
             ) from None
         for name in left_out:
-            self.say(
-                f"line {site.line}: `{site.text}` changes the notebook variable `{name}`; restored calls do not repeat that"
-            )
+            self.say(f"line {site.line}: `{site.text}` changes `{name}`; restored calls do not repeat that")
         return Outcome(value, found) if found else value
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import Generators, set_states
-from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, put_back, put_value, way_to
+from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, partly_digested, put_back, put_value, way_to
 from durable_nb.origins import SCALARS, is_data
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Watch:
         self._heap = Heap(arguments)
         self._globals = [(scope, name, _glance(_at(scope, name))) for scope, name in _places_of(fingerprint)]
         self._generators = Generators(fingerprint)
+        self._inside = {
+            place: (one, seen) for place, one in arguments.items() if (seen := _seen_inside(one)) is not None
+        }
 
     def effects(self, value: Any = None, *, alone: bool) -> tuple[Effects, list[str]]:
         """What a call that returned ``value`` changed, and what it changed that is not repeated.
@@ -59,6 +62,9 @@ class Watch:
         if (way := self._heap.way_of(value)) is not None:
             found["returned"] = way
         assigned, left_out = {}, list(self._used_up())
+        for one, seen in self._inside.values():
+            if _seen_inside(one) != seen:
+                left_out.append(f"the {type(one).__qualname__} that it is given")
         for scope, name, now in self._changed():
             home = str(scope.get("__name__") or "")
             if alone and home and now is not _GONE and origins.is_small(now, _LARGE):
@@ -132,6 +138,19 @@ def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any])
 def returned(effects: Effects, value: Any, arguments: dict[Place, Any]) -> Any:
     """The value of a restored call: the very argument, if that is what the call returned."""
     return way_to(effects["returned"], arguments) if "returned" in effects else value
+
+
+def _seen_inside(value: Any) -> bytes | None:
+    """A digest of what an object of a library holds in its attributes, if that is little; None for anything else."""
+    module = type(value).__module__
+    if (
+        is_data(value)
+        or origins.origin_of(module) is not origins.Origin.LIBRARY
+        or isinstance(value, (type, FunctionType))
+    ):
+        return None
+    fields = getattr(value, "__dict__", None)
+    return partly_digested(dict(fields)) if fields and origins.is_small(fields) else None
 
 
 def _glance(value: Any) -> bytes | None:

@@ -124,7 +124,20 @@ def seen_of(value: Any) -> bytes | None:
     try:
         return keys.digest(value)
     except Unkeyable:
+        return partly_digested(value)
+
+
+def partly_digested(value: Any) -> bytes | None:
+    """A digest of the parts that have a value, of own objects and collections; None for anything else."""
+    if not (_is_own(value) or isinstance(value, (dict, list, tuple))):
         return None
+    seen: list[Any] = []
+    for step, part in _parts(value):
+        try:
+            seen.append((repr(step), keys.digest(part)))
+        except Unkeyable:
+            seen.append((repr(step), type(part).__qualname__))
+    return keys.digest((type(value).__qualname__, seen))
 
 
 def can_be_put_back(value: Any) -> bool:

@@ -52,7 +52,7 @@ class Link:
     """One evaluation of an expression."""
 
     def __init__(self, links: Links, expression: bytes, occurrence: int) -> None:
-        self._links, self._expression, self._occurrence = links, expression, occurrence
+        self._links, self.expression, self._occurrence = links, expression, occurrence
         self._key = keys.numbered(expression, occurrence)
         self.target = links.find(self._key)
         """Digest and number of the call, if the expression was evaluated before."""
@@ -64,4 +64,4 @@ class Link:
 
     def give_back(self) -> None:
         """The evaluation raised: it does not use up its number."""
-        self._links.give_back(self._expression, self._occurrence)
+        self._links.give_back(self.expression, self._occurrence)

@@ -51,7 +51,7 @@ class Replay:
         self.preflight = Preflight(plan, self.callees, scope, steps=steps, replays=replays)
         self._scope, self._standing = scope, Standing(scope)
         self._links: Links | None = None
-        self._plumbing: dict[int, bool] = {}
+        self._linkable: dict[int, bool] = {}
         self._effects: dict[tuple[int, type], str] = {}
 
     def begin(self, live: LiveRun) -> None:
@@ -119,7 +119,7 @@ class Replay:
         if found is not None:
             return found[0]
         args, kwargs = given()
-        return self.once(site, function, args, kwargs, link)
+        return self.once(site, function, args, kwargs, self._if_pure(link, site, callee, names))
 
     async def late_async(self, number: int, function: Any, given: Any, names: Any, /) -> Any:
         """As ``late``, where the expression awaits."""
@@ -130,7 +130,7 @@ class Replay:
         if found is not None:
             return found[0]
         args, kwargs = given()
-        return await self._once_async(site, function, args, kwargs, link)
+        return await self._once_async(site, function, args, kwargs, self._if_pure(link, site, callee, names))
 
     def whole(self, number: int, function: Any, expression: Callable[[], Any], names: Callable[[], Any], /) -> Any:
         """A step whose arguments cannot be looked at alone: named by all that the expression reads."""
@@ -225,10 +225,17 @@ class Replay:
         assert callee.step is not None
         assert self._links is not None
         values = _values(names)
-        if values is None or self._is_plumbing(site, values):
+        if values is None or not self._may_be_linked(site, values):
             return callee, None
         expression = self._standing.of_expression(site, callee.step.name, callee.bound, values)
         return callee, None if expression is None else self._links.of(expression)
+
+    def _if_pure(self, link: Link | None, site: Site, callee: Callee, names: Callable[[], Any]) -> Link | None:
+        """The link, unless what it was named by has changed while the arguments were built."""
+        if link is None or callee.step is None:
+            return None
+        now = self._standing.of_expression(site, callee.step.name, callee.bound, names())
+        return link if now == link.expression else None
 
     def _linked(self, site: Site, callee: Callee, link: Link, given: Callable[[], _Given]) -> tuple[Any] | None:
         """The value, in a tuple, of the call that an expression came to before; None if it is not saved."""
@@ -254,14 +261,12 @@ class Replay:
             known = self._effects[place] = repeated(function)
         return known
 
-    def _is_plumbing(self, site: Site, values: tuple[Any, ...]) -> bool:
-        """Whether all that builds the arguments is run again anyway: then it may as well run first."""
-        known = self._plumbing.get(site.number)
+    def _may_be_linked(self, site: Site, values: tuple[Any, ...]) -> bool:
+        known = self._linkable.get(site.number)
         if known is None:
             builders = [(text, self._standing.resolved(text, site, values)) for text in site.builders]
-            known = self._plumbing[site.number] = all(
-                self.callees.of(site._replace(callee=text), function).step is None for text, function in builders
-            )
+            costs = any(self.callees.of(site._replace(callee=text), one).step is not None for text, one in builders)
+            known = self._linkable[site.number] = costs and self._standing.may_be_linked(site, values)
         return known
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import io
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys, sources
 from durable_nb.engine.computations import within
 from durable_nb.errors import Unkeyable
-from durable_nb.origins import is_data, is_small
+from durable_nb.notebook.generators import is_generator
+from durable_nb.notebook.heap import partly_digested
+from durable_nb.origins import Origin, is_data, is_small, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from durable_nb.sources import Fingerprint
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None), list, tuple, dict, set, complex})
+_CHANNELS = frozenset({"_io", "io", "queue", "_queue", "sqlite3", "socket", "_csv", "csv", "zipfile", "tarfile"})
+_PURE = frozenset({"len", "sorted", "min", "max", "sum", "abs", "round", "repr", "format", "ord", "chr", "any", "all"})
 _CODE = (FunctionType, MethodType, BuiltinFunctionType, type, ModuleType)
 
 
@@ -58,6 +63,33 @@ class Standing:
         except Unkeyable:
             return None
 
+    def may_be_linked(self, site: Site, values: tuple[Any, ...]) -> bool:
+        """Whether arguments need not be built again: all that builds them is pure, as far as its code shows.
+
+        That is own functions without state, and builtins that change nothing. A queue that is read, a page that is turned
+        or a number that is drawn while the arguments are built has to happen again.
+        """
+        names = dict(zip(site.names, values, strict=True))
+        roots = {text.partition(".")[0] for text in site.builders if "." in text}
+        if any(isinstance(value, ModuleType) and name not in roots for name, value in names.items()):
+            return False  # cfg.SIZE: the name of a module says nothing about what is in it
+        return all(self._is_pure(self.resolved(text, site, values)) for text in site.builders)
+
+    def _is_pure(self, builder: Any) -> bool:
+        if isinstance(builder, FunctionType):
+            if origin_of(builder.__module__) is not Origin.OWN:
+                return False
+            found = sources.fingerprint(builder)
+            return not found.state and all(_is_still(value) for _, _, value in found.globals_read)
+        if isinstance(builder, BuiltinFunctionType):
+            receiver = builder.__self__
+            return (
+                builder.__name__ in _PURE
+                if isinstance(receiver, ModuleType)
+                else isinstance(receiver, (str, bytes, int, float))
+            )
+        return isinstance(builder, type) and builder.__module__ == "builtins"
+
     def resolved(self, text: str, site: Site, values: tuple[Any, ...]) -> Any:
         """What a builder stands for; None if that cannot be told."""
         root, *path = text.split(".")
@@ -80,7 +112,8 @@ class Standing:
         if not self._has_value(type(value), value):
             found = None if name in site.varying else self._by_statement(name, value)
             return found if found is not None else keys.digest(value)
-        if name in site.varying or name in site.touched or isinstance(value, _CODE) or is_small(value):
+        is_array = type(value).__module__ == "numpy"  # read in microseconds, and changed without a change of length
+        if name in site.varying | site.touched or isinstance(value, _CODE) or is_array or is_small(value):
             return keys.digest(value)
         # A large table that the loop does not mention as changed: read once, not in every iteration.
         size = len(value) if hasattr(value, "__len__") else None
@@ -108,31 +141,47 @@ class Standing:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         names = dict(site.arguments)
         stood = tuple(
-            self._stand_in(names.get(place - bound), value) if lacks(value) else value
+            self._stand_in(site, names.get(place - bound), value) if lacks(value) else value
             for place, value in enumerate(values)
         )
         return stood, {
-            key: self._stand_in(names.get(key), value) if lacks(value) else value for key, value in kwargs.items()
+            key: self._stand_in(site, names.get(key), value) if lacks(value) else value for key, value in kwargs.items()
         }
 
-    def _stand_in(self, name: str | None, value: Any) -> Any:
-        if name is None or self._scope.get(name) is not value:
-            same = [other for other, one in list(self._scope.items()) if one is value and not other.startswith("_")]
+    def _stand_in(self, site: Site, name: str | None, value: Any) -> Any:
+        """What stands for an object without a value: how the global was made that it is; never a name of the loop."""
+        if _is_channel(value):
+            raise Unkeyable(type(value).__qualname__, "what goes through it cannot be repeated without it")
+        own = site.varying | site.touched
+        if name is None or name in own or self._scope.get(name) is not value:
+            scope = list(self._scope.items())
+            same = [other for other, one in scope if one is value and not other.startswith("_") and other not in own]
             name = min(same) if same else None
         found = self._by_statement(name, value) if name is not None else None
         return found if found is not None else value
 
-    def _by_statement(self, name: str, value: Any) -> tuple[str, str] | None:
+    def _by_statement(self, name: str, value: Any) -> tuple[str, str, bytes | None] | None:
         if self._scope.get(name) is not value:
             return None
         known = self._globals.get(name)
         if known is None or not known.is_current():
             known = self._globals[name] = sources.fingerprint_of_global(name, self._scope)
-        return ("made by", known.digest)
+        return ("made by", known.digest, partly_digested(value))
 
 
 def _each(values: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[type, Any]]:
     return [(type(value), value) for value in (*values, *kwargs.values())]
+
+
+def _is_still(value: Any) -> bool:
+    """Whether reading a global takes nothing out of it."""
+    return not (_is_channel(value) or is_generator(value) or getattr(value, "__name__", "") == "random")
+
+
+def _is_channel(value: Any) -> bool:
+    """Whether data goes through an object to somewhere: a file, a queue, a connection, an iterator."""
+    module = type(value).__module__.partition(".")[0]
+    return module in _CHANNELS or isinstance(value, io.IOBase) or hasattr(type(value), "__next__")
 
 
 def _is_unkeyable(value: Any) -> bool:
