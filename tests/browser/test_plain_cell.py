@@ -25,7 +25,9 @@ def embed(text):
     with open("executed.log", "a") as log:
         log.write(text + "\\n")
     return [len(text), {}]"""
-CELL = "%%durable filings\nvectors = []\nfor doc in docs:\n    vectors.append(embed(clean(doc)))\nlen(vectors), vectors[7]"
+CELL = (
+    "%%durable filings\nvectors = []\nfor doc in docs:\n    vectors.append(embed(clean(doc)))\nlen(vectors), vectors[7]"
+)
 EDITED = DEFINE.format("'new'")
 
 
