@@ -1,0 +1,156 @@
+"""■ in a durable cell, in the shapes in which people run calls at once; each in a real kernel of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.kernels import ROOT, lines, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kernels import Kernel
+    from tests.notebook.cells import Start
+
+ITEMS = 40
+CALL_S = 0.1
+BOUND_S = 2.0
+"""Control is back within 0.5 s plus one running call; the machine that runs the tests may be busy. The figures are printed
+by ``python -m tests.bench.interrupts``."""
+BEGUN = 9
+"""■ is pressed when this many calls have begun: the last of them is then in the middle, not about to end."""
+SETUP = f"""
+import asyncio, time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+def note(what, i):
+    with open(what, "a") as log:
+        log.write(f"{{i}}\\n")
+
+def slow(i):
+    note("begun.log", i)
+    time.sleep({CALL_S})
+    note("ended.log", i)
+    return i * i
+
+async def aslow(i):
+    note("begun.log", i)
+    await asyncio.sleep({CALL_S})
+    note("ended.log", i)
+    return i * i
+"""
+POOL = "with ThreadPoolExecutor(4) as pool:\n    "
+SHAPES = {
+    "for": f"r = []\nfor i in range({ITEMS}):\n    r.append(slow(i))",
+    "pool-map": f"{POOL}r = list(pool.map(slow, range({ITEMS})))",
+    "submit-result": f"{POOL}futures = [pool.submit(slow, i) for i in range({ITEMS})]\n"
+    "    r = [future.result() for future in futures]",
+    "submit-exit": f"{POOL}futures = [pool.submit(slow, i) for i in range({ITEMS})]\n"
+    "r = [future.result() for future in futures]",
+    "to-thread": f"r = await asyncio.gather(*(asyncio.to_thread(slow, i) for i in range({ITEMS})))",
+    "gather": "limit = asyncio.Semaphore(4)\nasync def one(i):\n    async with limit:\n        return await aslow(i)\n"
+    f"r = await asyncio.gather(*(one(i) for i in range({ITEMS})))",
+    "processes": f"with ProcessPoolExecutor(2) as pool:\n    r = list(pool.map(slow, range({ITEMS})))",
+}
+
+
+class Stopped(NamedTuple):
+    """What became of a cell after ■."""
+
+    error: str
+    seconds: float
+    ended: int
+    """Calls that had ended when control was back."""
+
+
+def prepared(kernel: Start) -> Kernel:
+    """A kernel that has the functions of the cells."""
+    one = kernel()
+    one.ok("%load_ext durable_nb")
+    one.ok(SETUP)
+    return one
+
+
+def interrupted(one: Kernel, cell: str) -> Stopped:
+    """Start the cell, press ■ when ``BEGUN`` calls have begun, wait for control."""
+    begun, ended = one.folder / "begun.log", one.folder / "ended.log"
+    message = one.start(cell)
+    wait_until(lambda: len(lines(begun)) >= BEGUN, describing=f"{BEGUN} calls have begun")
+    pressed = time.monotonic()
+    one.interrupt()
+    error = one.finish(message).error
+    return Stopped(error, time.monotonic() - pressed, len(lines(ended)))
+
+
+def run_of(folder: Path, name: str) -> dict:
+    """A run, as another process sees it."""
+    command = [sys.executable, "-m", "durable_nb.cli", "runs", "--json"]
+    found = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+    return next(run for run in json.loads(found.stdout) if run["name"] == name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_cell_stops_and_goes_on(kernel: Start, tmp_path: Path, shape: str) -> None:
+    """■ gives control back at once, keeps every call that ended, and the cell run again computes the others once each."""
+    one, cell = prepared(kernel), f"%%durable {shape}\n{SHAPES[shape]}"
+    stopped = interrupted(one, cell)
+    after = run_of(tmp_path, shape)
+
+    assert stopped.error.startswith(("KeyboardInterrupt", "CancelledError", "RunStopped")), stopped
+    assert BOUND_S > stopped.seconds
+    assert ITEMS // 2 > stopped.ended
+    assert "interrupted" == after["state"]
+
+    reply = one.ok(f"{cell}\nprint(r)")
+    whole = run_of(tmp_path, shape)
+
+    assert f"{[i * i for i in range(ITEMS)]}\n" == reply.stdout
+    assert Counter(map(str, range(ITEMS))) == Counter(lines(tmp_path / "ended.log"))
+    assert "done" == whole["state"]
+    assert (stopped.ended, ITEMS) == (after["done"], whole["done"])
+
+
+SLOW_TO_SAVE = """
+class Answer:
+    def __init__(self, i):
+        self.i = i
+
+    def __getstate__(self):
+        if self.i == 3 and not seen:
+            seen.append("saving")
+            note("saving.log", self.i)
+            time.sleep(0.2)
+        return self.__dict__
+
+def ask(i):
+    note("ended.log", i)
+    return Answer(i)
+
+seen = []
+"""
+
+
+def test_a_call_that_has_ended_is_saved(kernel: Start, tmp_path: Path) -> None:
+    """■ that comes while the result of a call is being saved costs nothing: the call is not computed again."""
+    one, cell = prepared(kernel), "%%durable saving\nr = []\nfor i in range(6):\n    r.append(ask(i))"
+    one.ok(SLOW_TO_SAVE)
+    message = one.start(cell)
+    wait_until(lambda: lines(tmp_path / "saving.log") != [], describing="the result of the fourth call is being saved")
+    one.interrupt()
+    reply = one.finish(message)
+    after = run_of(tmp_path, "saving")
+
+    assert reply.error.startswith(("KeyboardInterrupt", "RunStopped"))
+    assert ("interrupted", 4) == (after["state"], after["done"])
+
+    one.ok(cell)
+
+    assert ["0", "1", "2", "3", "4", "5"] == lines(tmp_path / "ended.log")
+    assert "[0, 1, 2, 3, 4, 5]" == one.ok("[answer.i for answer in r]").result
