@@ -132,7 +132,8 @@ def partly_digested(value: Any) -> bytes | None:
     if not (_is_own(value) or isinstance(value, (dict, list, tuple))):
         return None
     seen: list[Any] = []
-    for step, part in _parts(value):
+    parts = value.items() if isinstance(value, dict) else _parts(value)  # those of plain values only are parts too
+    for step, part in parts:
         try:
             seen.append((repr(step), keys.digest(part)))
         except Unkeyable:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sys
 import threading
@@ -55,7 +56,7 @@ class Notebook:
 
     def move(self, folder: Path) -> None:
         """Forget every name, and go on in that folder."""
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.log = folder / "executed.log"
         self.kernel.ok("%reset -f")
         self.kernel.ok(f"import os\nos.chdir({str(folder)!r})\nos.environ['LOG'] = {str(self.log)!r}")
@@ -66,22 +67,51 @@ class Notebook:
         if shape.above:
             self.kernel.ok(shape.above)
 
-    def outcome(self, shape: Shape, *, durable: bool) -> Outcome:
+    def outcome(self, shape: Shape, cell: str) -> Outcome:
         """Run the cell to its end."""
         before = len(lines(self.log))
-        reply = self.kernel.ok(marked(shape) if durable else shape.body)
+        reply = self.kernel.ok(cell)
         names = self.kernel.ok(SHOW.format(names=shape.names)).stdout
         return Outcome(names, len(lines(self.log)) - before, reply.stdout)
 
-    def dies(self, shape: Shape) -> Reply | None:
+    def dies(self, cell: str) -> Reply | None:
         """Run the durable cell, which kills this kernel; None once it did, else what it said."""
-        message = self.kernel.start(marked(shape))
+        message = self.kernel.start(cell)
         try:
             return self.kernel.finish(message)
         except AssertionError:
             if self.kernel.alive:
                 raise
             return None
+
+
+class Fresh:
+    """Kernels with durable_nb, each with hashes of its own. One that has resumed a shape is the next one's to be killed:
+    it has lived before, as most kernels that die have, and the one that resumes is new, as it must be.
+    """
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self._folder, self._library, self._seeds = folder, library, itertools.count(1)
+        self._used: list[Notebook] = []
+
+    def new(self) -> Notebook:
+        """One that has run nothing."""
+        notebook = Notebook(self._folder, self._library, PYTHONHASHSEED=str(next(self._seeds)))
+        notebook.kernel.ok("%load_ext durable_nb")
+        return notebook
+
+    def used_or_new(self) -> Notebook:
+        """One that was given back, if there is one."""
+        return self._used.pop() if self._used else self.new()
+
+    def give_back(self, notebook: Notebook) -> None:
+        """It may be used once more."""
+        self._used.append(notebook)
+
+    def close(self) -> None:
+        """Shut down what was not used."""
+        for notebook in self._used:
+            notebook.kernel.close()
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -134,24 +164,31 @@ def base(library: Path) -> Iterator[str]:
         thread.join()
 
 
-def marked(shape: Shape) -> str:
-    """The cell with its one line."""
-    return f"%%durable shape {shape.options}\n{shape.body}"
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[Fresh]:
+    """Kernels with durable_nb."""
+    supply = Fresh(tmp_path_factory.mktemp("fresh"), library)
+    yield supply
+    supply.close()
 
 
-def killed(shape: Shape, folder: Path, library: Path, base: str, *, crash_at: int) -> int:
+def marked(shape: Shape, folder: Path) -> str:
+    """The cell with its one line; the database is named, because the kernel moves from folder to folder."""
+    return f"%%durable shape --db {folder / 'durable.db'} {shape.options}\n{shape.body}"
+
+
+def killed(shape: Shape, fresh: Fresh, folder: Path, base: str, *, crash_at: int) -> int:
     """Executions of a kernel that dies at the end of the call of that number."""
-    notebook = Notebook(folder, library, CRASH_AT=str(crash_at), PYTHONHASHSEED="1")
+    notebook = fresh.used_or_new()
     try:
-        notebook.kernel.ok("%load_ext durable_nb")
+        notebook.move(folder)
+        notebook.kernel.ok(f"os.environ['CRASH_AT'] = '{crash_at}'")
         notebook.prepare(shape, base)
-        with (
-            pytest.MonkeyPatch.context() as patch
-        ):  # what the web server executes, it notes and kills as a kernel would
+        with pytest.MonkeyPatch.context() as patch:  # the web server notes and kills as a kernel would
             patch.setenv("LOG", str(notebook.log))
             patch.setenv("CRASH_AT", str(crash_at))
             patch.setenv("KERNEL", str(notebook.kernel.pid))
-            reply = notebook.dies(shape)
+            reply = notebook.dies(marked(shape, folder))
 
         assert reply is None, f"the cell ended before it was killed: {reply and reply.text}"
     finally:
@@ -159,22 +196,28 @@ def killed(shape: Shape, folder: Path, library: Path, base: str, *, crash_at: in
     return len(lines(notebook.log))
 
 
-def resumed(shape: Shape, folder: Path, library: Path, base: str) -> tuple[Outcome, Outcome]:
+def resumed(shape: Shape, fresh: Fresh, folder: Path, base: str) -> tuple[Outcome, Outcome]:
     """The cell in a fresh kernel, and once more in the same one."""
-    notebook = Notebook(folder, library, PYTHONHASHSEED="2")
-    with notebook.kernel as kernel, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOG", str(notebook.log))
-        kernel.ok("%load_ext durable_nb")
+    notebook = fresh.new()
+    try:
+        notebook.move(folder)
         notebook.prepare(shape, base)
-        second = notebook.outcome(shape, durable=True)
-        if shape.mutates:
-            notebook.prepare(shape, base)
-        return second, notebook.outcome(shape, durable=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LOG", str(notebook.log))
+            second = notebook.outcome(shape, marked(shape, folder))
+            if shape.mutates:
+                notebook.prepare(shape, base)
+            third = notebook.outcome(shape, marked(shape, folder))
+    except BaseException:
+        notebook.kernel.close()
+        raise
+    fresh.give_back(notebook)
+    return second, third
 
 
 @pytest.mark.parametrize("shape", [*BASIC, *MORE, *LANGUAGE], ids=lambda shape: shape.title)
 def test_shape(
-    shape: Shape, plain: Notebook, library: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shape: Shape, plain: Notebook, fresh: Fresh, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed cell that is run again ends as if uninterrupted, executes what was missing, and then nothing any more."""
     if absent := plain.kernel.ok(MISSING.format(needs=shape.needs)).stdout.strip():
@@ -182,10 +225,9 @@ def test_shape(
     plain.move(tmp_path / "plain")
     plain.prepare(shape, base)
     monkeypatch.setenv("LOG", str(plain.log))
-    whole = plain.outcome(shape, durable=False)
-    (tmp_path / "durable").mkdir()
-    first = killed(shape, tmp_path / "durable", library, base, crash_at=whole.executed * 2 // 5)
-    second, third = resumed(shape, tmp_path / "durable", library, base)
+    whole = plain.outcome(shape, shape.body)
+    first = killed(shape, fresh, tmp_path / "durable", base, crash_at=whole.executed * 2 // 5)
+    second, third = resumed(shape, fresh, tmp_path / "durable", base)
     counts = f"{whole.executed} plain, {first} until killed, {second.executed} resumed, {third.executed} again"
 
     assert 20 <= whole.executed <= 60, counts
