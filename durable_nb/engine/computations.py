@@ -33,6 +33,8 @@ class Computation:
     def __init__(self, step: Step[..., Any], entered: StepInRun, function: Callable[..., Any] | None = None) -> None:
         self.step, self.entered, self.live = step, entered, entered.live
         self._function, self._has_deadline = function or step.function, step.timeout_s is not None
+        # Before the document stand the receiver of a method, or for a call of a cell the function itself.
+        self.unlabelled = len(step.bound) if function is None else 1
         self._verified: set[type] = set()
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
@@ -202,7 +204,7 @@ class PlainCall:
     def __enter__(self) -> Call:
         self.entered.live.check()
         position = next(self.entered.positions)
-        label = labels.of_arguments(self.args[len(self.computation.step.bound) :], self.kwargs, position)
+        label = labels.of_arguments(self.args[self.computation.unlabelled :], self.kwargs, position)
         return Call(position, self.key, label, self.args, self.kwargs)
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
