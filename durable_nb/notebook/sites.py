@@ -142,12 +142,15 @@ def handed_functions(call: ast.Call) -> list[ast.expr]:
     if last_name(call.func) not in HANDING:
         return []
     keywords = [keyword.value for keyword in call.keywords if keyword.arg in _FUNCTION_KEYWORDS]
-    return [argument for argument in [*call.args, *keywords] if _may_be_function(argument)]
+    made = [argument for argument in call.args[:1] if isinstance(argument, ast.Call)]  # map(made(k), docs)
+    return [argument for argument in [*call.args, *keywords] if argument in made or _may_be_function(argument)]
 
 
-def function_in(node: ast.expr) -> ast.expr:
-    """A function that is handed over, without what a partial binds: that would be evaluated twice."""
-    return node.args[0] if isinstance(node, ast.Call) and node.args else node
+def function_in(node: ast.expr) -> ast.expr | None:
+    """A function that is handed over, without what a partial binds: that would be evaluated twice; None if it is made here."""
+    if not isinstance(node, ast.Call):
+        return node
+    return node.args[0] if _may_be_function(node) and node.args else None
 
 
 def may_be_step(node: ast.expr, chain: Chain) -> bool:

@@ -151,7 +151,7 @@ class _Marker(ast.NodeTransformer):
             return self._inside(node, self.visit)
         site = self._site(form, node, chain)
         original = copy.deepcopy(node)
-        refs = [copy.deepcopy(sites.function_in(ref)) for ref in sites.handed_functions(chain.base)]
+        refs = [copy.deepcopy(ref) for ref in map(sites.function_in, sites.handed_functions(chain.base)) if ref]
         owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
         if for_effect:
             owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
@@ -248,11 +248,11 @@ class _Marker(ast.NodeTransformer):
 
     def _handed(self, function: ast.expr, call: ast.Call) -> ast.expr:
         """A function that is handed over: what receives it gets one that keeps its results."""
-        text = ast.unparse(function)
-        to = ast.unparse(call.func)
+        text, to = ast.unparse(function), ast.unparse(call.func)
         site = Site(len(self.sites), "function", function.lineno, text, text, expression=to, varying=self._varying)
         self._add(site)
-        return self._placed(self.runtime("handed", ast.Constant(site.number), function), function)
+        made = function if sites.function_in(function) is not None else self.visit(function)
+        return self._placed(self.runtime("handed", ast.Constant(site.number), made), function)
 
     def _note_order(self, node: ast.Call) -> None:
         for keyword in node.keywords:
