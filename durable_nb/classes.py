@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import EnumType
 from types import FunctionType, ModuleType
 from typing import Any
@@ -29,6 +29,7 @@ def methods_of(cls: type) -> dict[str, list[Any]]:
 def filled_by(cls: type, method: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
     """The attributes (``.count``) that a method of an own class writes or fills on its object, through others too."""
     function = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
+    function = function.__func__ if isinstance(function, classmethod) else function
     code = getattr(function, "__code__", None)
     node = syntax.function_node(code) if code is not None and method not in seen else None
     if code is None or node is None or not code.co_argcount or origin_of(function.__module__) is not Origin.OWN:
@@ -54,8 +55,14 @@ def data_of(cls: type) -> dict[str, Any]:
     }
 
 
-def shape_of(cls: type, digest: Digest) -> object:
-    """Bases, fields, annotations, data, and which function each attribute is bound to, and how."""
+def class_methods_of(cls: type) -> dict[str, FunctionType]:
+    """The functions of those methods that are called on the class itself."""
+    found = {name: value.__func__ for name, value in sorted(vars(cls).items()) if isinstance(value, classmethod)}
+    return {name: function for name, function in found.items() if isinstance(function, FunctionType)}
+
+
+def shape_of(cls: type, digest: Digest, state: Collection[str] = ()) -> object:
+    """Bases, fields, annotations, data but for the attributes in ``state``, and what each attribute is bound to, and how."""
     fields = [
         (field, digest(details.default), digest(details.default_factory))
         for field, details in vars(cls).get("__dataclass_fields__", {}).items()
@@ -65,7 +72,7 @@ def shape_of(cls: type, digest: Digest) -> object:
         for attribute, functions in methods_of(cls).items()
     }
     return (
-        {attribute: digest(value) for attribute, value in data_of(cls).items()},
+        {attribute: digest(value) for attribute, value in data_of(cls).items() if attribute not in state},
         fields,
         repr(vars(cls).get("__dataclass_params__")),
         annotations_of(cls, digest),
