@@ -173,6 +173,7 @@ class Replay:
         """A function that is handed to somebody who calls it."""
         site = self.plan.sites[number]
         if not self.is_live or not is_function(function):
+            self.preflight.note(site, Callee(None, why="not a function"))
             return function
         return self._kept_everywhere(site, function)
 

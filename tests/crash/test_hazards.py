@@ -89,6 +89,7 @@ class Generator:
 
 SETUP = """
 import asyncio, itertools, json, os, random, sqlite3, sys, threading, time, warnings
+from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 import fakeai
 os.environ["KERNEL"] = str(os.getpid())

@@ -244,6 +244,12 @@ for d in docs:
     out.append(embed(d))
 docs = docs[:3]
 out.append(fs[4]())
+## files read in a with | - | REFUSED Call a function of yours
+Path("outside/a.txt").write_text("a")
+pages = {}
+for d in docs:
+    with Path("outside/a.txt").open() as page:
+        pages[d] = page.read()
 ## threads of the user | out | SAME nothing in this cell was kept | +20
 out = {}
 def work(d):
