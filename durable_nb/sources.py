@@ -140,18 +140,21 @@ def diff(old_source: str, new_source: str) -> str:
 
 def settled(last: Fingerprint) -> Fingerprint:
     """The same fingerprint with the data as it is now: what a call did to it is its doing, not an edit."""
-    return last._replace(looks=tuple(_again(look) for look in last.looks))
+    token = _ACTIVE.set(_GLANCE)
+    try:
+        again = (look._replace(seen=_seen(look.value, look.filled, look.is_small)) for look in last.looks)
+        return last._replace(looks=tuple(again))
+    finally:
+        _ACTIVE.reset(token)
 
 
 def changed_data(last: Fingerprint) -> list[Any]:
     """The data that code reads and that has changed inside since the fingerprint was taken."""
-    return [look.value for look in last.looks if _again(look).seen != look.seen] if last.looks else []
-
-
-def _again(look: Look) -> Look:
+    if not last.looks:
+        return []
     token = _ACTIVE.set(_GLANCE)
     try:
-        return look._replace(seen=_seen(look.value, look.filled, look.is_small))
+        return [look.value for look in last.looks if look.seen != _seen(look.value, look.filled, look.is_small)]
     finally:
         _ACTIVE.reset(token)
 

@@ -242,7 +242,8 @@ class Calls:
         """The value, with what else the call did if it did anything."""
         try:
             found, left_out = watch.effects(value, alone=alone)
-            step.settle()
+            if watch.saw_data_change:
+                step.settle()
         except NotRestorable as error:
             raise Unsaveable(
                 type(error.value).__qualname__,

@@ -44,6 +44,8 @@ class Watch:
 
     def __init__(self, arguments: dict[Place, Any], fingerprint: Fingerprint) -> None:
         self._fingerprint = fingerprint
+        self.saw_data_change = False
+        """Whether data that the code reads is not what it was, once ``effects`` was asked."""
         self._heap = Heap(arguments)
         self._globals = [(scope, name, _glance(_at(scope, name))) for scope, name in _places_of(fingerprint)]
         self._generators = Generators(fingerprint)
@@ -87,7 +89,9 @@ class Watch:
             told.add(id(now))
             if before != _glance(now):
                 yield scope, name, now
-        for value in sources.changed_data(self._fingerprint):
+        changed = sources.changed_data(self._fingerprint)
+        self.saw_data_change = bool(changed)
+        for value in changed:
             if id(value) not in told:
                 scope, name = self._place_of(value)
                 # What cannot be put back has no scope either: it is told, not repeated.
