@@ -146,7 +146,7 @@ class Computation:
             self._save(self._failure(call, located, attempt, started, seconds))
             raise located from error
         checkpoint = Checkpoint(
-            self._run_id, self._step_id, call.key, "done", call.position, call.label, attempt, None,
+            self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
             started, seconds, codec, payload,
         )  # fmt: skip
         if seconds < _COMMIT_AT_ONCE_S:
@@ -166,7 +166,7 @@ class Computation:
 
     def _failure(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> Checkpoint:
         return Checkpoint(
-            self._run_id, self._step_id, call.key, "failed", call.position, call.label, attempt,
+            self._run_id, self._step_id, call.key, "failed", call.document, call.label, attempt,
             f"{labels.of_error(error)}\n{labels.traceback_of(error)}", started, seconds, "", None,
         )  # fmt: skip
 
@@ -198,18 +198,21 @@ class PlainCall:
         assert self.saved is not None
         live = self.entered.live
         found = codecs.outcome(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
-        live.progress.restore(1, self.saved.seconds)
+        live.progress.restore((live.progress.number(),), self.saved.seconds)
         return found
 
     def __enter__(self) -> Call:
         self.entered.live.check()
-        position = next(self.entered.positions)
-        label = labels.of_arguments(self.args[self.computation.unlabelled :], self.kwargs, position)
-        return Call(position, self.key, label, self.args, self.kwargs)
+        entered = self.entered
+        before = entered.documents.pop(self.key, None) if entered.documents else None
+        number = self._document = entered.live.progress.number() if before is None else before
+        label = labels.of_arguments(self.args[self.computation.unlabelled :], self.kwargs, number)
+        return Call(number, self.key, label, self.args, self.kwargs, number)
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if kind is not None:
             self.entered.give_back(self.digest, self.occurrence)
+            self.entered.documents[self.key] = self._document
 
 
 def within(digest: bytes) -> bytes:

@@ -13,6 +13,7 @@ from durable_nb import config
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
+from durable_nb.limits import Gate
 from durable_nb.parts import MISSING
 from durable_nb.progress import Progress
 from durable_nb.records import State
@@ -46,8 +47,13 @@ class LiveRun:
         self.store: Store = session.store(url=url)
         self.on_change = session.settings(on_change=on_change).on_change
         self.owner = owner_of_this_process(session.kernel)
-        self.progress = Progress(name)
-        self.record = self.store.begin(self.name, owner=self.owner, notebook=session.notebook, source=source)
+        self.record = self.store.begin(
+            self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source
+        )
+        about = self.store.snapshot(self.name)
+        assert about is not None
+        self.gate = Gate()
+        self.progress = Progress(about, self.gate)
         self.store.watch(self.record.id, owner=self.owner, ledger=self.progress)
         self.finished: list[Callable[[], None]] = []
         """Called once the run has ended, its end state known."""
@@ -147,6 +153,7 @@ class LiveRun:
     def stop(self) -> None:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
+        self.gate.wake()
 
     @property
     def stopping(self) -> threading.Event:
