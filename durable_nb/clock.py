@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import threading
+
+class Waitable(Protocol):
+    """What can be waited for: a ``threading.Event``, or what looks like one."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it is set or the time is over; whether it is set."""
+
+    def is_set(self) -> bool:
+        """Whether nobody needs to wait."""
+
 
 now = time.time
 """Seconds since the epoch (wall clock), for what is shown and compared between machines."""
@@ -21,6 +29,6 @@ sleep = time.sleep
 """Block for so many seconds."""
 
 
-def wait(event: threading.Event, seconds: float) -> bool:
+def wait(event: Waitable, seconds: float) -> bool:
     """True as soon as ``event`` is set, False after ``seconds``."""
     return event.wait(max(0.0, seconds))

@@ -1,14 +1,17 @@
-"""Counts, rate and time left of one run: a fold over committed batches, with no view and no thread in it."""
+"""Counts, rate, time left and the mosaic of one run: a fold over committed batches, with no view and no thread in it."""
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 import threading
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
-from durable_nb.records import LINK, Failure, Snapshot, State
+from durable_nb.limits import Gate
+from durable_nb.records import COMPUTED, GAVE_UP, LINK, RESTORED, WAITING, Failure, Group, Mosaic, Snapshot, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,26 +19,48 @@ if TYPE_CHECKING:
     from durable_nb.records import Checkpoint
 
 _WINDOW_S = 30.0
-_SHOWN_FAILURES = 50
+_SHOWN_FAILURES, _SHOWN_GROUPS = 50, 20
+_FEW_GROUPS = 100
+_BLANK = Snapshot("", State.RUNNING, None, 0, 0, 0, 0, 0.0, None, 0.0, 0.0, None)
+_AFTER_RESTART = bytes.maketrans(bytes((COMPUTED, GAVE_UP)), bytes((RESTORED, WAITING)))
+# A killed attempt may have shown this many versions of its mosaic more than it wrote.
+_GAP = 1_000
+# Documents that are only announced, not yet looked at, are drawn up to this number: `map(range(10**9))` needs no gigabyte.
+_DRAWN = 1_000_000
 
 
 class Progress:
-    """What one attempt of a run has done so far; results still on their way to the database are not counted."""
+    """What one attempt of a run has done so far; results still on their way to the database are not counted.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Parameters
+    ----------
+    about : Snapshot
+        What the store says of the run as it begins: its name, ids and texts, and the version of its last mosaic.
+    gate : Gate
+        What holds its calls back.
+    """
+
+    def __init__(self, about: Snapshot = _BLANK, gate: Gate | None = None) -> None:
         self.state = State.RUNNING
         self.message = ""
         self.workers = 1
         self.total: int | None = None
-        self._guessed = 0
         self.restored = 0
         self.computed = 0
         self.saved_s = 0.0
+        self._about, self._gate = about, gate or Gate()
+        self._guessed = 0
+        self._numbered = 0
+        self._states = bytearray()
+        self._version, self._changed = about.mosaic_version + _GAP, False
         self._failures: dict[tuple[int, bytes], Failure] = {}
+        self._reasons: Counter[str] = Counter()
+        self._groups: tuple[Group, ...] = ()
+        self._is_regrouped, self._regroup_at = True, 0.0
         self._started = clock.monotonic()
         self._ended: float | None = None
         self._last_commit: float | None = None
+        self._last_beat: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(self._started, 0)])
         self._lock = threading.Lock()
 
@@ -44,44 +69,79 @@ class Progress:
         """Documents that gave up in this attempt and have not succeeded since."""
         return len(self._failures)
 
-    def expect(self, more: int) -> None:
-        """``more`` documents are wanted, on top of those already known of."""
+    def expect(self, more: int) -> int:
+        """``more`` documents are wanted, on top of those already known of; the number of the first of them."""
         with self._lock:
             self.total = (self.total or 0) + more
+            return self._number(more)
+
+    def number(self) -> int:
+        """The number of one more document that nobody announced."""
+        with self._lock:
+            number = self._numbered
+            self._numbered = number + 1
+            return number
 
     def guess(self, more: int) -> None:
         """Probably ``more`` documents are wanted; once the run is done, what was seen is what there was."""
         with self._lock:
             self._guessed += more
+            self._changed = True
 
     def forget_guess(self) -> None:
         """The run is about to end as done."""
         self._guessed = 0
 
-    def restore(self, documents: int, seconds: float) -> None:
-        """``documents`` were found in the store; computing them had taken ``seconds``."""
+    def restore(self, documents: Sequence[int], seconds: float) -> None:
+        """Documents of these numbers were found in the store; computing them had taken ``seconds``."""
         with self._lock:
-            self.restored += documents
+            self._mark(max(documents), RESTORED)
+            states = self._states
+            for document in documents:
+                states[document] = RESTORED
+            self.restored += len(documents)
             self.saved_s += seconds
 
-    def found_elsewhere(self, computed: int, restored: int) -> None:
-        """Other processes computed and committed, and restored, so many documents."""
+    def go_on_from(self, states: bytes) -> None:
+        """An attempt before this one ended with these ``states``, and only of what failed in it something is tried again."""
         with self._lock:
+            self._states = bytearray(states.translate(_AFTER_RESTART))
+            self.total = self._numbered = len(states)
+            self.restored = self._states.count(RESTORED)
+            self._changed = True
+
+    def found_elsewhere(self, computed: int, restored: int) -> None:
+        """Other processes computed and committed, and restored, so many documents; nobody knows which."""
+        with self._lock:
+            for state, count in ((COMPUTED, max(0, computed)), (RESTORED, max(0, restored))):
+                first = self._number(count)
+                for document in range(first, first + count):
+                    self._mark(document, state)
             self.computed += max(0, computed)
             self.restored += max(0, restored)
 
     def counts_after(self, batch: Sequence[Checkpoint]) -> tuple[int | None, int, int, int]:
         """(total, done, restored, failed) once ``batch`` is committed; written in the same transaction."""
-        done, failed = self._fold(batch, dict(self._failures) if self._failures else {})
+        done, ends = 0, dict[tuple[int, bytes], bool]()
+        for checkpoint in batch:
+            if checkpoint.state != State.DONE:
+                ends[checkpoint.step_id, checkpoint.key] = True
+            else:
+                done += checkpoint.codec != LINK
+                if ends or self._failures:
+                    ends[checkpoint.step_id, checkpoint.key] = False
+        failed = self.failed + sum(gave_up - (call in self._failures) for call, gave_up in ends.items())
         computed = self.computed + done
         return self._known_total(computed, failed), self.restored + computed, self.restored, failed
 
     def committed(self, batch: Sequence[Checkpoint]) -> None:
-        """``batch`` is in the database."""
+        """``batch`` is in the database; an empty one says that the lease is renewed."""
         now = clock.monotonic()
         with self._lock:
-            done, _ = self._fold(batch, self._failures)
-            self.computed += done
+            self._last_beat = now
+            if not batch:
+                return
+            self.computed += sum(map(self._fold, batch))
             self._last_commit = now
             self._samples.append((now, self.computed))
             while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
@@ -97,24 +157,63 @@ class Progress:
             now = clock.monotonic() if self._ended is None else self._ended
             total = self._known_total(self.computed, self.failed)
             left = None if total is None else max(0, total - self.restored - self.computed - self.failed)
-            rate = self._rate(now)
+            rate, gate = self._rate(now), self._gate
             running = self.state is State.RUNNING
-            return Snapshot(
-                name=self.name,
+            paused = running and gate.paused
+            return self._about._replace(
                 state=self.state,
                 total=total,
                 restored=self.restored,
                 computed=self.computed,
                 failed=self.failed,
-                running=min(self.workers, 1 if left is None else left) if running else 0,
+                running=len(gate.running) if running else 0,
                 rate=rate,
-                eta_s=left / rate if running and left is not None and rate > 0 else None,
+                eta_s=left / rate if running and not paused and left is not None and rate > 0 else None,
                 elapsed_s=now - self._started,
                 saved_s=self.saved_s,
-                commit_age_s=None if self._last_commit is None else now - self._last_commit,
+                commit_age_s=None if self._last_commit is None else max(0.0, now - self._last_commit),
                 failures=tuple(itertools.islice(self._failures.values(), _SHOWN_FAILURES)),
                 message=self.message,
+                paused=paused,
+                workers=min(self.workers, gate.workers or self.workers),
+                limit_workers=gate.workers if running else None,
+                per_minute=gate.per_minute if running else None,
+                heartbeat_age_s=max(0.0, now - self._last_beat) if running and self._last_beat is not None else None,
+                waiting_for=gate.waiting_for if running else "",
+                groups=self._top_groups(now),
+                mosaic_version=self._current_version(),
             )
+
+    def figures(self) -> dict[str, Any]:
+        """What of the snapshot is true for a moment only: a view of the rows needs it beside the counts."""
+        now = self.snapshot()
+        committed = None if now.commit_age_s is None else clock.now() - now.commit_age_s
+        found = {name: getattr(now, name) for name in _FIGURES} | {"committed": committed}
+        return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
+
+    def mosaic(self) -> Mosaic | None:
+        """The state of every document, those announced but not looked at included; None while there is none."""
+        with self._lock:
+            known = max(self._numbered, self._known_total(self.computed, self.failed) or 0)
+            states = bytes(self._states).ljust(min(known, _DRAWN), bytes((WAITING,)))
+            return Mosaic(self._current_version(), states) if states else None
+
+    def _number(self, more: int) -> int:
+        first, self._numbered, self._changed = self._numbered, self._numbered + more, True
+        return first
+
+    def _mark(self, document: int, state: int) -> None:
+        states = self._states
+        if document >= len(states):
+            states.extend(bytes(document + 1 - len(states)))
+        states[document] = state
+        self._changed = True
+
+    def _current_version(self) -> int:
+        # Counted when somebody looks, not at every change: so a successor can be sure to be above what was shown.
+        if self._changed:
+            self._version, self._changed = self._version + 1, False
+        return self._version
 
     def _known_total(self, computed: int, failed: int) -> int | None:
         # Plain calls announce nothing beforehand: once the run has ended, what was seen is what there is.
@@ -130,19 +229,42 @@ class Progress:
         since, before = (self._started, 0) if self._ended is not None else self._samples[0]
         return (self.computed - before) / (now - since) if now > since else 0.0
 
-    def _fold(self, batch: Sequence[Checkpoint], failures: dict[tuple[int, bytes], Failure]) -> tuple[int, int]:
-        done = 0
-        for checkpoint in batch:
-            if checkpoint.state == State.DONE:
-                done += checkpoint.codec != LINK
-                if failures:
-                    failures.pop((checkpoint.step_id, checkpoint.key), None)
-            else:
-                failures[checkpoint.step_id, checkpoint.key] = failure_of(checkpoint)
-        return done, len(failures)
+    def _fold(self, checkpoint: Checkpoint) -> bool:
+        """Take one in; whether it is a result."""
+        if checkpoint.codec == LINK:
+            return False
+        done = checkpoint.state == State.DONE
+        self._mark(checkpoint.position, COMPUTED if done else GAVE_UP)
+        if done and not self._failures:
+            return True
+        call = (checkpoint.step_id, checkpoint.key)
+        before = self._failures.pop(call, None)
+        if before is not None:
+            self._reasons[before.error] -= 1
+            self._mark(before.position, COMPUTED if done else GAVE_UP)
+        if not done:
+            failure = self._failures[call] = failure_of(checkpoint)
+            self._reasons[failure.error] += 1
+        self._is_regrouped = False
+        return done
+
+    def _top_groups(self, now: float) -> tuple[Group, ...]:
+        """The reasons of the failures; a million different ones are not sorted at every commit."""
+        if self._is_regrouped or (len(self._reasons) > _FEW_GROUPS and now < self._regroup_at and self._ended is None):
+            return self._groups
+        found = ((reason, count) for reason, count in self._reasons.items() if count)
+        top = heapq.nsmallest(_SHOWN_GROUPS, found, key=lambda pair: (-pair[1], pair[0]))
+        self._groups, self._is_regrouped = tuple(Group(*pair) for pair in top), True
+        self._regroup_at = now + 1.0 + len(self._reasons) / 10_000
+        return self._groups
 
 
 def failure_of(checkpoint: Checkpoint) -> Failure:
     """The failure that a failed checkpoint records; its error text is one line, then the traceback."""
     error, _, traceback = (checkpoint.error or "").partition("\n")
     return Failure(checkpoint.position, checkpoint.label, error, checkpoint.attempts, traceback)
+
+
+_FIGURES = (
+    "running", "rate", "eta_s", "saved_s", "paused", "workers", "limit_workers", "per_minute", "waiting_for", "groups",
+)  # fmt: skip

@@ -24,13 +24,15 @@ class Call(NamedTuple):
     """One step with one set of arguments."""
 
     position: int
-    """Index of the item in its map, or number of the call in the run; for display and order, never for identity."""
+    """Index of the item in its map, or number of the call in the run; for order, never for identity."""
     key: bytes
     """16 bytes: argument values, and which one of the equal calls of this run."""
     label: str
     """What the document is called in messages and in the panel."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    document: int
+    """Number of the document in the run, where its square is in the panel; the position of its checkpoint."""
 
 
 class Checkpoint(NamedTuple):
@@ -76,11 +78,67 @@ class Failure(NamedTuple):
     """One document that gave up."""
 
     position: int
+    """In `Results` the index of the item, elsewhere the number of the document in the run."""
     label: str
     error: str
     """Type and message, one line."""
     attempts: int
     traceback: str = ""
+
+
+class Group(NamedTuple):
+    """Documents that gave up for one reason."""
+
+    error: str
+    """Type and message, one line."""
+    documents: int
+
+
+class Event(NamedTuple):
+    """One line of a run's history."""
+
+    at: float
+    """Seconds since the epoch."""
+    kind: str
+    """started, restarted, taken over, edited, paused, resumed, limited, stopping, lease lost, or the state it ended in."""
+    detail: str
+
+
+class Control(NamedTuple):
+    """What somebody asked of a live run."""
+
+    id: int
+    at: float
+    """Seconds since the epoch."""
+    action: str
+    """pause, resume, stop, workers or rate."""
+    value: str
+
+
+class Mosaic(NamedTuple):
+    """The state of every document of a run."""
+
+    version: int
+    """Grows whenever a state changes, also from one attempt to the next."""
+    states: bytes
+    """One byte a document, by its number: `WAITING`, `RESTORED`, `COMPUTED` or `GAVE_UP`."""
+
+
+WAITING, RESTORED, COMPUTED, GAVE_UP = range(4)
+
+
+class Document(NamedTuple):
+    """One document of a run, for whoever points at its square."""
+
+    position: int
+    label: str
+    state: str
+    """done or failed; what has no checkpoint is no document yet."""
+    seconds: float
+    """How long the last attempt took."""
+    attempts: int
+    error: str
+    """Type and message, then the traceback; '' unless it failed."""
 
 
 class Owner(NamedTuple):
@@ -130,6 +188,10 @@ class Run(NamedTuple):
     heartbeat: float
     created: float
     updated: float
+    cell: str = ""
+    """Jupyter cell id; a hint."""
+    began: float = 0.0
+    """When its last attempt began, in seconds since the epoch."""
 
 
 class Snapshot(NamedTuple):
@@ -155,7 +217,28 @@ class Snapshot(NamedTuple):
     failures: tuple[Failure, ...] = ()
     """At most 50."""
     message: str = ""
-    """One sentence about the end of the run, or what it waits for."""
+    """One sentence about the end of the run."""
+    run_id: int | None = None
+    store: str = ""
+    """`Store.id`."""
+    notebook: str = ""
+    cell: str = ""
+    """Jupyter cell id; a hint."""
+    attempts: int = 1
+    paused: bool = False
+    workers: int = 1
+    """Calls at a time that are possible now."""
+    limit_workers: int | None = None
+    """Calls at a time that somebody asked for."""
+    per_minute: float | None = None
+    """Calls a minute that somebody asked for."""
+    heartbeat_age_s: float | None = None
+    """Seconds since the owner last wrote to the database; None before it did, and once it let go of the run."""
+    waiting_for: str = ""
+    """What calls wait for that could start otherwise, '' while none does."""
+    groups: tuple[Group, ...] = ()
+    """The failures by reason, the most frequent first; at most 20."""
+    mosaic_version: int = 0
 
     @property
     def durable(self) -> int:

@@ -80,9 +80,9 @@ class FrozenClock:
         self.waits.append(seconds)
         self.at += seconds
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """As ``sleep``; whether the event is set. The thread that commits does not move the time, it waits for news."""
-        if threading.current_thread().name == "durable-writer":
+    def wait(self, event: clock.Waitable, seconds: float) -> bool:
+        """As ``sleep``; whether the event is set. Threads of ours that wait for news do not move the time."""
+        if threading.current_thread().name in ("durable-writer", "durable-controls"):
             return event.wait(0.01)
         self.sleep(max(0.0, seconds))
         return event.is_set()

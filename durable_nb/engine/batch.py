@@ -12,13 +12,14 @@ from durable_nb.engine import labels
 from durable_nb.engine.computations import is_inside, within
 from durable_nb.errors import DurableError, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
-from durable_nb.records import Call, Failure
+from durable_nb.records import GAVE_UP, Call, Failure
 from durable_nb.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from durable_nb.engine.computations import Computation
+    from durable_nb.engine.runs import LiveRun
 
 # Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
 _CHUNK, _CHUNK_OF_ITERATOR = 500, 64
@@ -49,7 +50,7 @@ class Batch:
                 chunks = self._chunks(items)
                 if not self.entered.proven:
                     chunks = self._after_pilot(chunks)
-                executor.run(self._one, chunks, workers=self.workers, halted=self._halted)
+                executor.run(self._one, chunks, workers=self.workers, halted=self._halted, abandon=self.cancel)
             finally:
                 self.live.store.flush()
             self.live.check()
@@ -70,21 +71,33 @@ class Batch:
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
 
-    def run_again(self, results: Results, failed: dict[int, Call]) -> None:
-        """Compute the calls that failed before, into the results they are missing from."""
+    def run_again(self, results: Results, failed: dict[int, Call], *, of: LiveRun) -> None:
+        """Compute the calls that failed before in ``of``, into the results they are missing from."""
         self.results = results
-        self.live.progress.expect(len(results))
-        self.live.progress.restore(len(results) - len(failed), 0.0)
+        calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
         executor = inline if self.workers == 1 else threads
         try:
-            executor.run(self._one, [list(failed.values())], workers=self.workers, halted=self._halted)
+            executor.run(self._one, [calls], workers=self.workers, halted=self._halted, abandon=self.cancel)
         finally:
             self.live.store.flush()
         self.live.check()
 
+    def _as_numbered_before(self, results: Results, failed: dict[int, Call]) -> list[Call]:
+        """The failed calls, in an attempt that goes on where the one before it ended."""
+        progress, calls = self.live.progress, list(failed.values())
+        before = self.live.store.mosaic(self.live.record.id)
+        states = b"" if before is None else before.states
+        if all(states[call.document : call.document + 1] == bytes((GAVE_UP,)) for call in calls):
+            progress.go_on_from(states)
+            return calls
+        first = progress.expect(len(results))  # the cell has been run since, with other documents perhaps
+        progress.restore([first + position for position in range(len(results)) if position not in failed], 0.0)
+        return [call._replace(document=first + call.position) for call in calls]
+
     def cancel(self) -> None:
         """Start no further call; safe from any thread."""
         self._cancelled.set()
+        self.live.gate.wake()
 
     def raise_failures(self) -> None:
         """Raise for the first item that failed, telling how many more did."""
@@ -96,21 +109,20 @@ class Batch:
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
         """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
         progress, sized = self.live.progress, hasattr(items, "__len__")
-        if sized:
-            progress.expect(len(items))  # type: ignore[arg-type]
+        start = progress.expect(len(items)) if sized else 0  # type: ignore[arg-type]
         # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
         iterator, first, chunk = iter(items), 0, _CHUNK if sized else 1
         while batch := list(itertools.islice(iterator, chunk)):
             if not sized:
-                progress.expect(len(batch))
+                start = progress.expect(len(batch)) - first
                 chunk = min(2 * chunk, _CHUNK_OF_ITERATOR)  # the first item of a slow iterator is not kept waiting
             found = self._digests_of(batch) if digests is None else list(itertools.islice(digests, len(batch)))
-            yield self._missing(batch, found, first)
+            yield self._missing(batch, found, first, start)
             first += len(batch)
 
-    def _missing(self, items: list[Any], digests: list[bytes], first: int) -> list[Call]:
-        """The calls of one chunk that are not known; a record is made for these only."""
+    def _missing(self, items: list[Any], digests: list[bytes], first: int, start: int) -> list[Call]:
+        """The calls of one chunk that are not known; a record is made for these only. ``start``: number of item 0."""
         entered, live, results = self.entered, self.live, self.results
         names, call_keys = list(map(labels.of_item, items, itertools.count(first))), self._keys(digests)
         results.grow(first + len(items))
@@ -120,14 +132,14 @@ class Batch:
         for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
             saved = known.get(key)
             if saved is None:
-                missing.append(Call(position, key, name, (*bound, item) if bound else (item,), {}))
+                missing.append(Call(position, key, name, (*bound, item) if bound else (item,), {}, start + position))
             else:
                 restored.append((position, saved))
                 seconds += saved.seconds
         entered.ask_about([call.key for call in missing])
         if restored:
             results.put_restored(restored)
-            live.progress.restore(len(restored), seconds)
+            live.progress.restore([start + position for position, _ in restored], seconds)
         return missing
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
@@ -164,7 +176,7 @@ class Batch:
 
     def _one(self, call: Call) -> None:
         try:
-            value = self.computation.compute(call)
+            value = self.computation.compute(call, self._halted)
         except DurableError as error:
             # Ours say that nothing can be saved, or that the run is over; only a timeout is about this one document.
             if not isinstance(error, StepTimeout):

@@ -10,9 +10,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
+from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
+from durable_nb.limits import Gate
 from durable_nb.parts import MISSING
 from durable_nb.progress import Progress
 from durable_nb.records import State
@@ -46,8 +48,13 @@ class LiveRun:
         self.store: Store = session.store(url=url)
         self.on_change = session.settings(on_change=on_change).on_change
         self.owner = owner_of_this_process(session.kernel)
-        self.progress = Progress(name)
-        self.record = self.store.begin(self.name, owner=self.owner, notebook=session.notebook, source=source)
+        self.record = self.store.begin(
+            self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source
+        )
+        about = self.store.snapshot(self.name)
+        assert about is not None
+        self.gate = Gate()
+        self.progress = Progress(about, self.gate)
         self.store.watch(self.record.id, owner=self.owner, ledger=self.progress)
         self.finished: list[Callable[[], None]] = []
         """Called once the run has ended, its end state known."""
@@ -61,6 +68,8 @@ class LiveRun:
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: set[Step[..., Any]] = set()
         self._lock = threading.Lock()
+        self._poller = Poller(self)
+        self._poller.start()
         session.live.append(self)
 
     def enter(self, step: Step[..., Any], *, on_change: str | None = None, fresh: bool = True) -> StepInRun:
@@ -147,6 +156,17 @@ class LiveRun:
     def stop(self) -> None:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
+        self.gate.wake()
+
+    def control(self, action: str, value: str = "") -> None:
+        """Do what somebody asks, as `Store.control` words it; does not wait. Safe from any thread.
+
+        Raises
+        ------
+        ConfigError
+            Nobody can do that.
+        """
+        obey(self, action, value)
 
     @property
     def stopping(self) -> threading.Event:
@@ -170,6 +190,8 @@ class LiveRun:
         state, message = _ending(error, self.progress.failed)
         if error is None:
             self.progress.forget_guess()
+        self._poller.stop()
+        self.gate.end()
         try:
             self.store.finish(self.record.id, owner=self.owner, state=state, message=message)
         except StoreError as failure:

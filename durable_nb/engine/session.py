@@ -27,6 +27,8 @@ class Session:
         """Jupyter kernel id, for the message that tells a second kernel who holds a run."""
         self.notebook = ""
         """Path of the notebook, '' outside of one."""
+        self.cell = ""
+        """Jupyter id of the cell that runs now, '' if nobody said so; a hint, kept with the runs that it begins."""
         self.statements: Callable[[str], str | None] | None = None
         self.observers: list[Callable[[LiveRun], None]] = []
         """Told of every run that begins; the notebook layer shows its panel from here."""

@@ -223,7 +223,7 @@ class Step(Generic[P, R]):
         same = nullcontext(of) if not of.over else runs.opened(of.name, url=of.store.url, implicit=True)
         with same as live:
             batch = Batch(self._computed_in(live.enter(self)), workers=workers)
-            batch.run_again(results, failed)
+            batch.run_again(results, failed, of=of)
             failed.clear()
             failed.update(batch.failed)
 

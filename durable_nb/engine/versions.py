@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,8 +32,8 @@ class StepInRun:
         self._question: Question | None = None
         self.proven = False
         """A result of this step could be saved."""
-        self.positions = itertools.count()
-        """Of plain calls, in the order they are computed; for display only."""
+        self.documents: dict[bytes, int] = {}
+        """Numbers in the run of plain calls that raised, by key: the same call, tried again, is the same document."""
         self._made: dict[bytes, int] = {}
         self._given_back: dict[bytes, list[int]] = {}
         self._known: dict[bytes, int] | None = None

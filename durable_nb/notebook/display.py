@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
-from durable_nb import clock
+from durable_nb import clock, wire
 from durable_nb.records import Failure, Run, Snapshot, State
 
 if TYPE_CHECKING:
@@ -35,15 +35,8 @@ _FAINT = "rgba(128,128,128,.35)"
 
 
 def as_dict(snapshot: Snapshot) -> dict[str, Any]:
-    """The snapshot as the front end reads it: plain JSON types, and ``durable`` beside the fields of the record.
-
-    A rate or a time that is not finite becomes 0 or None, because JSON has no infinity.
-    """
-    raw = snapshot._asdict()
-    times = {name: _finite(raw[name]) for name in ("eta_s", "commit_age_s")}
-    amounts = {name: _finite(raw[name]) or 0.0 for name in ("rate", "elapsed_s", "saved_s")}
-    failures = [failure._asdict() for failure in snapshot.failures]
-    return raw | times | amounts | {"state": str(snapshot.state), "durable": snapshot.durable, "failures": failures}
+    """As `wire.snapshot_json`."""
+    return wire.snapshot_json(snapshot)
 
 
 def text(snapshot: Snapshot) -> str:

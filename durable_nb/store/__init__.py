@@ -2,9 +2,10 @@
 
 ::
 
+    views                                     runs as the panel, the lab and the server see them
     connect │ upkeep                          open a database; check it, drop a run
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
-    rows                                      checkpoints into statements
+    ledgers │ rows                            counts, figures and mosaics, and checkpoints, into statements
     tables                                    the schema
 """
 
@@ -13,29 +14,27 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreError
-from durable_nb.records import Checkpoint, Failure, Owner, Run, Saved, State, StepVersion
+from durable_nb.records import Checkpoint, Event, Owner, Run, Saved, State
 from durable_nb.store import leases, migrations, reader, tables, upkeep
-from durable_nb.store.addresses import address_of
+from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
-from durable_nb.store.reader import Event
+from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.trust import is_remembered, remember
-from durable_nb.store.writer import HEARTBEAT_S, Ledger, Watch, Writer
+from durable_nb.store.views import Views
+from durable_nb.store.writer import HEARTBEAT_S, Writer
 
 __all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
 
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store:
+class Store(Views):
     """One database of runs and checkpoints; safe to use from any thread.
 
     Attributes
@@ -53,6 +52,8 @@ class Store:
         Whether a commit or heartbeat found that another process took the run of this id over.
     save_now : callable
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
+    tell : callable
+        Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
     """
 
     url: str
@@ -61,12 +62,18 @@ class Store:
     save: Callable[[Checkpoint], None]
     save_now: Callable[[Checkpoint], Future[None]]
     lost: Callable[[int], bool]
+    tell: Callable[[int, str, str], None]
 
-    def __init__(self, database: Database, writer: Writer, *, trusted: bool) -> None:
+    def __init__(
+        self, database: Database, *, trusted: bool, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
+        writer = Writer(
+            database.writing, database.explain, where=database.where, linger_s=linger_s, heartbeat_s=heartbeat_s
+        )
         self.url = database.address.render_as_string(hide_password=False)
-        self.where, self.trusted = database.where, trusted
+        self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
-        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.is_lost
+        self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
         _open_stores.add(self)
 
     @classmethod
@@ -114,10 +121,26 @@ class Store:
         if database.created or trust:
             remember(key)
         trusted = database.created or trust or is_remembered(key)
-        writer = Writer(
-            database.writing, database.explain, where=database.where, linger_s=linger_s, heartbeat_s=heartbeat_s
-        )
-        return cls(database, writer, trusted=trusted)
+        return cls(database, trusted=trusted, linger_s=linger_s, heartbeat_s=heartbeat_s)
+
+    @classmethod
+    def read_only(cls, url: str, *, busy_s: float = 5.0) -> Store:
+        """The store at a database URL for who shows runs: nothing is created or upgraded, no thread is started.
+
+        `control`, `choose` and `forget` work all the same, each in a short transaction of its own.
+
+        Raises
+        ------
+        ConfigError, StoreTooNew
+        StoreUnavailable
+            Also when there is no database yet, or an older durable_nb wrote it and no kernel has brought it up to date.
+        """
+        return cls(Database(url, durability="normal", busy_s=busy_s, existing=True), trusted=False)
+
+    @staticmethod
+    def identity(url: str) -> str:
+        """The ``id`` of the store at a database URL, without opening it."""
+        return identity_of(address_of(url))
 
     def __repr__(self) -> str:
         return f"Store({self.where!r})"
@@ -133,7 +156,16 @@ class Store:
         """True when the file was deleted or replaced: what would be saved now could never be found again."""
         return self._database.is_gone
 
-    def begin(self, name: str, *, owner: Owner, notebook: str = "", source: str = "", parent: int | None = None) -> Run:
+    def begin(
+        self,
+        name: str,
+        *,
+        owner: Owner,
+        notebook: str = "",
+        source: str = "",
+        cell: str = "",
+        parent: int | None = None,
+    ) -> Run:
         """Create or re-open a run and hold it: state running, one more attempt, counts at zero.
 
         Raises
@@ -145,7 +177,7 @@ class Store:
         """
         self.flush()
         with self._database.writing() as conn:
-            return leases.claim(conn, name, owner=owner, notebook=notebook, source=source, parent=parent)
+            return leases.claim(conn, name, owner=owner, parent=parent, notebook=notebook, source=source, cell=cell)
 
     def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
         """Commit everything, write the last counts, end the run and let go of it.
@@ -159,28 +191,17 @@ class Store:
         """
         self.flush()
         watch = self._writer.unwatch(run_id)
-        counts: dict[str, int | None] = {}
-        if watch is not None:
-            counts = dict(zip(("total", "done", "restored", "failed"), watch.ledger.counts_after(()), strict=True))
+        last = {} if watch is None else watch.last(message=message)
         try:
             with self._database.writing() as conn:
-                leases.release(conn, run_id, owner=owner, state=state, message=message, counts=counts)
+                if watch is not None:
+                    watch.write_rest(conn, run_id)
+                leases.release(conn, run_id, owner=owner, state=state, message=message, last=last)
         except StoreError:
             if watch is not None:
                 self._writer.watch(run_id, watch.owner, watch.ledger)
             raise
         self._let_go(watch)
-
-    def runs(self) -> list[Run]:
-        """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
-        with self._database.reading() as conn:
-            return [leases.as_it_is(run) for run in reader.all_runs(conn)]
-
-    def run(self, name: str) -> Run | None:
-        """One run by name, None when there is none."""
-        with self._database.reading() as conn:
-            run = reader.run_named(conn, name)
-        return None if run is None else leases.as_it_is(run)
 
     def forget(self, name: str) -> int:
         """Drop a run that is not alive (else RunBusy) and what only it referred to; how many checkpoints that were."""
@@ -197,46 +218,10 @@ class Store:
         with self._database.writing() as conn:
             texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": source}
             values = texts | {"parts": json.dumps(parts), "created": clock.now()}
-            conn.execute(self._insert(tables.steps).values(values).on_conflict_do_nothing())
+            conn.execute(tables.insert(conn, tables.steps).values(values).on_conflict_do_nothing())
             made = reader.step_id(conn, name, fingerprint)
         assert made is not None
         return made
-
-    def versions(self, run_id: int, name: str) -> list[StepVersion]:
-        """Versions of a step with saved results in this run, the one in use last first."""
-        with self._database.reading() as conn:
-            return reader.versions(conn, run_id, name)
-
-    def contents(self, run_id: int) -> list[StepVersion]:
-        """Versions of all steps with saved results in this run, newest first."""
-        with self._database.reading() as conn:
-            return reader.versions(conn, run_id)
-
-    def choices(self, run_id: int, step_id: int) -> dict[int, str]:
-        """'keep' or 'recompute' by the id of an older version of the step."""
-        with self._database.reading() as conn:
-            return reader.choices_of(conn, run_id, step_id)
-
-    def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str) -> None:
-        """Remember what to do with results of older versions; a later choice replaces it.
-
-        A version that keeps its own results is thereby noted as the one in use now.
-        """
-        if choice not in ("keep", "recompute"):
-            raise ConfigError(f"choice {choice!r} is not known.", 'It is "keep" or "recompute".')
-        made = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}
-        rows = [made | {"older_step_id": old} for old in older]
-        if not rows:
-            return
-        insert = self._insert(tables.choices)
-        with self._database.writing() as conn:
-            conn.execute(
-                insert.on_conflict_do_update(
-                    index_elements=["run_id", "step_id", "older_step_id"],
-                    set_={name: insert.excluded[name] for name in ("choice", "at")},
-                ),
-                rows,
-            )
 
     def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
@@ -271,16 +256,6 @@ class Store:
         """Stop keeping the lease."""
         self._let_go(self._writer.unwatch(run_id))
 
-    def failures(self, run_id: int, *, limit: int = 50) -> list[Failure]:
-        """Documents that gave up and have no result since, in their order."""
-        with self._database.reading() as conn:
-            return reader.failures(conn, run_id, limit=limit)
-
-    def events(self, run_id: int) -> list[Event]:
-        """The history of a run, oldest first."""
-        with self._database.reading() as conn:
-            return reader.history(conn, run_id)
-
     def check(self) -> list[str]:
         """What is wrong with the store, one sentence each; [] when it is sound. Reads everything."""
         with self._database.reading() as conn:
@@ -302,9 +277,6 @@ class Store:
             self._writer.close()
         finally:
             self._database.dispose()
-
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        return sqlite.insert(table) if self._database.is_sqlite else postgresql.insert(table)
 
     def _let_go(self, watch: Watch | None) -> None:
         if watch is not None:

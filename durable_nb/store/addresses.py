@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import sqlalchemy as sa
@@ -42,6 +43,17 @@ def address_of(url: str) -> sa.URL:
             "the address of an SQLite store is a path and nothing else.", "Three slashes, no options: sqlite:///x.db."
         )
     return address.set(drivername="sqlite", database=os.path.abspath(os.path.expanduser(str(address.database))))
+
+
+def identity_of(address: sa.URL) -> str:
+    """12 hex digits, the same for every way to write the address of a database; no password and no option matters."""
+    if address.drivername == "sqlite":
+        text = f"sqlite:{os.path.realpath(str(address.database))}"
+    else:
+        text = (
+            f"postgresql:{address.username or ''}@{address.host or ''}:{address.port or 5432}/{address.database or ''}"
+        )
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
 
 
 def file_system_of(path: str, mounts: str) -> str:

@@ -36,7 +36,9 @@ class Database:
         True when this object made the database.
     """
 
-    def __init__(self, url: str, *, durability: str, busy_s: float, journal: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, durability: str, busy_s: float, journal: str | None = None, existing: bool = False
+    ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigError(
                 f"durability={durability!r} is not known.", 'It is "normal" or "full" (survives power loss).'
@@ -49,10 +51,10 @@ class Database:
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self.is_sqlite:
-            self._prepare_file()
+            self._find_file() if existing else self._prepare_file()
         self.created = False
         try:
-            self._bring_up()
+            self._refuse_unless_current() if existing else self._bring_up()
         except BaseException:
             self.dispose()
             raise
@@ -124,6 +126,11 @@ class Database:
                 self.created = migrations.bring_up(conn, self.where, journal=self._journal or "")
         self._identity = _identity(self.path)
 
+    def _refuse_unless_current(self) -> None:
+        with self.reading() as conn:
+            migrations.refuse_unless_current(conn, self.where)
+        self._identity = _identity(self.path)
+
     def _sqlite(self) -> tuple[sa.Engine, sa.Engine]:
         def write() -> sqlite3.Connection:
             # Own BEGIN (isolation_level=None): the driver's is deferred, and a deferred transaction that reads first
@@ -193,6 +200,11 @@ class Database:
             raise StoreUnavailable(self.where, f"cannot be created or written ({reason}).", _ELSEWHERE) from problem
         if self._journal is None:
             self._journal = self._fitting_journal()
+
+    def _find_file(self) -> None:
+        if not os.path.isfile(self.path):
+            raise StoreUnavailable(self.where, "is not there.", "Run a durable cell: it makes the database.")
+        self._journal = self._fitting_journal()
 
     def _fitting_journal(self) -> str:
         try:

@@ -12,12 +12,11 @@ import secrets
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.records import Owner, Run, State
-from durable_nb.store.tables import events, run_of, runs
+from durable_nb.store.tables import controls, events, insert, run_of, runs
 
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
@@ -115,41 +114,50 @@ def refuse_if_busy(run: Run) -> None:
         raise RunBusy(run.name, owner.host, owner.pid, owner.kernel, max(0.0, clock.now() - run.heartbeat))
 
 
-def claim(conn: sa.Connection, name: str, *, owner: Owner, notebook: str, source: str, parent: int | None) -> Run:
+def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, **texts: str) -> Run:
     """Create or re-open a run and hold it; inside one write transaction, so that of two claims one waits and sees."""
     now = clock.now()
-    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(runs)
-    conn.execute(insert.values(name=name, state="running", created=now).on_conflict_do_nothing())
+    conn.execute(insert(conn, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
     before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
     if before.owner is None or before.owner.token != owner.token:
         refuse_if_busy(before)
     changes: dict[str, Any] = {f"owner_{field}": value for field, value in owner._asdict().items()}
     changes |= {"state": State.RUNNING.value, "heartbeat": now, "updated": now, "attempts": runs.c.attempts + 1}
-    changes |= {"total": None, "done": 0, "restored": 0, "failed": 0}
-    changes |= {key: value for key, value in (("notebook", notebook), ("source", source), ("parent", parent)) if value}
+    changes |= {"total": None, "done": 0, "restored": 0, "failed": 0, "figures": "", "began": now}
+    changes |= {key: value for key, value in (*texts.items(), ("parent", parent)) if value}
+    conn.execute(sa.delete(controls).where(controls.c.run_id == before.id))  # asked of an earlier attempt
     conn.execute(sa.update(runs).where(runs.c.id == before.id).values(changes))
     who = f"pid {owner.pid} on {owner.host}"
     if before.owner is not None:
         dead = before.owner
+        tell(conn, before.id, "interrupted", f"pid {dead.pid} on {dead.host} was heard of last", at=before.heartbeat)
         tell(conn, before.id, "taken over", f"{who}, from pid {dead.pid} on {dead.host}")
     else:
-        tell(conn, before.id, "resumed" if before.attempts else "started", who)
+        tell(conn, before.id, "restarted" if before.attempts else "started", who)
     return run_of(conn.execute(sa.select(runs).where(runs.c.id == before.id)).one())
 
 
 def release(
-    conn: sa.Connection, run_id: int, *, owner: Owner, state: State, message: str, counts: dict[str, int | None]
+    conn: sa.Connection, run_id: int, *, owner: Owner, state: State, message: str, last: dict[str, Any]
 ) -> None:
-    """End a run and let go of it; LeaseLost when somebody else holds it by now."""
+    """End a run with its ``last`` counts and let go of it; LeaseLost when somebody else holds it by now."""
     now = clock.now()
     mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == owner.token)
     changes: dict[str, Any] = {"state": State(state).value, "owner_token": None, "heartbeat": now, "updated": now}
-    if conn.execute(sa.update(runs).where(mine).values(changes | counts)).rowcount == 0:
+    if conn.execute(sa.update(runs).where(mine).values(changes | last)).rowcount == 0:
         name = conn.scalar(sa.select(runs.c.name).where(runs.c.id == run_id))
         raise LeaseLost(name or str(run_id))
     tell(conn, run_id, State(state).value, message)
 
 
-def tell(conn: sa.Connection, run_id: int, kind: str, detail: str) -> None:
+def tell(conn: sa.Connection, run_id: int, kind: str, detail: str, *, at: float | None = None) -> None:
     """A row of the run's history."""
-    conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind=kind, detail=detail))
+    moment = clock.now() if at is None else at
+    conn.execute(sa.insert(events).values(run_id=run_id, at=moment, kind=kind, detail=detail))
+
+
+def ask(conn: sa.Connection, run_id: int, action: str, value: str) -> int:
+    """A row that the owner of a live run will find; its id."""
+    made = conn.execute(sa.insert(controls).values(run_id=run_id, at=clock.now(), action=action, value=value))
+    assert made.inserted_primary_key is not None
+    return int(made.inserted_primary_key[0])

@@ -15,12 +15,29 @@ PG_SCHEMA = "durable_nb"
 _PG_LOCK = 0x646E6201  # two kernels that meet an empty server create the tables one after the other
 
 
-def _first(conn: sa.Connection) -> None:
-    tables.metadata.create_all(conn, checkfirst=False)
+def _second(conn: sa.Connection) -> None:
+    """Live figures, controls, mosaics, and documents by their position."""
+    lite = conn.dialect.name == "sqlite"
+    key = "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" if lite else "BIGSERIAL PRIMARY KEY"
+    whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
+    for statement in (
+        "ALTER TABLE runs ADD COLUMN figures TEXT DEFAULT '' NOT NULL",
+        "ALTER TABLE runs ADD COLUMN cell TEXT DEFAULT '' NOT NULL",
+        f"ALTER TABLE runs ADD COLUMN began {real} DEFAULT '0' NOT NULL",
+        "CREATE INDEX checkpoints_position ON checkpoints (run_id, position)",
+        "CREATE INDEX checkpoints_gave_up ON checkpoints (run_id, position) WHERE state = 'failed'",
+        (
+            f"CREATE TABLE controls (id {key}, run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "
+            "action TEXT DEFAULT '' NOT NULL, value TEXT DEFAULT '' NOT NULL)"
+        ),
+        "CREATE INDEX ix_controls_run_id ON controls (run_id)",
+        f"CREATE TABLE mosaics (run_id {whole} NOT NULL PRIMARY KEY, version {whole} DEFAULT '0' NOT NULL, states {blob} NOT NULL)",
+    ):
+        conn.exec_driver_sql(statement)
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first,)
-"""``STEPS[n]`` brings version n to n + 1; a published one is never edited."""
+STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second}
+"""``STEPS[n]`` brings version n to n + 1; a published one is never edited. A new database is made as it is today."""
 
 
 def is_current(conn: sa.Connection, where: str) -> bool:
@@ -36,6 +53,19 @@ def is_current(conn: sa.Connection, where: str) -> bool:
     return _version(conn, where) == tables.SCHEMA
 
 
+def refuse_unless_current(conn: sa.Connection, where: str) -> None:
+    """Raise StoreTooNew or StoreUnavailable for a database that may only be looked at and has another layout."""
+    version = _version(conn, where)
+    if version == 0:
+        raise StoreUnavailable(where, "is empty.", "Run a durable cell: it makes the tables.")
+    if version < tables.SCHEMA:
+        raise StoreUnavailable(
+            where,
+            f"was written by an older durable_nb (schema {version}; this one reads {tables.SCHEMA}).",
+            "Run one of its durable cells: the kernel brings it up to date, and nothing is lost.",
+        )
+
+
 def bring_up(conn: sa.Connection, where: str, *, journal: str) -> bool:
     """Create or upgrade the tables; True when this call created the database."""
     if conn.dialect.name == "postgresql":
@@ -43,13 +73,12 @@ def bring_up(conn: sa.Connection, where: str, *, journal: str) -> bool:
         if not sa.inspect(conn).has_schema(PG_SCHEMA):  # IF NOT EXISTS would need the right to create even when it does
             conn.execute(sa.schema.CreateSchema(PG_SCHEMA))
     version = _version(conn, where)
-    for step in STEPS[version:]:
-        step(conn)
-    if version == tables.SCHEMA:
-        return False
     if version:
+        for older in range(version, tables.SCHEMA):
+            STEPS[older](conn)
         conn.execute(sa.update(tables.meta).where(tables.meta.c.key == "schema").values(value=str(tables.SCHEMA)))
         return False
+    tables.metadata.create_all(conn, checkfirst=False)
     facts = {
         "schema": str(tables.SCHEMA),
         "trust": secrets.token_hex(16),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from durable_nb.records import LINK, Failure, Run, Saved, StepVersion
-from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, run_of, runs, steps
+from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
+from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, mosaics, runs, steps
+from durable_nb.store.tables import controls as _controls
 
 CHUNK = 1_000
 """Keys per statement: SQLite takes 32,766 parameters, and the text of a statement is cached by its length."""
@@ -23,17 +25,8 @@ Key = TypeVar("Key")
 
 _c = checkpoints.c
 _DONE = _c.state == sa.literal_column("'done'")
+_RUNS = sa.select(runs, mosaics.c.version).select_from(runs.outerjoin(mosaics, mosaics.c.run_id == runs.c.id))
 _SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id)
-
-
-class Event(NamedTuple):
-    """One line of a run's history."""
-
-    at: float
-    """Seconds since the epoch."""
-    kind: str
-    """started, resumed, taken over, lease lost, or the state it ended in."""
-    detail: str
 
 
 def look_up(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
@@ -75,16 +68,14 @@ def fetch(
     return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
 
 
-def all_runs(conn: sa.Connection) -> list[Run]:
-    """Every run, the one started or ended last first."""
-    query = sa.select(runs).order_by(runs.c.updated.desc(), runs.c.id.desc())
-    return [run_of(row) for row in conn.execute(query)]
+def all_runs(conn: sa.Connection) -> list[Any]:
+    """Rows of every run with the version of its mosaic, the one started or ended last first."""
+    return list(conn.execute(_RUNS.order_by(runs.c.updated.desc(), runs.c.id.desc())))
 
 
-def run_named(conn: sa.Connection, name: str) -> Run | None:
-    """One run."""
-    row = conn.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
-    return None if row is None else run_of(row)
+def run_named(conn: sa.Connection, name: str) -> Any:
+    """The same of one run, None when there is none."""
+    return conn.execute(_RUNS.where(runs.c.name == name)).one_or_none()
 
 
 def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:
@@ -117,8 +108,29 @@ def choices_of(conn: sa.Connection, run_id: int, step: int) -> dict[int, str]:
     return {row[0]: row[1] for row in found.all()}
 
 
-def failures(conn: sa.Connection, run_id: int, *, limit: int) -> list[Failure]:
+def failures(conn: sa.Connection, run_id: int, *, limit: int, offset: int) -> list[Failure]:
     """Documents that gave up and have no result since, in their order."""
+    query = _given_up(run_id, _c.position, _c.label, _c.error, _c.attempts).order_by(_c.position, _c.id)
+    found = []
+    for position, label, error, attempts in conn.execute(query.limit(limit).offset(offset)):
+        line, _, traceback = (error or "").partition("\n")
+        found.append(Failure(position, label, line, attempts, traceback))
+    return found
+
+
+def failure_groups(conn: sa.Connection, run_id: int, *, limit: int) -> list[Group]:
+    """How many of those there are for each first line of an error."""
+    if conn.dialect.name == "postgresql":
+        line: sa.ColumnElement[str] = sa.func.split_part(_c.error, "\n", 1)
+    else:
+        line = sa.func.substr(_c.error, 1, sa.func.instr(_c.error.concat("\n"), "\n") - 1)
+    lines = _given_up(run_id, line.label("line")).subquery()
+    count = sa.func.count().label("count")
+    query = sa.select(lines.c.line, count).group_by(lines.c.line).order_by(count.desc(), lines.c.line).limit(limit)
+    return [Group(*row) for row in conn.execute(query)]
+
+
+def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     other, name, its_name = checkpoints.alias(), steps.alias(), steps.alias()
     # A document that failed under an older version and has been tried again is not a failure, or not this one.
     superseded = (
@@ -127,24 +139,46 @@ def failures(conn: sa.Connection, run_id: int, *, limit: int) -> list[Failure]:
         .where(other.c.run_id == _c.run_id, other.c.key == _c.key, its_name.c.name == name.c.name)
         .where(sa.or_(other.c.state == sa.literal_column("'done'"), other.c.step_id > _c.step_id))
     )
-    query = (
-        sa.select(_c.position, _c.label, _c.error, _c.attempts)
-        .join(name, name.c.id == _c.step_id)
-        .where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
-        .order_by(_c.position, _c.id)
-        .limit(limit)
-    )
-    found = []
-    for position, label, error, attempts in conn.execute(query):
-        line, _, traceback = (error or "").partition("\n")
-        found.append(Failure(position, label, line, attempts, traceback))
-    return found
+    failed = sa.select(*columns).join_from(checkpoints, name, name.c.id == _c.step_id)
+    return failed.where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
 
 
 def history(conn: sa.Connection, run_id: int) -> list[Event]:
     """What happened to a run, oldest first."""
     query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.run_id == run_id)
     return [Event(*row) for row in conn.execute(query.order_by(events.c.id))]
+
+
+def mosaic(conn: sa.Connection, run_id: int) -> Mosaic | None:
+    """The state of every document."""
+    row = conn.execute(sa.select(mosaics.c.version, mosaics.c.states).where(mosaics.c.run_id == run_id)).one_or_none()
+    return None if row is None else Mosaic(row.version, zlib.decompress(row.states))
+
+
+def document(conn: sa.Connection, run_id: int, position: int) -> Document | None:
+    """What was saved last of one document."""
+    query = (
+        sa.select(_c.label, _c.state, _c.seconds, _c.attempts, _c.error)
+        .join(steps, steps.c.id == _c.step_id)
+        .where(_c.run_id == run_id, _c.position == position, steps.c.kind != LINK)
+        .order_by(_c.started.desc(), _c.id.desc())
+    )
+    row = conn.execute(query.limit(1)).one_or_none()
+    return None if row is None else Document(position, row.label, row.state, row.seconds, row.attempts, row.error or "")
+
+
+def controls(conn: sa.Connection, run_id: int, *, after: int) -> list[Control]:
+    """What was asked of a run since; as text, because a live run asks ten times a second."""
+    rows = conn.exec_driver_sql(_controls_sql(conn.dialect), (run_id, after))
+    return [Control(*row) for row in rows]
+
+
+@lru_cache(maxsize=8)
+def _controls_sql(dialect: sa.Dialect) -> str:
+    asked = _controls.c
+    query = sa.select(asked.id, asked.at, asked.action, asked.value)
+    wanted = query.where(asked.run_id == sa.bindparam("run"), asked.id > sa.bindparam("after")).order_by(asked.id)
+    return str(wanted.compile(dialect=dialect))
 
 
 def _by_keys(conn: sa.Connection, run_id: int, step: int, keys: list[bytes]) -> list[Any]:

@@ -9,9 +9,8 @@ from itertools import chain
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from durable_nb import clock
-from durable_nb.records import Checkpoint, Owner
-from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, runs
+from durable_nb.records import Checkpoint
+from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints
 
 ROWS = 500
 """Rows per INSERT. sqlite3 gives the GIL away at every row of executemany, and with a busy main thread its return takes
@@ -34,14 +33,6 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint]) -> None:
         part = rows[start : start + ROWS]
         text = head + ", ".join([values] * len(part)) + tail
         conn.exec_driver_sql(text, tuple(chain.from_iterable(part)))
-
-
-def beat(conn: sa.Connection, run_id: int, owner: Owner, counts: tuple[int | None, int, int, int]) -> bool:
-    """Renew a lease and write the counts; False when the run is not this owner's any more."""
-    total, done, restored, failed = counts
-    update = sa.update(runs).where(runs.c.id == run_id, runs.c.owner_token == owner.token)
-    values = {"heartbeat": clock.now(), "total": total, "done": done, "restored": restored, "failed": failed}
-    return conn.execute(update.values(values)).rowcount == 1
 
 
 @lru_cache(maxsize=8)

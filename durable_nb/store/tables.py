@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Owner, Run, State
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout below; a change adds a function to ``migrations``."""
 
 BLOB_BYTES = 1 << 20
@@ -68,6 +69,9 @@ runs = sa.Table(
     _time("created"),
     _time("updated"),
     sa.Column("parent", Id),
+    _text("figures"),  # JSON: what is true of a live run for a moment, and of an ended one for good
+    _text("cell"),
+    _time("began"),  # this attempt
     sqlite_autoincrement=True,
 )
 
@@ -103,10 +107,10 @@ checkpoints = sa.Table(
     sa.Column("payload", sa.LargeBinary),
 )
 sa.Index("checkpoints_key", checkpoints.c.run_id, checkpoints.c.step_id, checkpoints.c.key, unique=True)
+sa.Index("checkpoints_position", checkpoints.c.run_id, checkpoints.c.position)
 _FAILED = checkpoints.c.state == sa.literal_column("'failed'")
-sa.Index(
-    "checkpoints_failed", checkpoints.c.run_id, checkpoints.c.step_id, sqlite_where=_FAILED, postgresql_where=_FAILED
-)
+for _name, _column in (("checkpoints_failed", checkpoints.c.step_id), ("checkpoints_gave_up", checkpoints.c.position)):
+    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_FAILED, postgresql_where=_FAILED)
 
 choices = sa.Table(
     "choices",
@@ -136,6 +140,32 @@ events = sa.Table(
 )
 
 
+# Ids are never used again: whoever has seen a control asks for those after it.
+controls = sa.Table(
+    "controls",
+    metadata,
+    _id(),
+    sa.Column("run_id", Id, nullable=False, index=True),
+    _time("at"),
+    _text("action"),
+    _text("value"),
+    sqlite_autoincrement=True,
+)
+
+mosaics = sa.Table(
+    "mosaics",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    _count("version"),
+    sa.Column("states", sa.LargeBinary, nullable=False),  # zlib of one byte a document
+)
+
+
+def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may say ON CONFLICT."""
+    return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+
+
 def run_of(row: Any) -> Run:
     """The record of a row of ``runs``, as stored."""
     owner = None
@@ -145,5 +175,5 @@ def run_of(row: Any) -> Run:
         )
     return Run(
         row.id, row.name, State(row.state), row.notebook, row.source, row.total, row.done, row.restored, row.failed,
-        row.attempts, owner, row.heartbeat, row.created, row.updated,
+        row.attempts, owner, row.heartbeat, row.created, row.updated, row.cell, row.began,
     )  # fmt: skip

@@ -8,9 +8,21 @@ import sqlalchemy as sa
 
 from durable_nb.store import leases
 from durable_nb.store.rows import BLOB_LOCK
-from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, run_of, runs, steps
+from durable_nb.store.tables import (
+    BLOB_PREFIX,
+    blobs,
+    checkpoints,
+    choices,
+    controls,
+    events,
+    mosaics,
+    run_of,
+    runs,
+    steps,
+)
 
 _c = checkpoints.c
+_OF_A_RUN = (choices, events, controls, mosaics)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 
@@ -34,7 +46,7 @@ def check(conn: sa.Connection) -> list[str]:
     same = sa.select(_c.run_id).group_by(_c.run_id, _c.step_id, _c.key).having(sa.func.count() > 1)
     if doubles := conn.scalar(sa.select(sa.func.count()).select_from(same.subquery())):
         found.append(f"{doubles:,} calls with more than one checkpoint")
-    for table in (choices, events):
+    for table in _OF_A_RUN:
         lost = sa.select(sa.func.count()).select_from(table).where(table.c.run_id.not_in(sa.select(runs.c.id)))
         if count := conn.scalar(lost):
             found.append(f"{count:,} {table.name} of a run that does not exist")
@@ -48,7 +60,7 @@ def forget(conn: sa.Connection, name: str) -> int:
         return 0
     leases.refuse_if_busy(run_of(row))
     dropped = conn.execute(sa.delete(checkpoints).where(_c.run_id == row.id)).rowcount
-    for table in (choices, events):
+    for table in _OF_A_RUN:
         conn.execute(sa.delete(table).where(table.c.run_id == row.id))
     conn.execute(sa.delete(runs).where(runs.c.id == row.id))
     drop_orphans(conn)

@@ -7,17 +7,17 @@ has come in; a steady stream wakes nobody. What could not be committed stays her
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.records import Checkpoint, Owner
-from durable_nb.store.rows import beat, plain, upsert
+from durable_nb.store.ledgers import Ledger, Watch
+from durable_nb.store.rows import plain, upsert
 from durable_nb.store.tables import events
 from durable_nb.store.turns import prompt_turns
 
@@ -30,27 +30,6 @@ GIVE_WAY_S = 0.05
 """A caller that saves while a commit is due or under way sleeps until it is over, for at most so long. It must: a thread
 that often lets go of the GIL for a moment (any small write or array) gets it back before the writing thread has woken up,
 so that one commit of 200 rows took 2 s beside a loop of 1 ms calls, and SIGKILL cost all of them (tests/bench/loss.py)."""
-
-_BATCH = Sequence[Checkpoint]
-
-
-class Ledger(Protocol):
-    """The counts of a run, kept by whoever computes it."""
-
-    def counts_after(self, batch: _BATCH) -> tuple[int | None, int, int, int]:
-        """Documents wanted, done, restored and failed once ``batch`` is committed; written in its transaction."""
-
-    def committed(self, batch: _BATCH) -> None:
-        """``batch`` is in the database; called from the writing thread."""
-
-
-class Watch:
-    """A run whose lease this process keeps."""
-
-    __slots__ = ("ledger", "lost", "owner")
-
-    def __init__(self, owner: Owner, ledger: Ledger) -> None:
-        self.owner, self.ledger, self.lost = owner, ledger, False
 
 
 class Writer:
@@ -144,6 +123,13 @@ class Writer:
         """Stop keeping the lease; what was kept, or None."""
         with self._lock:
             return self._watched.pop(run_id, None)
+
+    def tell(self, run_id: int, kind: str, detail: str) -> None:
+        """A line for the history of a watched run, and its figures, committed at once; not waited for."""
+        watch = self._watched.get(run_id)
+        if watch is not None:
+            watch.tell(kind, detail)
+            self._next_commit()
 
     def is_lost(self, run_id: int) -> bool:
         """True when a commit found that somebody else holds the run."""
@@ -306,8 +292,7 @@ class Writer:
         for run_id, watch in watched.items():
             share = [row for row in batch if row.run_id == run_id]
             try:
-                if share:
-                    watch.ledger.committed(share)
+                watch.committed(share)
             except Exception as problem:  # the rows are safe: report it, do not write them again
                 report = report or problem
         return report
@@ -319,8 +304,8 @@ class Writer:
         with self._writing() as conn:
             upsert(conn, rows)
             for run_id, watch in watched.items():
-                counts = watch.ledger.counts_after([row for row in counted if row.run_id == run_id])
-                if not watch.lost and not beat(conn, run_id, watch.owner, counts):
+                share = [row for row in counted if row.run_id == run_id]
+                if not watch.lost and not watch.write(conn, run_id, share):
                     lost.append(run_id)
                     conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
         for run_id in lost:  # only now: a rolled back transaction has found out nothing

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from durable_nb.records import Checkpoint, Owner, Run
+from durable_nb.records import Checkpoint, Mosaic, Owner, Run
 from durable_nb.store import Store, owner_of_this_process  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +26,15 @@ class Counts:
         return self.total, self.done + len(batch), 0, 0
 
     def committed(self, batch: Sequence[Checkpoint]) -> None:
-        self.done += len(batch)
-        self.batches.append(len(batch))
+        if batch:
+            self.done += len(batch)
+            self.batches.append(len(batch))
+
+    def figures(self) -> dict[str, Any]:
+        return {}
+
+    def mosaic(self) -> Mosaic | None:
+        return None
 
 
 def key(n: int) -> bytes:

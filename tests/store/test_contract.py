@@ -203,7 +203,7 @@ def test_a_run_tells_its_story(store):
     again = store.begin("embed", owner=owner_of_this_process())
     assert (run.id, State.RUNNING, 2, 0, "cell") == (again.id, again.state, again.attempts, again.done, again.source)
     story = [(event.kind, event.detail) for event in store.events(run.id)]
-    assert [("started", story[0][1]), ("interrupted", "stopped"), ("resumed", story[2][1])] == story
+    assert [("started", story[0][1]), ("interrupted", "stopped"), ("restarted", story[2][1])] == story
 
 
 def test_counts_are_committed_with_their_results(store):

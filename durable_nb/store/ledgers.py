@@ -1,0 +1,97 @@
+"""What the writer keeps of each run beside its results: the lease, counts, figures, mosaic and history."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from durable_nb import clock
+from durable_nb.records import Checkpoint, Mosaic, Owner
+from durable_nb.store.tables import events, insert, mosaics, runs
+
+MOSAIC_S = 2.0
+"""A mosaic is written at most so often: copying and compressing one of a million documents takes about 10 ms."""
+
+_BATCH = Sequence[Checkpoint]
+
+
+class Ledger(Protocol):
+    """The counts of a run, kept by whoever computes it."""
+
+    def counts_after(self, batch: _BATCH) -> tuple[int | None, int, int, int]:
+        """Documents wanted, done, restored and failed once ``batch`` is committed; written in its transaction."""
+
+    def committed(self, batch: _BATCH) -> None:
+        """``batch`` is in the database, and the lease is renewed (for which alone it may be empty); called from the
+        writing thread.
+        """
+
+    def figures(self) -> dict[str, Any]:
+        """What else a view of the live run shows, JSON-ready."""
+
+    def mosaic(self) -> Mosaic | None:
+        """The state of every document; None while nothing is known."""
+
+
+class Watch:
+    """A run whose lease this process keeps."""
+
+    def __init__(self, owner: Owner, ledger: Ledger) -> None:
+        self.owner, self.ledger, self.lost = owner, ledger, False
+        self._news: list[tuple[float, str, str]] = []
+        self._told = 0
+        self._mosaic_at = clock.monotonic()
+        self._mosaic = self._mosaic_written = -1  # versions
+
+    def tell(self, kind: str, detail: str) -> None:
+        """A line for the history, written with the next commit."""
+        self._news.append((clock.now(), kind, detail))
+
+    def write(self, conn: sa.Connection, run_id: int, batch: _BATCH) -> bool:
+        """Renew the lease and write all of it, as it is once ``batch`` is committed; False when it is another's."""
+        values = self.last(batch) | {"heartbeat": clock.now()}
+        mine = sa.update(runs).where(runs.c.id == run_id, runs.c.owner_token == self.owner.token)
+        if conn.execute(mine.values(values)).rowcount == 0:
+            return False
+        self._write_news(conn, run_id)
+        now = clock.monotonic()
+        if now - self._mosaic_at >= MOSAIC_S:
+            self._mosaic_at = now
+            self._write_mosaic(conn, run_id)
+        return True
+
+    def write_rest(self, conn: sa.Connection, run_id: int) -> None:
+        """What has not been written when the run ends."""
+        self._write_news(conn, run_id)
+        self._write_mosaic(conn, run_id)
+
+    def committed(self, batch: _BATCH) -> None:
+        """The transaction of the last ``write`` is over."""
+        del self._news[: self._told]
+        self._told, self._mosaic_written = 0, self._mosaic
+        self.ledger.committed(batch)
+
+    def last(self, batch: _BATCH = (), **more: Any) -> dict[str, Any]:
+        """Counts and figures as columns of the run."""
+        counts = dict(zip(("total", "done", "restored", "failed"), self.ledger.counts_after(batch), strict=True))
+        return counts | {"figures": json.dumps(self.ledger.figures() | more, separators=(",", ":"))}
+
+    def _write_news(self, conn: sa.Connection, run_id: int) -> None:
+        news = self._news[:]
+        self._told = len(news)
+        if news:
+            lines = [{"run_id": run_id, "at": at, "kind": kind, "detail": detail} for at, kind, detail in news]
+            conn.execute(sa.insert(events), lines)
+
+    def _write_mosaic(self, conn: sa.Connection, run_id: int) -> None:
+        mosaic = self.ledger.mosaic()
+        if mosaic is None or mosaic.version == self._mosaic_written:
+            return
+        self._mosaic = mosaic.version
+        values = {"version": mosaic.version, "states": zlib.compress(mosaic.states, 1)}
+        statement = insert(conn, mosaics).values(run_id=run_id, **values)
+        conn.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))

@@ -1,0 +1,192 @@
+"""What the panel, the lab and the server ask of a store: runs as they are now, from the rows alone, without a kernel."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock, limits
+from durable_nb.errors import ConfigError
+from durable_nb.records import Control, Document, Event, Failure, Group, Mosaic, Run, Snapshot, State, StepVersion
+from durable_nb.store import leases, reader, tables
+from durable_nb.store.tables import run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import sqlalchemy as sa
+
+    from durable_nb.store.connect import Database
+
+_FAILURES, _GROUPS = 50, 20
+_GONE = "its kernel is gone; run the cell again to go on"
+
+
+class Views:
+    """The part of a store that needs no writing thread.
+
+    Attributes
+    ----------
+    id : str
+        12 hex digits: the same database has the same in a kernel and in a server.
+    """
+
+    id: str
+    _database: Database
+
+    def runs(self) -> list[Run]:
+        """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
+        with self._database.reading() as conn:
+            return [leases.as_it_is(run_of(row)) for row in reader.all_runs(conn)]
+
+    def run(self, name: str) -> Run | None:
+        """One run by name, None when there is none."""
+        with self._database.reading() as conn:
+            row = reader.run_named(conn, name)
+        return None if row is None else leases.as_it_is(run_of(row))
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        """A run as its rows tell: the last figures of its owner while that is alive, interrupted once it is dead."""
+        with self._database.reading() as conn:
+            row = reader.run_named(conn, name)
+            return None if row is None else _with_failures(conn, _snapshot(row, self.id))
+
+    def overview(self) -> list[tuple[Run, Snapshot]]:
+        """All runs, in one query: each with its snapshot, the failures left out."""
+        with self._database.reading() as conn:
+            rows = reader.all_runs(conn)
+        return [(leases.as_it_is(run_of(row)), _snapshot(row, self.id)._replace(groups=())) for row in rows]
+
+    def mosaic(self, run_id: int) -> Mosaic | None:
+        """The state of every document, at most about 2 s old while the run is alive; None before the first commit."""
+        with self._database.reading() as conn:
+            return reader.mosaic(conn, run_id)
+
+    def document(self, run_id: int, position: int) -> Document | None:
+        """What is saved of one document, by its number in the run; None while that is nothing."""
+        with self._database.reading() as conn:
+            return reader.document(conn, run_id, position)
+
+    def failures(self, run_id: int, *, limit: int = _FAILURES, offset: int = 0) -> list[Failure]:
+        """Documents that gave up and have no result since, in their order."""
+        with self._database.reading() as conn:
+            return reader.failures(conn, run_id, limit=limit, offset=offset)
+
+    def failure_groups(self, run_id: int, *, limit: int = _GROUPS) -> list[Group]:
+        """The same by the first line of their errors, the most frequent first. Reads all of them."""
+        with self._database.reading() as conn:
+            return reader.failure_groups(conn, run_id, limit=limit)
+
+    def events(self, run_id: int) -> list[Event]:
+        """The history of a run, oldest first."""
+        with self._database.reading() as conn:
+            return reader.history(conn, run_id)
+
+    def contents(self, run_id: int) -> list[StepVersion]:
+        """Versions of all steps with saved results in this run, newest first."""
+        with self._database.reading() as conn:
+            return reader.versions(conn, run_id)
+
+    def versions(self, run_id: int, name: str) -> list[StepVersion]:
+        """Versions of a step with saved results in this run, the one in use last first."""
+        with self._database.reading() as conn:
+            return reader.versions(conn, run_id, name)
+
+    def choices(self, run_id: int, step_id: int) -> dict[int, str]:
+        """'keep' or 'recompute' by the id of an older version of the step."""
+        with self._database.reading() as conn:
+            return reader.choices_of(conn, run_id, step_id)
+
+    def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str) -> None:
+        """Remember what to do with results of older versions; a later choice replaces it.
+
+        A version that keeps its own results is thereby noted as the one in use now.
+        """
+        if choice not in ("keep", "recompute"):
+            raise ConfigError(f"choice {choice!r} is not known.", 'It is "keep" or "recompute".')
+        made = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}
+        rows = [made | {"older_step_id": old} for old in older]
+        if not rows:
+            return
+        with self._database.writing() as conn:
+            insert = tables.insert(conn, tables.choices)
+            conn.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["run_id", "step_id", "older_step_id"],
+                    set_={name: insert.excluded[name] for name in ("choice", "at")},
+                ),
+                rows,
+            )
+
+    def control(self, run_id: int, action: str, value: str = "") -> int:
+        """Ask something of a live run, which looks every 0.1 s; the id of the request.
+
+        Parameters
+        ----------
+        run_id : int
+            Nothing happens if nobody computes it: what is asked of one attempt is never done to the next.
+        action : str
+            ``pause``, ``resume``, ``stop``, ``workers`` or ``rate``.
+        value : str
+            Calls at a time for ``workers``, calls a minute for ``rate``; '' for no limit.
+
+        Raises
+        ------
+        ConfigError
+        """
+        limits.parsed(action, value)
+        with self._database.writing() as conn:
+            return leases.ask(conn, run_id, action, value)
+
+    def controls(self, run_id: int, *, after: int = 0) -> list[Control]:
+        """What was asked of a run since the request of id ``after``, in this order."""
+        with self._database.reading() as conn:
+            return reader.controls(conn, run_id, after=after)
+
+
+def _snapshot(row: Any, store: str) -> Snapshot:
+    run = leases.as_it_is(run_of(row))
+    figures: dict[str, Any] = json.loads(row.figures) if row.figures else {}
+    alive, now = run.state is State.RUNNING, clock.now()
+    known = now if alive else run.heartbeat  # until when anything is known of it
+    elapsed = max(0.0, known - run.began if run.began else run.updated - run.created)
+    computed, committed, eta = run.done - run.restored, figures.get("committed"), figures.get("eta_s")
+    last_words = figures.get("message", "") if run.owner is None else _GONE
+    return Snapshot(
+        name=run.name,
+        state=run.state,
+        total=run.done + run.failed if run.total is None and not alive else run.total,
+        restored=run.restored,
+        computed=computed,
+        failed=run.failed,
+        running=figures.get("running", 0) if alive else 0,
+        rate=figures.get("rate", 0.0) if alive else computed / elapsed if elapsed else 0.0,
+        eta_s=max(0.0, eta - (now - run.heartbeat)) if alive and eta is not None else None,
+        elapsed_s=elapsed,
+        saved_s=figures.get("saved_s", 0.0),
+        commit_age_s=None if committed is None else max(0.0, known - committed),
+        message="" if alive else last_words,
+        run_id=run.id,
+        store=store,
+        notebook=run.notebook,
+        cell=run.cell,
+        attempts=run.attempts,
+        paused=alive and figures.get("paused", False),
+        workers=figures.get("workers", 1),
+        limit_workers=figures.get("limit_workers") if alive else None,
+        per_minute=figures.get("per_minute") if alive else None,
+        heartbeat_age_s=None if run.owner is None else max(0.0, now - run.heartbeat),
+        waiting_for=figures.get("waiting_for", "") if alive else "",
+        groups=tuple(Group(*group) for group in figures.get("groups", ())),
+        mosaic_version=row.version or 0,
+    )
+
+
+def _with_failures(conn: sa.Connection, snapshot: Snapshot) -> Snapshot:
+    """As the owner shows them: those of its attempt, none while there are none."""
+    if not snapshot.failed or snapshot.run_id is None:
+        return snapshot
+    groups = snapshot.groups or reader.failure_groups(conn, snapshot.run_id, limit=_GROUPS)
+    return snapshot._replace(
+        failures=tuple(reader.failures(conn, snapshot.run_id, limit=_FAILURES, offset=0)), groups=tuple(groups)
+    )
