@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.controls import Poller, obey
+from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
@@ -60,6 +61,7 @@ class LiveRun:
         """Called once the run has ended, its end state known."""
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
+        self.saving = Saving()
         self.over = False
         self.implicit = implicit
         """Opened by a map for itself: calls in threads of the user do not belong to it."""

@@ -108,7 +108,7 @@ class DurableMagics(Magics):
         on_change = arguments.on_change or self._answers.pop(arguments.name, None)
         self._live = runs.begin(arguments.name, source=source, on_change=on_change, url=arguments.db, steps=steps)
         self._began_at = len(self._cells)
-        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
+        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
