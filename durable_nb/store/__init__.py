@@ -5,7 +5,7 @@
     views                                     runs as the panel, the lab and the server see them
     connect │ upkeep                          open a database; check it, drop a run
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
-    ledgers │ rows                            counts, figures and mosaics, and checkpoints, into statements
+    ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
     tables                                    the schema
 """
 
@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Event, Owner, Run, Saved, State
-from durable_nb.store import leases, migrations, reader, tables, upkeep
+from durable_nb.store import leases, migrations, reader, tables, tallies, upkeep
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
@@ -242,6 +242,16 @@ class Store(Views):
         """
         with self._database.reading() as conn:
             return reader.fetch(conn, run_id, step_ids, from_id=from_id, limit=limit)
+
+    def take_number(self, run_id: int, step_id: int, digest: bytes) -> int:
+        """Which one of the equal calls of this attempt a call in a worker process is, from 0."""
+        with self._database.writing() as conn:
+            return tallies.take(conn, run_id, step_id, digest)
+
+    def give_back_number(self, run_id: int, step_id: int, digest: bytes, number: int) -> None:
+        """A call in a worker process raised and does not use up its number."""
+        with self._database.writing() as conn:
+            tallies.give_back(conn, run_id, step_id, digest, number)
 
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""

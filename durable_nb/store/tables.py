@@ -160,6 +160,17 @@ mosaics = sa.Table(
     sa.Column("states", sa.LargeBinary, nullable=False),  # zlib of one byte a document
 )
 
+# How often worker processes have made each call in this attempt: nobody else could tell equal calls apart there.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    _count("made"),
+    _text("given_back"),  # numbers of calls that raised, with spaces between
+)
+
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT."""
