@@ -64,6 +64,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         from importlib import import_module
 
+        _follow_notebook()
         value = globals()[name] = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
         return value
     if name == "__version__":
@@ -71,6 +72,18 @@ def __getattr__(name: str) -> Any:
 
         return version("durable-nb")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _follow_notebook() -> None:
+    """In a notebook, with or without ``%load_ext``, a model or client is known by the statements that made it."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        from durable_nb import notebook
+
+        notebook.follow(shell)
 
 
 def __dir__() -> list[str]:
