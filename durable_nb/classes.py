@@ -14,12 +14,21 @@ from durable_nb.keys import qualified_name
 from durable_nb.origins import Origin, origin_of
 
 Digest = Callable[[Any], str]
+# What enum, namedtuple and dataclass put into a class, each Python another choice of them.
+_GIVEN = frozenset(
+    "__new__ __repr__ __getnewargs__ __replace__ _asdict _make _replace _generate_next_value_ _member_type_ _new_member_ "  # noqa: SIM905 - one a line would fill a screen
+    "_use_args_ _unhashable_values_ _hashable_values_ _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ "
+    "_inverted_".split()
+)
+_DATACLASS_OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")  # what every Python from 3.11 on writes down
 
 
 def methods_of(cls: type) -> dict[str, list[Any]]:
     """The functions behind each attribute that the user wrote."""
     found = {}
     for attribute, value in sorted(vars(cls).items()):
+        if attribute in _GIVEN and origin_of(getattr(value, "__module__", None) or type(value).__module__) is Origin.PYTHON:
+            continue
         functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
         if functions:
             found[attribute] = functions
@@ -51,7 +60,9 @@ def data_of(cls: type) -> dict[str, Any]:
     return {
         attribute: value
         for attribute, value in sorted(vars(cls).items())
-        if not functions_of(value) and not attribute.startswith(("__", "_abc_"))
+        if not functions_of(value)
+        and not attribute.startswith(("__", "_abc_"))
+        and type(value).__name__ != "_tuplegetter"  # a field of a named tuple, which are in _fields
     }
 
 
@@ -74,7 +85,7 @@ def shape_of(cls: type, digest: Digest, state: Collection[str] = ()) -> object:
     return (
         {attribute: digest(value) for attribute, value in data_of(cls).items() if attribute not in state},
         fields,
-        repr(vars(cls).get("__dataclass_params__")),
+        [getattr(vars(cls).get("__dataclass_params__"), option, None) for option in _DATACLASS_OPTIONS],
         annotations_of(cls, digest),
         bound,
         [qualified_name(base) for base in cls.__bases__],
