@@ -20,14 +20,24 @@ _GIVEN = frozenset(
     "_use_args_ _unhashable_values_ _hashable_values_ _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ "
     "_inverted_".split()
 )
-_DATACLASS_OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")  # what every Python from 3.11 on writes down
+_DATACLASS_OPTIONS = (
+    "init",
+    "repr",
+    "eq",
+    "order",
+    "unsafe_hash",
+    "frozen",
+)  # what every Python from 3.11 on writes down
 
 
 def methods_of(cls: type) -> dict[str, list[Any]]:
     """The functions behind each attribute that the user wrote."""
     found = {}
     for attribute, value in sorted(vars(cls).items()):
-        if attribute in _GIVEN and origin_of(getattr(value, "__module__", None) or type(value).__module__) is Origin.PYTHON:
+        if (
+            attribute in _GIVEN
+            and origin_of(getattr(value, "__module__", None) or type(value).__module__) is Origin.PYTHON
+        ):
             continue
         functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
         if functions:

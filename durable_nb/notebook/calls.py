@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from durable_nb.notebook.sites import Site
 
 _VERSIONS = 32  # of one function in one attempt; each is asked about each other one
+_HEAVY = 1 << 20  # bytes saved for what a call changed in place: 10,000 calls would take 10 GB
 _HOPELESS = 2  # calls that could not be kept, before a cell in which nothing can be kept is stopped
 
 
@@ -250,6 +251,11 @@ class Calls:
                 f"`{site.text}` changes it in place, and that cannot be repeated for a restored call; return the new "
                 "value instead",
             ) from None
+        if (size := len(found.get("arguments", b""))) > _HEAVY:
+            self.say(
+                f"line {site.line}: `{site.text}` changes its arguments in place, and all they hold is saved after each "
+                f"call ({size / 1e6:,.0f} MB). Return what is new instead, and put it in place outside of the call"
+            )
         for name in left_out:
             self.say(f"line {site.line}: `{site.text}` changes `{name}`; restored calls do not repeat that")
         return Outcome(value, found) if found else value
