@@ -42,7 +42,8 @@ def digest(value: object) -> bytes:
         For a lock, generator, open file, connection or anything pickle refuses, and for what contains itself;
         ``where`` is the way to it inside the value, such as ``[3]['lock']``.
     """
-    return _hash(_encode(value))
+    leaf = canonical.LEAVES.get(type(value))
+    return _hash(_encode(value) if leaf is None else leaf(value))
 
 
 def call_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

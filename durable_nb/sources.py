@@ -98,6 +98,14 @@ def fingerprint(function: Callable[..., Any]) -> Fingerprint:
     return _result(walk, root, looks)
 
 
+def current(function: Callable[..., Any]) -> Fingerprint:
+    """The fingerprint of a function, walked again only if something that it read is not what it was."""
+    known = _FUNCTIONS.get(function)
+    if known is None or not known.is_current():
+        known = _FUNCTIONS[function] = fingerprint(function)
+    return known
+
+
 def fingerprint_of_global(name: str, scope: dict[str, Any], path: str = "") -> Fingerprint:
     """What identifies the object that a global stands for: its value, or the statements that made it.
 
@@ -214,10 +222,7 @@ def _function_stands_for(function: Any) -> object:
     walk = _ACTIVE.get()
     if walk is not None:
         return walk.identity(function)
-    known = _FUNCTIONS.get(function)
-    if known is None or not known.is_current():
-        known = _FUNCTIONS[function] = fingerprint(function)
-    return known.digest
+    return current(function).digest
 
 
 def _class_stands_for(cls: type) -> object:

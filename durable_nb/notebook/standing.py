@@ -89,7 +89,7 @@ class Standing:
         if isinstance(builder, FunctionType):
             if origin_of(builder.__module__) is not Origin.OWN:
                 return False
-            found = sources.fingerprint(builder)
+            found = sources.current(builder)
             return not found.state and all(_is_still(value) for _, _, value in found.globals_read)
         if isinstance(builder, BuiltinFunctionType):
             receiver = builder.__self__
@@ -111,12 +111,16 @@ class Standing:
     def _builders(self, site: Site, values: tuple[Any, ...]) -> list[Any]:
         """Functions that are reached through a module: its name alone says nothing about their code."""
         dotted = [text for text in site.builders if "." in text]
+        if not dotted:
+            return []
         roots = dict(zip(site.names, values, strict=True))
         found = [text for text in dotted if isinstance(roots.get(text.partition(".")[0]), ModuleType)]
         builders = [self.resolved(text, site, values) for text in found]
         return [builder for builder in builders if isinstance(builder, FunctionType)]
 
     def _read(self, site: Site, name: str, value: Any) -> bytes:
+        if type(value) is FunctionType:
+            return bytes.fromhex(sources.current(value).digest)
         if isinstance(value, ModuleType):
             return keys.digest(value.__name__)
         if not self._has_value(type(value), value):
