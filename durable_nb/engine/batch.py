@@ -50,7 +50,7 @@ class Batch:
                 chunks = self._chunks(items)
                 if not self.entered.proven:
                     chunks = self._after_pilot(chunks)
-                executor.run(self._one, chunks, workers=self.workers, halted=self._halted)
+                executor.run(self._one, chunks, workers=self.workers, halted=self._halted, abandon=self.cancel)
             finally:
                 self.live.store.flush()
             self.live.check()
@@ -77,7 +77,7 @@ class Batch:
         calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
         executor = inline if self.workers == 1 else threads
         try:
-            executor.run(self._one, [calls], workers=self.workers, halted=self._halted)
+            executor.run(self._one, [calls], workers=self.workers, halted=self._halted, abandon=self.cancel)
         finally:
             self.live.store.flush()
         self.live.check()
@@ -97,6 +97,7 @@ class Batch:
     def cancel(self) -> None:
         """Start no further call; safe from any thread."""
         self._cancelled.set()
+        self.live.gate.wake()
 
     def raise_failures(self) -> None:
         """Raise for the first item that failed, telling how many more did."""
@@ -175,7 +176,7 @@ class Batch:
 
     def _one(self, call: Call) -> None:
         try:
-            value = self.computation.compute(call)
+            value = self.computation.compute(call, self._halted)
         except DurableError as error:
             # Ours say that nothing can be saved, or that the run is over; only a timeout is about this one document.
             if not isinstance(error, StepTimeout):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
-from durable_nb.errors import StepTimeout, Unsaveable
+from durable_nb.errors import RunStopped, StepTimeout, Unsaveable
 from durable_nb.records import Call, Checkpoint, Outcome
 
 if TYPE_CHECKING:
@@ -40,12 +40,20 @@ class Computation:
         """By key, of the calls that gave up."""
         self._run_id, self._step_id = self.live.record.id, entered.step_id
         self._save, self._save_now = self.live.store.save, self.live.store.save_now
+        self._gate = self.live.gate
 
-    def compute(self, call: Call) -> Any:
-        """The value of a call, saved; the exception of its last attempt is raised as it is."""
+    def compute(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
+        """The value of a call, saved; the exception of its last attempt is raised as it is.
+
+        While it waits before the gate, ``halted`` says whether it may still be wanted; by default that is up to the run.
+        """
         __tracebackhide__ = True  # the line of the notebook and the user's function are what counts
-        attempt = 1
+        gate, attempt = self._gate, 1
         while True:
+            if gate.limited and not is_inside():
+                self._refuse_unless(gate.admit(call.document, halted or self._is_halted))
+            else:
+                gate.running.add(call.document)
             started, before = clock.now(), clock.stopwatch()
             outer = _inside.set(call.key)
             try:
@@ -58,6 +66,9 @@ class Computation:
                 break
             finally:
                 _inside.reset(outer)
+                gate.running.discard(call.document)
+                if gate.limited:
+                    gate.left()
             clock.wait(self.live.stopping, delay)
             self.live.check()
             attempt += 1
@@ -71,8 +82,12 @@ class Computation:
         __tracebackhide__ = True
         import asyncio
 
-        attempt = 1
+        gate, attempt = self._gate, 1
         while True:
+            if gate.limited and not is_inside():
+                self._refuse_unless(await gate.admit_async(call.document, self._is_halted))
+            else:
+                gate.running.add(call.document)
             started, before = clock.now(), clock.stopwatch()
             outer = _inside.set(call.key)
             try:
@@ -85,6 +100,9 @@ class Computation:
                 break
             finally:
                 _inside.reset(outer)
+                gate.running.discard(call.document)
+                if gate.limited:
+                    gate.left()
             await asyncio.sleep(delay)
             self.live.check()
             attempt += 1
@@ -92,6 +110,15 @@ class Computation:
         if commit is not None:
             await asyncio.wrap_future(commit)
         return value
+
+    def _is_halted(self) -> bool:
+        return self.live.halted
+
+    def _refuse_unless(self, admitted: bool) -> None:
+        __tracebackhide__ = True
+        if not admitted:
+            self.live.check()
+            raise RunStopped(self.live.name)  # the map it belongs to was abandoned, or the run is over
 
     def _limited(self, call: Call) -> Any:
         """The function's value, given up after the timeout.

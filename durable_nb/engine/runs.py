@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
+from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
@@ -67,6 +68,8 @@ class LiveRun:
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: set[Step[..., Any]] = set()
         self._lock = threading.Lock()
+        self._poller = Poller(self)
+        self._poller.start()
         session.live.append(self)
 
     def enter(self, step: Step[..., Any], *, on_change: str | None = None, fresh: bool = True) -> StepInRun:
@@ -155,6 +158,16 @@ class LiveRun:
         self._stop.set()
         self.gate.wake()
 
+    def control(self, action: str, value: str = "") -> None:
+        """Do what somebody asks, as `Store.control` words it; does not wait. Safe from any thread.
+
+        Raises
+        ------
+        ConfigError
+            Nobody can do that.
+        """
+        obey(self, action, value)
+
     @property
     def stopping(self) -> threading.Event:
         """Set once ``stop`` was called."""
@@ -177,6 +190,8 @@ class LiveRun:
         state, message = _ending(error, self.progress.failed)
         if error is None:
             self.progress.forget_guess()
+        self._poller.stop()
+        self.gate.end()
         try:
             self.store.finish(self.record.id, owner=self.owner, state=state, message=message)
         except StoreError as failure:

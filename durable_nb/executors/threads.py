@@ -25,14 +25,20 @@ _RAMP_S, _FEW = 0.001, 10
 
 
 def run(
-    work: Callable[[Call], None], chunks: Iterable[Sequence[Call]], *, workers: int, halted: Callable[[], bool]
+    work: Callable[[Call], None],
+    chunks: Iterable[Sequence[Call]],
+    *,
+    workers: int,
+    halted: Callable[[], bool],
+    abandon: Callable[[], None],
 ) -> None:
     """Work through ``chunks`` on ``workers`` threads; returns when all are done, or running calls ended after a halt.
 
     After KeyboardInterrupt, running calls get two seconds to end and be saved; a call that needs longer goes on in its
-    daemon thread and is still saved if the process lives to see it.
+    daemon thread and is still saved if the process lives to see it. ``abandon`` is told then, and after an error: calls
+    may be waiting somewhere for leave to start.
     """
-    pool = _Pool(work, workers, halted)
+    pool = _Pool(work, workers, halted, abandon)
     try:
         for chunk in chunks:
             if not pool.feed(chunk):
@@ -46,12 +52,13 @@ def run(
 
 
 class _Pool:
-    def __init__(self, work: Callable[[Call], None], workers: int, halted: Callable[[], bool]) -> None:
-        self._work, self._workers, self._halted = work, workers, halted
+    def __init__(
+        self, work: Callable[[Call], None], workers: int, halted: Callable[[], bool], abandon: Callable[[], None]
+    ) -> None:
+        self._work, self._workers, self._halted, self._abandon = work, workers, halted, abandon
         self._queue: deque[Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._stopped = False
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None
 
@@ -83,7 +90,7 @@ class _Pool:
 
     def abandon(self) -> None:
         """Start nothing more; give running calls a moment to end."""
-        self._stopped = True
+        self._abandon()
         self._close()
         deadline = clock.monotonic() + _GRACE_S
         for thread in self._threads:
@@ -95,7 +102,7 @@ class _Pool:
             self._changed.notify_all()
 
     def _over(self) -> bool:
-        return self._stopped or self.error is not None or self._halted()
+        return self.error is not None or self._halted()
 
     def _start(self) -> None:
         # A copy of the context for each worker: a step called inside a step finds the same run.
@@ -120,6 +127,7 @@ class _Pool:
                 work(call)
             except BaseException as error:  # carried to the caller's thread, which raises it
                 self.error = error
+                self._abandon()
         with self._changed:
             self._changed.notify_all()
 

@@ -130,6 +130,7 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, *
     who = f"pid {owner.pid} on {owner.host}"
     if before.owner is not None:
         dead = before.owner
+        tell(conn, before.id, "interrupted", f"pid {dead.pid} on {dead.host} was heard of last", at=before.heartbeat)
         tell(conn, before.id, "taken over", f"{who}, from pid {dead.pid} on {dead.host}")
     else:
         tell(conn, before.id, "restarted" if before.attempts else "started", who)
@@ -149,9 +150,10 @@ def release(
     tell(conn, run_id, State(state).value, message)
 
 
-def tell(conn: sa.Connection, run_id: int, kind: str, detail: str) -> None:
+def tell(conn: sa.Connection, run_id: int, kind: str, detail: str, *, at: float | None = None) -> None:
     """A row of the run's history."""
-    conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind=kind, detail=detail))
+    moment = clock.now() if at is None else at
+    conn.execute(sa.insert(events).values(run_id=run_id, at=moment, kind=kind, detail=detail))
 
 
 def ask(conn: sa.Connection, run_id: int, action: str, value: str) -> int:

@@ -18,7 +18,7 @@ _PG_LOCK = 0x646E6201  # two kernels that meet an empty server create the tables
 def _second(conn: sa.Connection) -> None:
     """Live figures, controls, mosaics, and documents by their position."""
     lite = conn.dialect.name == "sqlite"
-    key = "INTEGER PRIMARY KEY AUTOINCREMENT" if lite else "BIGSERIAL PRIMARY KEY"
+    key = "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" if lite else "BIGSERIAL PRIMARY KEY"
     whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
     for statement in (
         "ALTER TABLE runs ADD COLUMN figures TEXT DEFAULT '' NOT NULL",
@@ -31,7 +31,7 @@ def _second(conn: sa.Connection) -> None:
             "action TEXT DEFAULT '' NOT NULL, value TEXT DEFAULT '' NOT NULL)"
         ),
         "CREATE INDEX ix_controls_run_id ON controls (run_id)",
-        f"CREATE TABLE mosaics (run_id {whole} PRIMARY KEY, version {whole} DEFAULT '0' NOT NULL, states {blob} NOT NULL)",
+        f"CREATE TABLE mosaics (run_id {whole} NOT NULL PRIMARY KEY, version {whole} DEFAULT '0' NOT NULL, states {blob} NOT NULL)",
     ):
         conn.exec_driver_sql(statement)
 

@@ -34,7 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'durable.db'}"
     address: sa.URL = request.getfixturevalue("postgres")
-    _run(address, "DROP SCHEMA IF EXISTS durable_nb CASCADE")
+    run_statement(address, "DROP SCHEMA IF EXISTS durable_nb CASCADE")
     return address.render_as_string(hide_password=False)
 
 
@@ -66,12 +66,12 @@ def store(url: str) -> Iterator[Store]:
 
 def _own_database(server: sa.URL) -> Iterator[sa.URL]:
     name = f"durable_nb_test_{os.getpid()}"  # the tests drop schemas: never in a database that was there before
-    _run(server, f"CREATE DATABASE {name}")
+    run_statement(server, f"CREATE DATABASE {name}")
     yield server.set(database=name)
-    _run(server, f"DROP DATABASE {name} WITH (FORCE)")
+    run_statement(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _run(address: sa.URL, statement: str) -> None:
+def run_statement(address: sa.URL, statement: str) -> None:
     engine = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
     with engine.connect() as conn:
         conn.exec_driver_sql(statement)
