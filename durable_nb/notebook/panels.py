@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import registry, wire
@@ -40,7 +41,7 @@ class LiveFeed:
     @property
     def actions(self) -> Mapping[str, Callable[[str], None]]:
         """What can be asked for; a run that is alive is not forgotten."""
-        controls = {name: self._control(name) for name in ("pause", "resume", "stop", "workers", "rate")}
+        controls = {name: partial(self._live.control, name) for name in ("pause", "resume", "stop", "workers", "rate")}
         return controls | {"retry": lambda _value: _retry(self._live, self._view), "recompute": self._recompute}
 
     def snapshot(self) -> Snapshot:
@@ -60,12 +61,6 @@ class LiveFeed:
         """One document, None while nothing is saved of it."""
         found = self._live.store.document(self._live.record.id, position)
         return None if found is None else wire.document_json(found)
-
-    def _control(self, action: str) -> Callable[[str], None]:
-        def ask(value: str) -> None:
-            self._live.store.control(self._live.record.id, action, value)
-
-        return ask
 
     def _recompute(self, version: str) -> None:
         """Compute the results of an older version again when the cell is run next."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernels import Kernel, wait_until
-from tests.server.conftest import HOSTILE, LOAD, STEPS
+from tests.server.conftest import HOSTILE
 from tests.server.servers import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.kernels import Kernel
 
 NOTEBOOK = "project/a.ipynb"
 READING = ["status", "runs", "run", "mosaic", "document", "failures"]
@@ -314,69 +314,6 @@ def test_configured_databases_are_shown_everywhere(root: Path, state: str, proje
         server.close()
     assert "Traceback" not in server.log.read_text()
     project.ok("from durable_nb.engine.session import current as _s\n_s.close()")
-
-
-@pytest.fixture
-def busy(root: Path, state: str) -> Iterator[Kernel]:
-    """A kernel whose main thread computes a long run, in a folder of its own."""
-    folder = root / "busy"
-    folder.mkdir(exist_ok=True)
-    with Kernel(folder, XDG_STATE_HOME=state, DURABLE_NB_SERVER="1") as one:
-        one.ok(LOAD)
-        one.ok(STEPS)
-        one.start("%%durable long\nfor n in range(100_000):\n    slow(f'page {n}')")
-        yield one
-        if one.alive:
-            one.kill()
-    shutil.rmtree(folder)
-
-
-def live(server: Server) -> dict[str, str]:
-    """The query of the run of `busy`, once it is under way."""
-    wait_until(
-        lambda: any(run["computed"] > 3 for store in server.get("runs", notebook="busy/a.ipynb").json["stores"]
-                    for run in store["runs"]),
-        describing="the run is under way",
-    )  # fmt: skip
-    return {"store": group(server, "busy/a.ipynb")["store"], "notebook": "busy/a.ipynb", "name": "long"}
-
-
-def test_a_killed_kernel_is_seen(server: Server, busy: Kernel) -> None:
-    """Once the kernel is dead its run is interrupted, and its buttons answer 409."""
-    at = live(server)
-    busy.kill()
-    wait_until(
-        lambda: server.get("run", **at).json["snapshot"]["state"] == "interrupted", describing="interrupted", timeout=6
-    )
-    answer = server.post("control", action="pause", **at)
-
-    assert 409 == answer.status
-    assert "nobody is computing run 'long' now" in answer.json["message"]
-
-
-def test_mosaic_of_a_live_run_comes_as_changes(server: Server, busy: Kernel) -> None:
-    """After the whole mosaic, a page is sent what changed since the version it has, or all if that is not known any more."""
-    at = live(server)
-    wait_until(lambda: server.get("mosaic", **at).status == 200, describing="a mosaic is written")
-    first = server.get("mosaic", **at).body
-    version, count = struct.unpack_from("<II", first, 1)
-    states = bytearray(first[9:])
-    assert count == len(states)
-    wait_until(lambda: server.get("mosaic", since=version, **at).status == 200, describing="it changed")
-    busy.interrupt()
-    wait_until(lambda: server.get("run", **at).json["snapshot"]["state"] == "interrupted", describing="it ended")
-    changes, whole = server.get("mosaic", since=version, **at).body, server.get("mosaic", since=12345, **at).body
-    kind, _, many = struct.unpack_from("<BII", changes)
-    if kind == 1:
-        positions = struct.unpack_from(f"<{many}I", changes, 9)
-        states.extend(bytes(max(0, max(positions) + 1 - len(states))))
-        for position, new in zip(positions, changes[9 + 4 * many :], strict=True):
-            states[position] = new
-    else:
-        states = bytearray(changes[9:])
-
-    assert 0 == whole[0]
-    assert bytes(states) == whole[9:]
 
 
 def test_a_page_that_polls_keeps_no_idle_server_alive(server: Server) -> None:
