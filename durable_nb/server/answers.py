@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -10,15 +12,17 @@ from durable_nb import wire
 from durable_nb.errors import ConfigError, DurableError
 from durable_nb.records import State
 from durable_nb.server.stores import Mosaics, Stores
+from durable_nb.sparing import Sparing
 from durable_nb.store.tables import SCHEMA
 
 if TYPE_CHECKING:
-    from durable_nb.records import Run
+    from durable_nb.records import Run, StepVersion
     from durable_nb.server.places import Place, Places
     from durable_nb.store import Store
 
 _THREADS = 8
 _MOST_FAILURES = 500
+_MOST_CONTENTS = 100
 
 
 class Missing(DurableError):
@@ -41,6 +45,8 @@ class Answers:
     def __init__(self, places: Places) -> None:
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="durable-server")
         self._places, self._stores, self._mosaics = places, Stores(), Mosaics()
+        self._contents: OrderedDict[tuple[str, int, int, State], Sparing[list[StepVersion]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the databases, when the answers under way are given."""
@@ -73,7 +79,7 @@ class Answers:
         snapshot = opened.snapshot(name)
         if snapshot is None:
             raise _missing_run(name)
-        context = wire.context_json(opened.events(run.id), opened.contents(run.id))
+        context = wire.context_json(opened.events(run.id), self._versions(store, opened, run))
         return {"snapshot": wire.snapshot_json(snapshot)} | context
 
     def mosaic(self, store: str, name: str, notebook: str, since: int) -> bytes | None:
@@ -123,6 +129,16 @@ class Answers:
         """Drop a run that is not live."""
         opened, _ = self._run(store, name, notebook)
         return {"dropped": opened.forget(name)}
+
+    def _versions(self, store: str, opened: Store, run: Run) -> list[StepVersion]:
+        """Read seldom: counting a million results takes 0.1 s, and each page polls. A run that ended is read anew."""
+        key = (store, run.id, run.attempts, run.state)
+        with self._lock:
+            read = self._contents.pop(key, None) or Sparing(lambda: opened.contents(run.id), share=0.05)
+            self._contents[key] = read
+            if len(self._contents) > _MOST_CONTENTS:
+                self._contents.popitem(last=False)
+        return read()
 
     def _run(self, store: str, name: str, notebook: str) -> tuple[Store, Run]:
         place = self._places.find(store, notebook)
