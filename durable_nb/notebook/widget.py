@@ -158,13 +158,7 @@ class Panel:
         picture = display.html(snapshot, b"" if mosaic is None else mosaic.states)
         bundle: dict[str, Any] = {"text/html": picture, "text/plain": display.text(snapshot)}
         if self._served:
-            run = {
-                "schema": 1,
-                "store": snapshot.store,
-                "name": snapshot.name,
-                "snapshot": wire.snapshot_json(snapshot),
-            }
-            bundle |= {MIME: run} | ({} if self._page is None else self._page.bundle)
+            bundle |= {MIME: _saved(snapshot)} | ({} if self._page is None else self._page.bundle)
         elif self._page is not None:
             bundle["text/html"] = f'{_WHILE_LIVE}<div class="dnb-live">{picture}</div>'
         self._publish(bundle, update=update)
@@ -223,6 +217,13 @@ class Publisher:
         except Exception as error:
             self.error = error
             _logger.warning("the progress panel stopped (%s: %s); the run goes on", type(error).__name__, error)
+
+
+def _saved(snapshot: Snapshot) -> dict[str, Any]:
+    """What of a run is kept in the notebook's file, which may be published: no path of this machine, no tracebacks."""
+    failures = tuple(failure._replace(traceback="") for failure in snapshot.failures)
+    figures = wire.snapshot_json(snapshot._replace(notebook="", failures=failures))
+    return {"schema": 1, "store": snapshot.store, "name": snapshot.name, "snapshot": figures}
 
 
 def _news(snapshot: Snapshot) -> Snapshot:

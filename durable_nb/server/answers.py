@@ -80,25 +80,23 @@ class Answers:
         if snapshot is None:
             raise _missing_run(name)
         context = wire.context_json(opened.events(run.id), self._versions(store, opened, run))
-        return {"snapshot": wire.snapshot_json(snapshot)} | context
+        return {"snapshot": self._for_page(wire.snapshot_json(snapshot))} | context
 
-    def mosaic(self, store: str, name: str, notebook: str, since: int) -> bytes | None:
-        """The states of all documents, or what changed since a version the page has; None when nothing did."""
+    def mosaic(self, store: str, name: str, notebook: str, since: int) -> bytes:
+        """The states of all documents, or what changed since a version the page has; b'' when nothing did."""
         opened, run = self._run(store, name, notebook)
         mosaic = opened.mosaic(run.id)
         if mosaic is None or mosaic.version == since:
-            return None
+            return b""
         before = self._mosaics.states(store, run.id, since)
         self._mosaics.keep(store, run.id, mosaic)
         return wire.mosaic_full(mosaic) if before is None else wire.mosaic_since(mosaic, before)
 
-    def document(self, store: str, name: str, notebook: str, position: int) -> dict[str, Any]:
-        """One document, for whoever points at its square."""
+    def document(self, store: str, name: str, notebook: str, position: int) -> dict[str, Any] | None:
+        """One document, for whoever points at its square; None while nothing is saved of it."""
         opened, run = self._run(store, name, notebook)
         document = opened.document(run.id, position)
-        if document is None:
-            raise Missing(f"document {position:,} of run {name!r} has not been computed yet.")
-        return wire.document_json(document)
+        return None if document is None else wire.document_json(document)
 
     def failures(self, store: str, name: str, notebook: str, offset: int, limit: int) -> dict[str, Any]:
         """A page of the documents that gave up, and how many there are."""
@@ -156,9 +154,15 @@ class Answers:
     def _group(self, place: Place) -> dict[str, Any]:
         try:
             store = self._stores.at(place)
-            return _group(place.store, place.where, runs=[wire.summary_json(*entry) for entry in store.overview()])
+            return _group(
+                place.store, place.where, runs=[self._for_page(wire.summary_json(*entry)) for entry in store.overview()]
+            )
         except DurableError as error:
             return _group(place.store, place.where, error=str(error))
+
+    def _for_page(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """With the path of the notebook as the page knows it: below the root."""
+        return figures | {"notebook": self._places.relative(figures["notebook"])}
 
 
 def _group(store: str, where: str, *, runs: list[dict[str, Any]] | None = None, error: str = "") -> dict[str, Any]:

@@ -54,11 +54,11 @@ class Handler(APIHandler):
         return found
 
     async def reply(self, work: Callable[..., Any], *arguments: Any, status: int = 200) -> None:
-        """Answer with what ``work`` returns, called in a thread: JSON, or bytes, or 204 for None."""
+        """Answer with what ``work`` returns, called in a thread: JSON, or bytes, or 204 for none of those."""
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self.answers.threads, lambda: work(*arguments))
         self.set_header("Cache-Control", "no-store")
-        if answer is None:
+        if answer == b"":
             self.set_status(204)
             await self.finish()
         elif isinstance(answer, bytes):

@@ -89,6 +89,11 @@ class Places:
             raise ConfigError(f"{relative!r} leads out of the folder of this server.")
         return real
 
+    def relative(self, path: str) -> str:
+        """A path as it is below the root; as it was if it does not lie there."""
+        real = Path(os.path.realpath(path)) if path else None
+        return real.relative_to(self.root).as_posix() if real is not None and real.is_relative_to(self.root) else path
+
     def of_notebook(self, relative: str) -> list[Place]:
         """Of a notebook: the one its folder is set to, and others it has used.
 

@@ -143,6 +143,16 @@ def test_where_the_database_is_served_a_run_is_one_output(shell: InteractiveShel
     assert bundle["text/html"].startswith("<div")
 
 
+def test_what_is_saved_tells_nothing_of_the_machine(shell: InteractiveShell) -> None:
+    """Notebooks are published: the bundle holds neither the path of the notebook nor tracebacks."""
+    failure = FAILURE._replace(traceback='File "/home/ada/secret.py", line 1')
+    panel = widget.Panel(served=True)
+    with capture_output() as cell:
+        panel.finish(snapshot(failed=1, failures=(failure,), notebook="/home/ada/a.ipynb", state=State.FAILED))
+
+    assert "/home/ada" not in json.dumps(displayed(cell.outputs))
+
+
 def test_elsewhere_a_live_panel_is_a_picture_and_a_view(shell: InteractiveShell) -> None:
     """Two outputs: the picture with text and HTML, then the widget with nothing to read in its place."""
     with capture_output() as cell:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kernels import Kernel
+from tests.postgres import NoPostgres, throwaway_postgres
 from tests.server.servers import Server
 
 if TYPE_CHECKING:
@@ -27,6 +29,18 @@ def slow(doc):
     time.sleep(0.05)
     return doc
 """
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """Address of an empty PostgreSQL server; skipped without one, except in CI."""
+    try:
+        with throwaway_postgres() as url:
+            yield url
+    except NoPostgres as problem:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(problem))
+        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="session")

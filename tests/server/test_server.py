@@ -10,14 +10,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import make_url
 
-from tests.server.conftest import HOSTILE
+from tests.kernels import Kernel, wait_until
+from tests.server.conftest import HOSTILE, LOAD, STEPS
 from tests.server.servers import Server
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.kernels import Kernel
 
 NOTEBOOK = "project/a.ipynb"
 READING = ["status", "runs", "run", "mosaic", "document", "failures"]
@@ -79,7 +79,7 @@ def test_runs_of_a_notebook_and_of_its_folder(server: Server, project: Kernel) -
     assert 70 == hostile["failed"]
     assert "failures" not in done and "groups" not in done
     assert done["created"] <= done["updated"]
-    assert str(project.folder / "a.ipynb") == done["notebook"]
+    assert NOTEBOOK == done["notebook"]
 
 
 def test_a_folder_without_runs_has_none(server: Server, root: Path) -> None:
@@ -130,14 +130,14 @@ def test_mosaic_once_then_nothing(server: Server, at: dict[str, str]) -> None:
 
 
 def test_one_document(server: Server, at: dict[str, str]) -> None:
-    """Whoever points at a square learns its label, state and error."""
+    """Whoever points at a square learns its label, state and error, or that nothing is known of it yet."""
     good, bad = (server.get("document", name=name, position=7, **at) for name in ("done", "hostile"))
 
     assert ("done", 1, "") == (good.json["state"], good.json["attempts"], good.json["error"])
     assert "page 7" in good.json["label"]
     assert "failed" == bad.json["state"]
     assert bad.json["error"].startswith(f"ValueError: {HOSTILE}")
-    assert 404 == server.get("document", name="done", position=1_000, **at).status
+    assert (200, None) == ((answer := server.get("document", name="done", position=1_000, **at)).status, answer.json)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,6 @@ def test_one_document(server: Server, at: dict[str, str]) -> None:
         ("mosaic", {"name": "done", "since": "x"}, 400),
         ("document", {"name": "done", "position": "1e9"}, 400),
         ("document", {"name": "done", "position": str(10**30)}, 400),
-        ("document", {"name": "done", "position": "-1"}, 404),
         ("failures", {"name": "done", "limit": "1000000"}, 400),
         ("failures", {"name": "done", "offset": "-1"}, 400),
     ],
@@ -314,6 +313,42 @@ def test_configured_databases_are_shown_everywhere(root: Path, state: str, proje
         server.close()
     assert "Traceback" not in server.log.read_text()
     project.ok("from durable_nb.engine.session import current as _s\n_s.close()")
+
+
+@pytest.mark.parametrize("how", ["environment", "used before"])
+def test_a_database_on_a_server_is_shown(root: Path, state: str, tmp_path: Path, postgres: str, how: str) -> None:
+    """Runs on PostgreSQL are read and forgotten as those in a file: set for the server, or by a project that was run here.
+
+    No answer and no line of the log holds the password.
+    """
+    url = make_url(postgres).set(password="not-to-be-seen").render_as_string(hide_password=False)
+    folder = root / how.replace(" ", "-")
+    folder.mkdir()
+    if how == "used before":
+        (folder / "pyproject.toml").write_text(f'[tool.durable_nb]\nurl = "{url}"\n')
+    setting = {"DURABLE_NB_URL": url} if how == "environment" else {}
+    server = Server(root, XDG_STATE_HOME=state, **setting)
+    try:
+        notebook = f"{folder.name}/a.ipynb"
+        before = server.get("runs", notebook=notebook).json["stores"]
+        with Kernel(folder, XDG_STATE_HOME=state, JPY_SESSION_NAME=str(folder / "a.ipynb"), **setting) as one:
+            one.ok(LOAD)
+            one.ok(STEPS)
+            one.ok("%%durable remote\nresults = embed.map(['a', 'b', 'c'])")
+        wait_until(lambda: server.get("runs", notebook=notebook).json["stores"][:1] != before, describing="it is found")
+        wait_until(lambda: bool(group(server, notebook)["runs"]), describing="it can be read", timeout=20)
+        found = group(server, notebook)
+        at = {"store": found["store"], "notebook": notebook, "name": "remote"}
+        run, mosaic = server.get("run", **at), server.get("mosaic", **at)
+
+        assert (how == "used before") == (before == [])
+        assert ("done", 3) == (run.json["snapshot"]["state"], run.json["snapshot"]["durable"])
+        assert bytes([2, 2, 2]) == mosaic.body[9:]
+        assert {"dropped": 3} == server.post("forget", **at).json
+        assert "***" in found["where"]
+        assert "not-to-be-seen" not in json.dumps(found) + run.body.decode() + server.log.read_text()
+    finally:
+        server.close()
 
 
 def test_a_page_that_polls_keeps_no_idle_server_alive(server: Server) -> None:
