@@ -117,16 +117,18 @@ class Panel:
         """Show the end of the run; what is saved holds no widget."""
         with self._lock:
             page, self._page = self._page, None
-            if page is not None:
-                self._tell(page, snapshot)
-                self._tell_mosaic(page)
-                page.tell_context()
-            if page is not None and not self._served:
-                self._publish(_EMPTIED, "-view", update=True)
-            self._draw(snapshot, update=self._shown)
+            try:
+                if page is not None:
+                    self._tell(page, snapshot)
+                    self._tell_mosaic(page)
+                    page.tell_context()
+            finally:  # whatever became of the view, the picture is true
+                if page is not None and not self._served:
+                    self._publish(_EMPTIED, "-view", update=True)
+                self._draw(snapshot, update=self._shown)
+                self._shown = True
             if page is not None:
                 page.close()
-            self._shown = True
 
     def _tell_what_is_due(self, page: Page, snapshot: Snapshot, now: float) -> bool:
         if now - self._context_at >= _CONTEXT_S:

@@ -187,6 +187,21 @@ def test_finished_output_holds_no_widget(shell: InteractiveShell, *, served: boo
         assert str(done.state) == outputs[0][widget.MIME]["snapshot"]["state"]
 
 
+def test_a_view_that_is_gone_leaves_a_true_picture(shell: InteractiveShell, *, served: bool) -> None:
+    """When the last figures cannot be sent any more, what is saved is the end of the run all the same."""
+    panel = widget.Panel(served=served)
+    done = snapshot(100, state=State.DONE)
+    with capture_output() as cell:
+        panel.show(Feed())
+        panel._page._model.hold_sync = None
+        with pytest.raises(TypeError):
+            panel.finish(done)
+    outputs = displayed(cell.outputs)
+
+    assert display.text(done) == outputs[0]["text/plain"]
+    assert not [bundle for bundle in outputs if WIDGET in bundle]
+
+
 def test_a_run_over_before_it_was_shown_is_one_picture(shell: InteractiveShell, *, served: bool) -> None:
     """A panel that is finished without having been shown makes no widget at all."""
     with capture_output() as cell:

@@ -6,13 +6,15 @@ import json
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import make_url
 
-from tests.kernels import Kernel, wait_until
+from tests.kernels import ROOT, Kernel, wait_until
 from tests.server.conftest import HOSTILE, LOAD, STEPS
 from tests.server.servers import Server
 
@@ -349,6 +351,21 @@ def test_a_database_on_a_server_is_shown(root: Path, state: str, tmp_path: Path,
         assert "not-to-be-seen" not in json.dumps(found) + run.body.decode() + server.log.read_text()
     finally:
         server.close()
+
+
+def test_importing_the_extension_is_cheap() -> None:
+    """A server lists its extensions without loading a database library, and never loads IPython or widgets for us."""
+    heavy = ("IPython", "ipywidgets", "anywidget", "sqlalchemy", "jupyter_server")
+    script = (
+        f"import sys, durable_nb.server\nfirst = [name for name in {heavy} if name in sys.modules]\n"
+        "durable_nb.server._jupyter_server_extension_points()\n"
+        f"print([first, [name for name in {heavy[:3]} if name in sys.modules]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "[[], []]" == done.stdout.strip()
 
 
 def test_a_page_that_polls_keeps_no_idle_server_alive(server: Server) -> None:
