@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys
 from durable_nb.engine import labels
 from durable_nb.engine.computations import is_inside, within
-from durable_nb.errors import DurableError, StepFailed, StepTimeout
+from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
 from durable_nb.records import GAVE_UP, Call, Failure
 from durable_nb.results import Results
@@ -188,8 +188,14 @@ class Batch:
             self.results.put_value(call.position, value)
 
     async def _one_async(self, call: Call) -> None:
+        from asyncio import CancelledError
+
         try:
             value = await self.computation.compute_async(call)
+        except (RunStopped, CancelledError):
+            if not self._halted():
+                raise
+            # Whoever awaits the map raises what is to be raised: not a task of many.
         except DurableError as error:
             if not isinstance(error, StepTimeout):
                 raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
-from durable_nb.errors import RunStopped, StepTimeout, Unsaveable
+from durable_nb.errors import StepTimeout, Unsaveable
 from durable_nb.records import Call, Checkpoint, Outcome
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Computation:
         __tracebackhide__ = True
         if not admitted:
             self.live.check()
-            raise RunStopped(self.live.name)  # the map it belongs to was abandoned, or the run is over
+            raise self.live.stopped()  # the map it belongs to was abandoned, or the run is over
 
     def _limited(self, call: Call) -> Any:
         """The function's value, given up after the timeout.

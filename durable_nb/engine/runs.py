@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.controls import Poller, obey
+from durable_nb.engine.ends import current_task, ending
 from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
@@ -67,6 +67,7 @@ class LiveRun:
         """Opened by a map for itself: calls in threads of the user do not belong to it."""
         self.outer = current()
         self._stop = threading.Event()
+        self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: set[Step[..., Any]] = set()
         self._lock = threading.Lock()
@@ -183,13 +184,28 @@ class LiveRun:
     def check(self) -> None:
         """Raise if no further call may start, saying why."""
         if self._stop.is_set():
-            raise RunStopped(self.name)
+            raise self.stopped()
         if self.store.lost(self.record.id):
             raise LeaseLost(self.name)
 
+    def stopped(self) -> BaseException:
+        """What a call raises that may not start.
+
+        A KeyboardInterrupt in a task would end the loop that it runs on, and the kernel with it: a task is cancelled.
+        """
+        self._has_refused = True
+        task = current_task()
+        if self._task is None or task is None or task is self._task:
+            return RunStopped(self.name)
+        import asyncio
+
+        return asyncio.CancelledError(str(RunStopped(self.name)))
+
     def finish(self, error: BaseException | None = None) -> None:
         """Flush, write the end state, release the lease; a store that fails here is an error in the cell."""
-        state, message = _ending(error, self.progress.failed)
+        if error is None and self._has_refused:
+            error = RunStopped(self.name)  # somebody caught it, but not everything was computed
+        state, message = ending(error, self.progress.failed)
         if error is None:
             self.progress.forget_guess()
         self._poller.stop()
@@ -283,18 +299,3 @@ def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
     """
     missing = {label for label, value in parts.items() if value == MISSING and saved.get(label) != MISSING}
     return bool(missing) and all(saved.get(label) == parts[label] for label in parts.keys() - missing)
-
-
-def _ending(error: BaseException | None, failed: int) -> tuple[State, str]:
-    if error is None:
-        noun = "document" if failed == 1 else "documents"
-        return (State.FAILED, f"{failed:,} {noun} failed") if failed else (State.DONE, "")
-    if isinstance(error, RunStopped):
-        return State.INTERRUPTED, "stopped; run the cell again to go on"
-    asyncio = sys.modules.get("asyncio")  # not imported for this: it costs 20 ms, and without it nobody can cancel
-    cancelled = () if asyncio is None else (asyncio.CancelledError,)
-    if isinstance(error, (KeyboardInterrupt, GeneratorExit, *cancelled)):
-        return State.INTERRUPTED, "interrupted; run the cell again to go on"
-    if isinstance(error, CodeChanged):
-        return State.FAILED, f"the code of step {error.step!r} changed: keep its results or recompute them?"
-    return State.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0][:500]

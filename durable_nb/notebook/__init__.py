@@ -94,5 +94,5 @@ def unload(shell: InteractiveShell) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.magics_manager.registry.pop(type(magics).__name__, None)
     shell.configurables.remove(magics)
-    session.notebook = session.kernel = ""
+    session.notebook = session.kernel = session.cell = ""
     session.close()

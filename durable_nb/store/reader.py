@@ -133,12 +133,14 @@ def failure_groups(conn: sa.Connection, run_id: int, *, limit: int) -> list[Grou
 def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     other, name, its_name = checkpoints.alias(), steps.alias(), steps.alias()
     # A document that failed under an older version and has been tried again is not a failure, or not this one.
-    superseded = (
+    # One question inside the other, not a join: SQLite would take the index by position and read the whole run for each.
+    tried = (
         sa.select(other.c.id)
-        .join(its_name, its_name.c.id == other.c.step_id)
-        .where(other.c.run_id == _c.run_id, other.c.key == _c.key, its_name.c.name == name.c.name)
+        .where(other.c.run_id == _c.run_id, other.c.step_id == its_name.c.id, other.c.key == _c.key)
         .where(sa.or_(other.c.state == sa.literal_column("'done'"), other.c.step_id > _c.step_id))
+        .correlate(checkpoints, its_name)
     )
+    superseded = sa.select(its_name.c.id).where(its_name.c.name == name.c.name, tried.exists())
     failed = sa.select(*columns).join_from(checkpoints, name, name.c.id == _c.step_id)
     return failed.where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
 

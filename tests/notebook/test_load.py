@@ -48,7 +48,7 @@ def shell():
         "threads": sorted(one.name for one in threading.enumerate() if one.name.startswith("durable-")),
     }
 """
-HEAVY = ("sqlalchemy", "ipywidgets", "anywidget", "numpy", "pandas", "cloudpickle")
+HEAVY = ("sqlalchemy", "ipywidgets", "anywidget", "jupyter_server", "numpy", "pandas", "cloudpickle")
 
 
 def loaded(one: Kernel) -> list[str]:
