@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import current_task, ending
+from durable_nb.engine.ends import current_task, ending, told
 from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from durable_nb.store import Store
 
 _current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
-_logger = logging.getLogger("durable_nb")
 
 
 class LiveRun:
@@ -224,7 +222,7 @@ class LiveRun:
             self.progress.end(state, message)
             self.over = True
             for tell in self.finished:
-                _told(tell)
+                told(tell)
 
 
 def current() -> LiveRun | None:
@@ -282,13 +280,6 @@ def joined(name: str, **options: Any) -> Iterator[LiveRun]:
         return
     with opened(name, **{"implicit": True} | options) as live:
         yield live
-
-
-def _told(tell: Callable[[], None]) -> None:
-    try:
-        tell()
-    except Exception as error:  # a view that breaks when the run has ended must not cost the results
-        _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
 
 
 def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
