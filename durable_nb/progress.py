@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Checkpoint
 
+_DONE = State.DONE.value  # a plain text compares five times as fast
 _WINDOW_S = 30.0
 _SHOWN_FAILURES, _SHOWN_GROUPS = 50, 20
 _FEW_GROUPS = 100
@@ -95,7 +96,7 @@ class Progress:
     def restore(self, documents: Sequence[int], seconds: float) -> None:
         """Documents of these numbers were found in the store; computing them had taken ``seconds``."""
         with self._lock:
-            self._mark(max(documents), RESTORED)
+            self._grow_to(max(documents))
             states = self._states
             for document in documents:
                 states[document] = RESTORED
@@ -113,24 +114,24 @@ class Progress:
     def found_elsewhere(self, computed: int, restored: int) -> None:
         """Other processes computed and committed, and restored, so many documents; nobody knows which."""
         with self._lock:
-            for state, count in ((COMPUTED, max(0, computed)), (RESTORED, max(0, restored))):
-                first = self._number(count)
-                for document in range(first, first + count):
-                    self._mark(document, state)
+            for state, count in ((COMPUTED, computed), (RESTORED, restored)):
+                self._grow_to(self._numbered - 1)
+                self._states += bytes((state,)) * count  # of a negative count there are none
+                self._numbered += max(0, count)
             self.computed += max(0, computed)
             self.restored += max(0, restored)
 
     def counts_after(self, batch: Sequence[Checkpoint]) -> tuple[int | None, int, int, int]:
         """(total, done, restored, failed) once ``batch`` is committed; written in the same transaction."""
-        done, ends = 0, dict[tuple[int, bytes], bool]()
+        done, ends, failures = 0, dict[tuple[int, bytes], bool](), self._failures
         for checkpoint in batch:
-            if checkpoint.state != State.DONE:
+            if checkpoint.state != _DONE:
                 ends[checkpoint.step_id, checkpoint.key] = True
             else:
                 done += checkpoint.codec != LINK
-                if ends or self._failures:
+                if ends or failures:
                     ends[checkpoint.step_id, checkpoint.key] = False
-        failed = self.failed + sum(gave_up - (call in self._failures) for call, gave_up in ends.items())
+        failed = self.failed + sum(gave_up - (call in failures) for call, gave_up in ends.items())
         computed = self.computed + done
         return self._known_total(computed, failed), self.restored + computed, self.restored, failed
 
@@ -141,7 +142,7 @@ class Progress:
             self._last_beat = now
             if not batch:
                 return
-            self.computed += sum(map(self._fold, batch))
+            self._fold(batch)
             self._last_commit = now
             self._samples.append((now, self.computed))
             while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
@@ -202,11 +203,10 @@ class Progress:
         first, self._numbered, self._changed = self._numbered, self._numbered + more, True
         return first
 
-    def _mark(self, document: int, state: int) -> None:
-        states = self._states
-        if document >= len(states):
-            states.extend(bytes(document + 1 - len(states)))
-        states[document] = state
+    def _grow_to(self, document: int) -> None:
+        missing = document + 1 - len(self._states)
+        if missing > 0:
+            self._states.extend(bytes(missing))
         self._changed = True
 
     def _current_version(self) -> int:
@@ -229,24 +229,31 @@ class Progress:
         since, before = (self._started, 0) if self._ended is not None else self._samples[0]
         return (self.computed - before) / (now - since) if now > since else 0.0
 
-    def _fold(self, checkpoint: Checkpoint) -> bool:
-        """Take one in; whether it is a result."""
-        if checkpoint.codec == LINK:
-            return False
-        done = checkpoint.state == State.DONE
-        self._mark(checkpoint.position, COMPUTED if done else GAVE_UP)
-        if done and not self._failures:
-            return True
-        call = (checkpoint.step_id, checkpoint.key)
-        before = self._failures.pop(call, None)
+    def _fold(self, batch: Sequence[Checkpoint]) -> None:
+        states, failures, done = self._states, self._failures, 0
+        self._grow_to(max(checkpoint.position for checkpoint in batch))
+        for checkpoint in batch:
+            if checkpoint.codec == LINK:
+                continue
+            if checkpoint.state != _DONE:
+                self._forget_failure(checkpoint, GAVE_UP)
+                failure = failures[checkpoint.step_id, checkpoint.key] = failure_of(checkpoint)
+                self._reasons[failure.error] += 1
+                states[checkpoint.position] = GAVE_UP
+                continue
+            if failures:
+                self._forget_failure(checkpoint, COMPUTED)
+            states[checkpoint.position] = COMPUTED
+            done += 1
+        self.computed += done
+
+    def _forget_failure(self, checkpoint: Checkpoint, state: int) -> None:
+        """The call has ended once more; it may have had another number when it gave up."""
+        self._is_regrouped = False
+        before = self._failures.pop((checkpoint.step_id, checkpoint.key), None)
         if before is not None:
             self._reasons[before.error] -= 1
-            self._mark(before.position, COMPUTED if done else GAVE_UP)
-        if not done:
-            failure = self._failures[call] = failure_of(checkpoint)
-            self._reasons[failure.error] += 1
-        self._is_regrouped = False
-        return done
+            self._states[before.position] = state
 
     def _top_groups(self, now: float) -> tuple[Group, ...]:
         """The reasons of the failures; a million different ones are not sorted at every commit."""

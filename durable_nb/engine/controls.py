@@ -10,7 +10,10 @@ from durable_nb import clock, limits
 from durable_nb.errors import DurableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.records import Control
 
 _TICK_S = 0.1  # what a look costs: see tests/bench/controls.py
 _JOIN_S = 2.0
@@ -62,14 +65,19 @@ class Poller:
         live = self._live
         while not clock.wait(self._over, _TICK_S):
             try:
-                asked = live.store.controls(live.record.id, after=self._after)
-                for control in asked:
-                    self._after = control.id
-                    if not live.halted:
-                        live.control(control.action, control.value)
-            except (
-                DurableError
-            ) as error:  # the database is away for a moment, or a newer page asks for what is not known
+                with live.store.listening(live.record.id) as asked:
+                    self._listen(asked)
+            except DurableError as error:  # the database is away for a moment, or a newer page asks what is not known
                 _logger.debug("controls: %s", error)
+
+    def _listen(self, asked: Callable[[int], list[Control]]) -> None:
+        live = self._live
+        while True:
+            for control in asked(self._after):
+                self._after = control.id
+                if not live.halted:
+                    live.control(control.action, control.value)
             if live.halted:
                 live.gate.wake()  # a lost lease is announced by nobody
+            if clock.wait(self._over, _TICK_S):
+                return

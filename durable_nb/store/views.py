@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, limits
@@ -12,7 +13,7 @@ from durable_nb.store import leases, reader, tables
 from durable_nb.store.tables import run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import sqlalchemy as sa
 
@@ -142,6 +143,12 @@ class Views:
         """What was asked of a run since the request of id ``after``, in this order."""
         with self._database.reading() as conn:
             return reader.controls(conn, run_id, after=after)
+
+    @contextmanager
+    def listening(self, run_id: int) -> Iterator[Callable[[int], list[Control]]]:
+        """``controls`` as a function of ``after`` for whoever asks ten times a second: on one connection, held meanwhile."""
+        with self._database.reading() as conn:
+            yield lambda after: reader.controls(conn, run_id, after=after)
 
 
 def _snapshot(row: Any, store: str) -> Snapshot:
