@@ -51,6 +51,7 @@ class Progress:
         self.saved_s = 0.0
         self._about, self._gate = about, gate or Gate()
         self._guessed = 0
+        self._renumbered = False
         self._numbered = 0
         self._states = bytearray()
         self._version, self._changed = about.mosaic_version + _GAP, False
@@ -84,18 +85,24 @@ class Progress:
             return number
 
     def guess(self, more: int) -> None:
-        """Probably ``more`` documents are wanted; once the run is done, what was seen is what there was."""
+        """Probably ``more`` documents are wanted."""
         with self._lock:
             self._guessed += more
             self._changed = True
 
-    def forget_guess(self) -> None:
-        """The run is about to end as done."""
-        self._guessed = 0
+    def about_to_end(self, *, is_complete: bool) -> None:
+        """The next figures are the last; of a complete run, what was seen is what there was."""
+        self._regroup_at = 0.0
+        if is_complete:
+            self._guessed = 0
 
-    def restore(self, documents: Sequence[int], seconds: float) -> None:
-        """Documents of these numbers were found in the store; computing them had taken ``seconds``."""
+    def restore(self, documents: Sequence[int], seconds: float, *, renumbered: bool = False) -> None:
+        """Documents of these numbers were found in the store; computing them had taken ``seconds``.
+
+        ``renumbered`` when some of them had other numbers then.
+        """
         with self._lock:
+            self._renumbered = self._renumbered or renumbered
             self._grow_to(max(documents))
             states = self._states
             for document in documents:
@@ -189,7 +196,8 @@ class Progress:
         """What of the snapshot is true for a moment only: a view of the rows needs it beside the counts."""
         now = self.snapshot()
         committed = None if now.commit_age_s is None else clock.now() - now.commit_age_s
-        found = {name: getattr(now, name) for name in _FIGURES} | {"committed": committed}
+        found = {name: getattr(now, name) for name in _FIGURES}
+        found |= {"committed": committed, "renumbered": self._renumbered}
         return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
 
     def mosaic(self) -> Mosaic | None:

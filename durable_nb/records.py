@@ -65,6 +65,8 @@ class Saved(NamedTuple):
     payload: bytes
     seconds: float
     step_id: int
+    position: int = 0
+    """Number of the document when it was computed."""
 
 
 class Outcome(NamedTuple):

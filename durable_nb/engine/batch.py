@@ -12,7 +12,7 @@ from durable_nb.engine import labels
 from durable_nb.engine.computations import is_inside, within
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
-from durable_nb.records import GAVE_UP, Call, Failure
+from durable_nb.records import GAVE_UP, WAITING, Call, Failure
 from durable_nb.results import Results
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Batch:
         progress, calls = self.live.progress, list(failed.values())
         before = self.live.store.mosaic(self.live.record.id)
         states = b"" if before is None else before.states
-        if all(states[call.document : call.document + 1] == bytes((GAVE_UP,)) for call in calls):
+        if all(call.document < len(states) and states[call.document] in (WAITING, GAVE_UP) for call in calls):
             progress.go_on_from(states)
             return calls
         first = progress.expect(len(results))  # the cell has been run since, with other documents perhaps
@@ -128,7 +128,7 @@ class Batch:
         results.grow(first + len(items))
         results.labels[first:] = names
         known = live.store.look_up(live.record.id, entered.accepted, call_keys) if entered.saved else {}
-        missing, restored, seconds, bound = [], [], 0.0, self.step.bound
+        missing, restored, seconds, renumbered, bound = [], [], 0.0, False, self.step.bound
         for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
             saved = known.get(key)
             if saved is None:
@@ -136,10 +136,12 @@ class Batch:
             else:
                 restored.append((position, saved))
                 seconds += saved.seconds
+                renumbered = renumbered or saved.position != start + position
         entered.ask_about([call.key for call in missing])
         if restored:
             results.put_restored(restored)
-            live.progress.restore([start + position for position, _ in restored], seconds)
+            documents = [start + position for position, _ in restored]
+            live.progress.restore(documents, seconds, renumbered=renumbered)
         return missing
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:

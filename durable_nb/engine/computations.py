@@ -232,7 +232,8 @@ class PlainCall:
         assert self.saved is not None
         live = self.entered.live
         found = codecs.outcome(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
-        live.progress.restore((live.progress.number(),), self.saved.seconds)
+        number = live.progress.number()
+        live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number)
         return found
 
     def __enter__(self) -> Call:

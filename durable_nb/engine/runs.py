@@ -108,7 +108,7 @@ class LiveRun:
             store.choose(run_id, other_id, [step_id], "recompute")
         older = [version for version in versions if version.id != step_id and version.id not in beside]
         if older and on_change != "ask":
-            store.choose(run_id, step_id, [version.id for version in older], on_change)
+            store.choose(run_id, step_id, [version.id for version in older], on_change, edited=True)
         if older:
             store.choose(run_id, step_id, [step_id], "keep")  # what a later edit may keep is what was in use last
         choices = store.choices(run_id, step_id) if older else {}
@@ -204,8 +204,7 @@ class LiveRun:
         if error is None and self._has_refused:
             error = RunStopped(self.name)  # somebody caught it, but not everything was computed
         state, message = ending(error, self.progress.failed)
-        if error is None:
-            self.progress.forget_guess()
+        self.progress.about_to_end(is_complete=error is None)
         self._poller.stop()
         self.gate.end()
         try:

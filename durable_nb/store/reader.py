@@ -26,7 +26,7 @@ Key = TypeVar("Key")
 _c = checkpoints.c
 _DONE = _c.state == sa.literal_column("'done'")
 _RUNS = sa.select(runs, mosaics.c.version).select_from(runs.outerjoin(mosaics, mosaics.c.run_id == runs.c.id))
-_SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id)
+_SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id, _c.position)
 
 
 def look_up(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
@@ -78,9 +78,19 @@ def run_named(conn: sa.Connection, name: str) -> Any:
     return conn.execute(_RUNS.where(runs.c.name == name)).one_or_none()
 
 
+def figures(conn: sa.Connection, run_id: int) -> str:
+    """JSON of what a run shows beside its counts."""
+    return conn.scalar(sa.select(runs.c.figures).where(runs.c.id == run_id)) or ""
+
+
 def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:
     """Id of one version of a step."""
     return conn.scalar(sa.select(steps.c.id).where(steps.c.name == name, steps.c.fingerprint == fingerprint))
+
+
+def step_name(conn: sa.Connection, step: int) -> str:
+    """What a version is a version of."""
+    return conn.scalar(sa.select(steps.c.name).where(steps.c.id == step)) or ""
 
 
 def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[StepVersion]:
@@ -131,17 +141,21 @@ def failure_groups(conn: sa.Connection, run_id: int, *, limit: int) -> list[Grou
 
 
 def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    other, name, its_name = checkpoints.alias(), steps.alias(), steps.alias()
-    # A document that failed under an older version and has been tried again is not a failure, or not this one.
-    # One question inside the other, not a join: SQLite would take the index by position and read the whole run for each.
-    tried = (
-        sa.select(other.c.id)
-        .where(other.c.run_id == _c.run_id, other.c.step_id == its_name.c.id, other.c.key == _c.key)
-        .where(sa.or_(other.c.state == sa.literal_column("'done'"), other.c.step_id > _c.step_id))
-        .correlate(checkpoints, its_name)
+    other, name, version = checkpoints.alias(), steps.alias(), steps.alias()
+    # A document that failed under an older version and has been tried again is not a failure, or not this one. Version by
+    # version, so that each look is one of the key index: as a join, SQLite read the whole run for every failure.
+    ended_otherwise = sa.select(other.c.id).where(
+        other.c.run_id == _c.run_id,
+        other.c.step_id == version.c.id,
+        other.c.key == _c.key,
+        sa.or_(other.c.state == sa.literal_column("'done'"), other.c.step_id > _c.step_id),
     )
-    superseded = sa.select(its_name.c.id).where(its_name.c.name == name.c.name, tried.exists())
+    ended_otherwise = ended_otherwise.correlate(checkpoints, version)
+    superseded = sa.select(version.c.id).where(version.c.name == name.c.name, ended_otherwise.exists())
+    superseded = superseded.correlate(checkpoints, name)
     failed = sa.select(*columns).join_from(checkpoints, name, name.c.id == _c.step_id)
+    # Without it SQLite may walk all documents in their order, until it has found as many failures as there are to show.
+    failed = failed.with_hint(checkpoints, "INDEXED BY checkpoints_gave_up", "sqlite")
     return failed.where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
 
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, limits
 from durable_nb.errors import ConfigError
-from durable_nb.records import Control, Document, Event, Failure, Group, Mosaic, Run, Snapshot, State, StepVersion
+from durable_nb.records import (
+    RESTORED,
+    Control,
+    Document,
+    Event,
+    Failure,
+    Group,
+    Mosaic,
+    Run,
+    Snapshot,
+    State,
+    StepVersion,
+)
 from durable_nb.store import leases, reader, tables
 from durable_nb.store.tables import run_of
 
@@ -64,9 +76,18 @@ class Views:
             return reader.mosaic(conn, run_id)
 
     def document(self, run_id: int, position: int) -> Document | None:
-        """What is saved of one document, by its number in the run; None while that is nothing."""
+        """What is saved of one document, by its number in the run.
+
+        None while that is nothing, and for a restored one if documents were added, removed or sorted otherwise since they
+        were computed: which of them has this number now, nobody wrote down.
+        """
         with self._database.reading() as conn:
-            return reader.document(conn, run_id, position)
+            found = reader.document(conn, run_id, position)
+            if found is not None and _figures(reader.figures(conn, run_id)).get("renumbered"):
+                mosaic = reader.mosaic(conn, run_id)
+                if mosaic is None or mosaic.states[position : position + 1] == bytes((RESTORED,)):
+                    return None
+        return found
 
     def failures(self, run_id: int, *, limit: int = _FAILURES, offset: int = 0) -> list[Failure]:
         """Documents that gave up and have no result since, in their order."""
@@ -98,25 +119,31 @@ class Views:
         with self._database.reading() as conn:
             return reader.choices_of(conn, run_id, step_id)
 
-    def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str) -> None:
+    def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str, *, edited: bool = False) -> None:
         """Remember what to do with results of older versions; a later choice replaces it.
 
-        A version that keeps its own results is thereby noted as the one in use now.
+        A version that keeps its own results is thereby noted as the one in use now. With ``edited`` somebody decides about
+        an edit of the step: a choice that is new goes into the history.
         """
         if choice not in ("keep", "recompute"):
             raise ConfigError(f"choice {choice!r} is not known.", 'It is "keep" or "recompute".')
-        made = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}
-        rows = [made | {"older_step_id": old} for old in older]
-        if not rows:
+        made, older = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}, list(older)
+        if not older:
             return
         with self._database.writing() as conn:
+            before = reader.choices_of(conn, run_id, step_id)
+            if edited and any(before.get(old) != choice for old in older):
+                done = "kept" if choice == "keep" else "computed again"
+                leases.tell(
+                    conn, run_id, "edited", f"{reader.step_name(conn, step_id)}: results of older code are {done}"
+                )
             insert = tables.insert(conn, tables.choices)
             conn.execute(
                 insert.on_conflict_do_update(
                     index_elements=["run_id", "step_id", "older_step_id"],
                     set_={name: insert.excluded[name] for name in ("choice", "at")},
                 ),
-                rows,
+                [made | {"older_step_id": old} for old in older],
             )
 
     def control(self, run_id: int, action: str, value: str = "") -> int:
@@ -153,7 +180,7 @@ class Views:
 
 def _snapshot(row: Any, store: str) -> Snapshot:
     run = leases.as_it_is(run_of(row))
-    figures: dict[str, Any] = json.loads(row.figures) if row.figures else {}
+    figures = _figures(row.figures)
     alive, now = run.state is State.RUNNING, clock.now()
     known = now if alive else run.heartbeat  # until when anything is known of it
     elapsed = max(0.0, known - run.began if run.began else run.updated - run.created)
@@ -187,6 +214,10 @@ def _snapshot(row: Any, store: str) -> Snapshot:
         groups=tuple(Group(*group) for group in figures.get("groups", ())),
         mosaic_version=row.version or 0,
     )
+
+
+def _figures(text: str) -> dict[str, Any]:
+    return json.loads(text) if text else {}
 
 
 def _with_failures(conn: sa.Connection, snapshot: Snapshot) -> Snapshot:

@@ -26,7 +26,7 @@ def test_saved_results_are_found_by_key(store):
 
     found = store.look_up(run.id, [step], [key(1), key(3), key(99)])
 
-    assert {key(n): Saved("raw", b"payload %d" % n, 0.5, step) for n in (1, 3)} == found
+    assert {key(n): Saved("raw", b"payload %d" % n, 0.5, step, n) for n in (1, 3)} == found
 
 
 def test_every_byte_comes_back(store):
@@ -184,6 +184,17 @@ def test_a_choice_can_be_taken_back(store):
     assert {} == store.choices(run.id, step + 1)
     with pytest.raises(ConfigError, match='"keep" or "recompute"'):
         store.choose(run.id, step, [100], "maybe")
+
+
+def test_a_decision_about_an_edit_is_part_of_the_story(store):
+    """Said once, and again when it is another; versions that stand side by side are no edits."""
+    run, _, step = begin(store)
+    for choice, edited in (("keep", True), ("keep", True), ("recompute", False), ("keep", True), ("recompute", True)):
+        store.choose(run.id, step, [100], choice, edited=edited)
+    told = [event.detail for event in store.events(run.id) if event.kind == "edited"]
+    kept, again = (f"embed: results of older code are {done}" for done in ("kept", "computed again"))
+
+    assert [kept, kept, again] == told
 
 
 def test_a_run_tells_its_story(store):

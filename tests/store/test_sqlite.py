@@ -74,33 +74,62 @@ def test_a_relative_path_is_fixed_when_opened(tmp_path, monkeypatch, opens):
     assert (str(tmp_path / "x.db"), f"sqlite:///{tmp_path}/x.db") == (store.where, store.url)
 
 
-def test_a_look_up_uses_the_key_index(store):
-    """The bulk look-up searches by run, step and key; the key listing never leaves the index; pages follow the ids."""
+def plans_of(store, ask):
+    """For each statement of ``ask``: its text, and how SQLite searches for what it wants."""
     statements = []
 
-    @sa.event.listens_for(store._database._open()[1], "before_cursor_execute")
-    def _note(conn, cursor, statement, parameters, context, executemany):
-        if not statement.startswith("EXPLAIN"):
-            statements.append((statement, parameters))
+    def note(conn, cursor, statement, parameters, context, executemany):
+        statements.append((statement, parameters))
 
-    run, _, step = begin(store)
-    statements.clear()
-    store.look_up(run.id, [step], [key(1), key(2)])
-    store.known(run.id, [step])
-    store.fetch(run.id, [step], from_id=1, limit=10)
-    store.runs()
-    plans = []
+    reader = store._database._open()[1]
+    sa.event.listen(reader, "before_cursor_execute", note)
+    ask()
+    sa.event.remove(reader, "before_cursor_execute", note)
     with store._database.reading() as conn:
-        for statement, parameters in list(statements):
-            rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            plans.append(" | ".join(row[3] for row in rows))
-    by_key, known, pages, runs = plans
+        return [
+            (text, " | ".join(row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)))
+            for text, parameters in statements
+        ]
+
+
+def test_a_look_up_uses_the_key_index(store):
+    """The bulk look-up searches by run, step and key; the key listing never leaves the index; pages follow the ids."""
+    run, _, step = begin(store)
+
+    def ask() -> None:
+        store.look_up(run.id, [step], [key(1), key(2)])
+        store.known(run.id, [step])
+        store.fetch(run.id, [step], from_id=1, limit=10)
+        store.runs()
+
+    (_, by_key), (keys, known), (_, pages), (listing, runs) = plans_of(store, ask)
 
     assert "SEARCH checkpoints USING INDEX checkpoints_key (run_id=? AND step_id=? AND key=?)" == by_key
     assert "SEARCH checkpoints USING COVERING INDEX checkpoints_key (run_id=? AND step_id=?)" in known
     assert "SEARCH checkpoints USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" == pages
     assert "checkpoints" not in runs
-    assert "payload" not in statements[1][0] + statements[3][0]
+    assert "payload" not in keys + listing
+
+
+def test_a_view_uses_an_index(store):
+    """What pages ask again and again costs what is shown and not what is saved: failures walk an index of failures."""
+    run, _, _ = begin(store)
+
+    def ask() -> None:
+        store.failures(run.id)
+        store.failure_groups(run.id)
+        store.document(run.id, 3)
+        store.controls(run.id)
+
+    (_, failures), (_, groups), (_, document), (_, controls) = plans_of(store, ask)
+
+    assert "SEARCH checkpoints USING INDEX checkpoints_gave_up (run_id=?)" in failures
+    for plan in (failures, groups):
+        assert "USING INDEX checkpoints_key (run_id=? AND step_id=? AND key=?)" in plan
+        assert "SCAN checkpoints" not in plan
+    assert "ORDER BY" not in failures  # in the order of the index
+    assert "SEARCH checkpoints USING INDEX checkpoints_position (run_id=? AND position=?)" in document
+    assert "SEARCH controls USING INDEX ix_controls_run_id (run_id=? AND rowid>?)" == controls
 
 
 def test_listing_runs_reads_no_payloads(store, path):
