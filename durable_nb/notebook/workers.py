@@ -29,7 +29,7 @@ class InWorker:
         store = self._store()
         bound = (getattr(self._function, "__self__", self._function),) if self._has_receiver else ()
         digest = keys.call_digest((*bound, *args), kwargs)
-        number = store.take_number(self._run_id, self._accepted[0], digest)
+        number = store.tallies.take(self._run_id, self._accepted[0], digest)
         key = keys.numbered(digest, number)
         saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
         if saved is not None:
@@ -38,7 +38,7 @@ class InWorker:
         try:
             value = self._function(*args, **kwargs)
         except BaseException:
-            store.give_back_number(self._run_id, self._accepted[0], digest, number)
+            store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
             raise
         seconds = clock.stopwatch() - before
         codec, payload = codecs.encode(value)

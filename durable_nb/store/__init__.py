@@ -20,11 +20,12 @@ from concurrent.futures import Future
 from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Event, Owner, Run, Saved, State
-from durable_nb.store import leases, migrations, reader, tables, tallies, upkeep
+from durable_nb.store import leases, migrations, reader, tables, upkeep
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
+from durable_nb.store.tallies import Tallies
 from durable_nb.store.trust import is_remembered, remember
 from durable_nb.store.views import Views
 from durable_nb.store.writer import HEARTBEAT_S, Writer
@@ -54,6 +55,7 @@ class Store(Views):
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     tell : callable
         Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
+    tallies : Tallies, which number the equal calls of worker processes
     """
 
     url: str
@@ -74,6 +76,7 @@ class Store(Views):
         self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
         self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
+        self.tallies = Tallies(database.writing)
         _open_stores.add(self)
 
     @classmethod
@@ -242,16 +245,6 @@ class Store(Views):
         """
         with self._database.reading() as conn:
             return reader.fetch(conn, run_id, step_ids, from_id=from_id, limit=limit)
-
-    def take_number(self, run_id: int, step_id: int, digest: bytes) -> int:
-        """Which one of the equal calls of this attempt a call in a worker process is, from 0."""
-        with self._database.writing() as conn:
-            return tallies.take(conn, run_id, step_id, digest)
-
-    def give_back_number(self, run_id: int, step_id: int, digest: bytes, number: int) -> None:
-        """A call in a worker process raised and does not use up its number."""
-        with self._database.writing() as conn:
-            tallies.give_back(conn, run_id, step_id, digest, number)
 
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""

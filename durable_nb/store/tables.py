@@ -107,10 +107,16 @@ checkpoints = sa.Table(
     sa.Column("payload", sa.LargeBinary),
 )
 sa.Index("checkpoints_key", checkpoints.c.run_id, checkpoints.c.step_id, checkpoints.c.key, unique=True)
-sa.Index("checkpoints_position", checkpoints.c.run_id, checkpoints.c.position)
-_FAILED = checkpoints.c.state == sa.literal_column("'failed'")
-for _name, _column in (("checkpoints_failed", checkpoints.c.step_id), ("checkpoints_gave_up", checkpoints.c.position)):
-    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_FAILED, postgresql_where=_FAILED)
+FAILED = checkpoints.c.state == sa.literal_column("'failed'")
+RESULT = sa.and_(checkpoints.c.state == sa.literal_column("'done'"), checkpoints.c.codec != sa.literal_column("'link'"))
+"""Literals, not parameters: only so are the indexes below used. No two of them are as good for one question, since SQLite
+would take either."""
+for _name, _column, _where in (
+    ("checkpoints_failed", checkpoints.c.step_id, FAILED),
+    ("checkpoints_gave_up", checkpoints.c.position, FAILED),
+    ("checkpoints_position", checkpoints.c.position, RESULT),
+):
+    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_where, postgresql_where=_where)
 
 choices = sa.Table(
     "choices",
