@@ -64,7 +64,9 @@ class Carried(NamedTuple):
 def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[str, Filled]]:
     """The closure variables, defaults and attributes of a function but for its state, and what its code fills."""
     code = function.__code__
-    filled = {} if node is None else names_filled(node)
+    used = names_used(code)  # a local variable may bear the name of a global
+    own = {*used.reads, *used.writes, *code.co_freevars, *defaults_of(function), function.__name__}
+    filled = {} if node is None else {name: what for name, what in names_filled(node).items() if name in own}
     found = []
     for name, value in cells_of(function).items():
         if name not in names_used(code).cells_written:
@@ -250,6 +252,10 @@ class Parts:
         self.add_library(type(read.value).__module__)
         if statement is None:
             self.add(read.label, ("type", keys.qualified_name(type(read.value))))
+            fields = getattr(read.value, "__dict__", None) or {}  # made inside of a function: nobody can say how
+            plain = {name: field for name, field in fields.items() if isinstance(field, SCALARS)}
+            if plain and origin_of(type(read.value).__module__) is not Origin.PYTHON:
+                self.add(f"{read.label} (attributes)", plain)
             return
         self.add(read.label, ("statement", provenance.statement_value(statement)))
         for name in provenance.names_read(statement):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.engine.computations import Computation
-from durable_nb.errors import ConfigError, Unkeyable, Unsaveable, UntrustedStore
+from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable, UntrustedStore
 from durable_nb.notebook import effects
-from durable_nb.notebook.effects import NotRestorable, Place, Watch
+from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
 from durable_nb.notebook.flight import Flight
-from durable_nb.notebook.trails import Awaitable, RunsAgain, followed, followed_async, refuse_code
+from durable_nb.notebook.trails import Awaitable, RunsAgain, Whole, followed, followed_async, refuse_code
 from durable_nb.records import Outcome
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.computations import PlainCall
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.versions import StepInRun
+    from durable_nb.errors import DurableError
     from durable_nb.notebook.callees import Callee, CellStep
     from durable_nb.notebook.links import Link
     from durable_nb.notebook.sites import Site
@@ -31,9 +32,17 @@ _HOPELESS = 2  # calls that could not be kept, before a cell in which nothing ca
 class Calls:
     """The calls of one durable cell in one attempt."""
 
-    def __init__(self, live: LiveRun, scope: dict[str, Any], run_again: Callable[[Site, str], None]) -> None:
+    def __init__(
+        self,
+        live: LiveRun,
+        scope: dict[str, Any],
+        run_again: Callable[[Site, str], None],
+        changed_in_place: Callable[[], None],
+    ) -> None:
         self.live = live
-        self._run_again = run_again
+        self.refused: DurableError | None = None
+        """What was raised because something cannot be kept; the cell may have caught it."""
+        self._run_again, self._changed_in_place = run_again, changed_in_place
         self.restored_last = False
         """Whether the last call was restored."""
         self.kept = 0
@@ -58,6 +67,15 @@ class Calls:
             self._said.add(sentence)
             print(f"durable_nb: {sentence}")
 
+    def stop_after_refusal(self) -> NoReturn:
+        """The cell caught an error of ours with its own, and would go on without results."""
+        __tracebackhide__ = True
+        stopped = RunStopped(self.live.name)
+        stopped.add_note(
+            f"durable_nb: an `except` of the cell caught this: {type(self.refused).__name__}: {self.refused}"
+        )
+        raise stopped from self.refused
+
     def sent_elsewhere(self, step: CellStep) -> tuple[str, int, tuple[int, ...]]:
         """A step is about to run in other processes, which save by themselves: where, in which run, and as what."""
         entered = self.live.enter(step, fresh=False)
@@ -79,9 +97,8 @@ class Calls:
         return []
 
     def _saved_of(self, entered: StepInRun) -> int:
-        return sum(
-            version.saved for version in self.live.store.contents(self.live.record.id) if version.id == entered.step_id
-        )
+        contents = self.live.store.contents(self.live.record.id)
+        return sum(version.saved for version in contents if version.id == entered.step_id)
 
     def _found_some(self) -> bool:
         return any(computation.entered.saved for computation in self._computations.values())
@@ -90,10 +107,11 @@ class Calls:
         """A call is run again in every attempt. Twice of that and nothing kept at all is worth stopping for."""
         self._not_kept += 1
         if self._not_kept > _HOPELESS and not self.kept:
-            raise ConfigError(
+            self.refused = ConfigError(
                 f"line {site.line}: `{site.text}` cannot be kept: {why}. Nothing in this cell could be kept so far.",
                 "Move what is done with one document into a function that takes its text or path, and call that.",
             )
+            raise self.refused
         self.say(f"line {site.line}: `{site.text}` is run again after a restart: {why}")
 
     def returns_awaitable(self, site: Site, callee: Callee) -> bool:
@@ -105,16 +123,17 @@ class Calls:
         """How calls of a step are computed at a site; raises CodeChanged."""
         step = callee.step
         assert step is not None
-        entered = self.live.enter(step, fresh=False)
+        try:
+            entered = self.live.enter(step, fresh=False)
+        except CodeChanged as error:
+            self.refused = error
+            raise
         place = (site.number, id(step), is_async)
         found = self._computations.get(place)
         if found is None or found.entered is not entered:
             self._check_versions(site, step)
-            perform = (
-                self._performed_async(site, step, bool(callee.bound))
-                if is_async
-                else self._performed(site, step, bool(callee.bound))
-            )
+            made = self._performed_async if is_async else self._performed
+            perform = made(site, step, bool(callee.bound))
             found = self._computations[place] = Computation(step, entered, perform)
         return found
 
@@ -136,9 +155,9 @@ class Calls:
         ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
             link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
-            return self.restored(step, plain, lambda: places)
+            return self.restored(site, step, plain, lambda: places)
         try:
-            with self._flight.computing(site, link, is_async=False), plain as call:
+            with self._flight.computing(self, site, link, is_async=False), plain as call:
                 return self._computed(plain.computation.compute(call))
         except RunsAgain as found:
             self._run_again(site, found.why)
@@ -154,15 +173,15 @@ class Calls:
         ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
             link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
-            return self.restored(step, plain, lambda: places)
+            return self.restored(site, step, plain, lambda: places)
         try:
-            with self._flight.computing(site, link, is_async=True), plain as call:
+            with self._flight.computing(self, site, link, is_async=True), plain as call:
                 return self._computed(await plain.computation.compute_async(call))
         except RunsAgain as found:
             self._run_again(site, found.why)
             return found.value
 
-    def restored(self, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
+    def restored(self, site: Site, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
         """The saved value, and everything else that the call did."""
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
@@ -171,8 +190,13 @@ class Calls:
             if "arguments" in what and not self.live.store.trusted:
                 raise UntrustedStore(self.live.store.where)
             value = effects.returned(what, value, arguments)
-            effects.repeat(what, arguments, self._scope)
+            for name in effects.repeat(what, arguments, self._scope):
+                self.say(
+                    f"`{name}` is not what it was when `{site.text}` was computed: documents came or went. It is set to "
+                    "what it was after that call"
+                )
             step.settle()
+            self._changed(site, what)
         self.restored_last = True
         self.kept += 1
         return self.ready(value) if what.get("awaited") else value
@@ -192,7 +216,8 @@ class Calls:
 
         def perform(function: Any, /, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            watch, alone = self._enter(step, receiver_of(function) if has_receiver else (), args, kwargs)
+            given = function.given if isinstance(function, Whole) else kwargs
+            watch, alone = self._enter(step, receiver_of(function) if has_receiver else (), args, given)
             try:
                 value = followed(function(*args, **kwargs), site.trail)
             finally:
@@ -223,6 +248,12 @@ class Calls:
             return Outcome(value, {**effects_of, "awaited": True})
 
         return perform
+
+    def _changed(self, site: Site, what: Effects) -> None:
+        if "arguments" in what:
+            self._changed_in_place()
+        for name in what.get("told", ()):
+            self.say(f"line {site.line}: `{site.text}` changes `{name}`; restored calls do not repeat that")
 
     def _enter(
         self, step: CellStep, bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -256,8 +287,9 @@ class Calls:
                 f"line {site.line}: `{site.text}` changes its arguments in place, and all they hold is saved after each "
                 f"call ({size / 1e6:,.0f} MB). Return what is new instead, and put it in place outside of the call"
             )
-        for name in left_out:
-            self.say(f"line {site.line}: `{site.text}` changes `{name}`; restored calls do not repeat that")
+        if left_out:
+            found["told"] = left_out  # said again by whoever restores the call: it changes nothing then
+        self._changed(site, found)
         return Outcome(value, found) if found else value
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import Generators, set_states
-from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, put_back, put_value, way_to
+from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, partly_digested, put_back, put_value, way_to
 from durable_nb.notebook.inside import Inside, objects_of
 from durable_nb.origins import SCALARS, is_data
 
@@ -63,7 +63,7 @@ class Watch:
             found["arguments"] = changes
         if (way := self._heap.way_of(value)) is not None:
             found["returned"] = way
-        assigned, left_out = {}, list(self._used_up())
+        assigned, before, left_out = {}, {}, list(self._used_up())
         for one in self._inside:
             moved, lost = one.changes(alone=alone)
             if moved:
@@ -71,14 +71,20 @@ class Watch:
             left_out += lost
         for scope, name, now in self._changed():
             home = str(scope.get("__name__") or "")
-            if alone and home and now is not _GONE and origins.is_small(now, _LARGE):
+            if alone and home and now is not _GONE and origins.is_small(now, _LARGE) and _has_value(now):
                 assigned[home, name] = now
+                before[home, name] = next(
+                    (seen for at, other, seen in self._globals if at is scope and other == name), None
+                )
             else:
                 left_out.append(name)
         if assigned:
-            found["globals"] = assigned
-        if (drawn := self._generators.moved()) and alone:
-            found["random"] = drawn
+            found["globals"], found["globals_before"] = assigned, before
+        if drawn := self._generators.moved():
+            if alone:
+                found["random"] = drawn
+            else:
+                left_out.append("the state of random numbers")
         return found, left_out
 
     def _changed(self) -> Iterator[tuple[Any, str, Any]]:
@@ -124,8 +130,9 @@ def _at(scope: Any, name: str) -> Any:
     return getattr(found, attribute, _GONE) if attribute else found
 
 
-def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any]) -> None:
-    """Do again what a call did besides returning its value."""
+def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any]) -> list[str]:
+    """Do again what a call did besides returning its value; the globals that are not what they were before it."""
+    others: list[str] = []
     if "arguments" in effects:
         put_back(effects["arguments"], arguments)
     for place, fields in effects.get("inside", {}).items():
@@ -139,8 +146,12 @@ def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any])
             if attribute
             else functools.partial(home.__setitem__, name)
         )
+        before = effects.get("globals_before", {}).get((module, name))
+        if before is not None and before != _glance(_at(home, name)):
+            others.append(name)
         _put(_at(home, name), after, assign)
     set_states(effects.get("random", {}), scope)
+    return others
 
 
 def _home(module: str, scope: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +171,13 @@ def returned(effects: Effects, value: Any, arguments: dict[Place, Any]) -> Any:
     return way_to(effects["returned"], arguments) if "returned" in effects else value
 
 
+def _has_value(value: Any) -> bool:
+    try:
+        return bool(keys.digest(value))
+    except Unkeyable:
+        return False
+
+
 def _glance(value: Any) -> bytes | None:
     """A digest of a global that is assigned or filled; of a large one its length."""
     if isinstance(value, FunctionType):
@@ -167,6 +185,19 @@ def _glance(value: Any) -> bytes | None:
     try:
         if isinstance(value, SCALARS) or origins.is_small(value):
             return keys.digest(value)
-        return repr(len(value)).encode()
-    except (Unkeyable, RuntimeError, TypeError):  # no value, changed by another thread meanwhile, no length
+        return _shallow(value)
+    except Unkeyable:
+        return partly_digested(value)
+    except (RuntimeError, TypeError):  # changed by another thread meanwhile, no length
         return None
+
+
+def _shallow(value: Any) -> bytes:
+    """Of a large value which objects it holds; of an array or table its memory."""
+    if isinstance(value, dict):
+        return repr(hash((*map(id, value), *map(id, value.values())))).encode()
+    if isinstance(value, (list, tuple)):
+        return repr(hash(tuple(map(id, value)))).encode()
+    if type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
+        return keys.digest(value)
+    return repr(len(value)).encode()

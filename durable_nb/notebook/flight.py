@@ -8,6 +8,7 @@ from durable_nb import clock
 from durable_nb.errors import Unsaveable
 
 if TYPE_CHECKING:
+    from durable_nb.notebook.calls import Calls
     from durable_nb.notebook.links import Link
     from durable_nb.notebook.sites import Site
 
@@ -23,9 +24,9 @@ class Flight:
     def __init__(self) -> None:
         self._calls: set[Computing] = set()  # adding and discarding is atomic: no lock in the way of a call
 
-    def computing(self, site: Site, link: Link | None, *, is_async: bool) -> Computing:
+    def computing(self, calls: Calls, site: Site, link: Link | None, *, is_async: bool) -> Computing:
         """One more of them, for the length of a ``with`` block."""
-        return Computing(self._calls, site, link, is_async=is_async)
+        return Computing(self._calls, calls, site, link, is_async=is_async)
 
     def land(self) -> None:
         """Return when all have ended and are saved, after ``GRACE_S`` at the latest.
@@ -40,20 +41,22 @@ class Flight:
 class Computing:
     """One call while it is computed; one that raises gives back the number of its expression."""
 
-    __slots__ = ("_calls", "_is_async", "_link", "_site")
+    __slots__ = ("_calls", "_flying", "_is_async", "_link", "_site")
 
-    def __init__(self, calls: set[Computing], site: Site, link: Link | None, *, is_async: bool) -> None:
-        self._calls, self._site, self._link, self._is_async = calls, site, link, is_async
+    def __init__(self, flying: set[Computing], calls: Calls, site: Site, link: Link | None, *, is_async: bool) -> None:
+        self._flying, self._calls = flying, calls
+        self._site, self._link, self._is_async = site, link, is_async
 
     def __enter__(self) -> None:
         if not self._is_async:
-            self._calls.add(self)
+            self._flying.add(self)
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         __tracebackhide__ = True
-        self._calls.discard(self)
+        self._flying.discard(self)
         if kind is not None and self._link is not None:
             self._link.give_back()
         if isinstance(error, Unsaveable):
             hint = f"{error.reason}. If it is cheap, let it run again: --replay {self._site.callee}"
-            raise Unsaveable(error.type_name, hint, error.step, error.label) from None
+            self._calls.refused = Unsaveable(error.type_name, hint, error.step, error.label)
+            raise self._calls.refused from None

@@ -22,15 +22,15 @@ _MT19937_BYTES = 624 * 4 + 4
 
 
 class Generators:
-    """Every generator that a call of one function may draw from, as they are now."""
+    """Every generator that a call of one function may draw from, as they are now; without one those of the modules."""
 
     _numpy_seen: Any = None
     """The memory of numpy's own generator when it was known to hold no spare number of ``randn``."""
 
-    def __init__(self, fingerprint: Fingerprint) -> None:
+    def __init__(self, fingerprint: Fingerprint | None = None) -> None:
         self._own = [
             (str(scope.get("__name__")), name, value)
-            for scope, name, value in fingerprint.globals_read
+            for scope, name, value in (() if fingerprint is None else fingerprint.globals_read)
             if is_generator(value)
         ]
         self._random = _random_glance()

@@ -164,10 +164,20 @@ def _parts(value: Any) -> Iterator[tuple[Way, Any]]:
         yield from ((("key", key), item) for key, item in value.items())
     elif isinstance(value, (list, tuple, deque)) and not set(map(type, value)) <= _PLAIN:
         yield from ((("item", index), item) for index, item in enumerate(value))
+    elif isinstance(value, (set, frozenset)) and not set(map(type, value)) <= _PLAIN:
+        yield from ((("member", index), item) for index, item in enumerate(sorted(value, key=_order)))
     elif _is_array(value) and value.dtype.hasobject and value.dtype.names is None:
         yield from ((("item", index), item) for index, item in enumerate(value.flat))
     if _is_own(value):
         yield from ((("attr", name), item) for name, item in vars(value).items())
+
+
+def _order(member: Any) -> bytes:
+    """Where a member of a set stands among the others, the same in every kernel before the call."""
+    try:
+        return keys.digest(member)
+    except Unkeyable:
+        return b""
 
 
 def _shape(value: Any) -> Any:
@@ -185,7 +195,7 @@ def _can_be_put_back(value: Any) -> bool:
 
 def _held(value: Any) -> Any:
     """What an object holds, as another object."""
-    fields = dict(vars(value)) if _is_own(value) else None
+    fields = (dict(vars(value)), _slots(value)) if _is_own(value) else None
     if isinstance(value, dict):
         return (dict(value), fields)
     if isinstance(value, _COLLECTIONS):
@@ -221,7 +231,19 @@ def _put(now: Any, held: tuple[Any, Any]) -> None:
         return
     if _is_own(now):
         vars(now).clear()
-        vars(now).update(fields)
+        vars(now).update(fields[0])
+        for name, part in fields[1].items():
+            object.__setattr__(now, name, part)
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """What an object holds besides its ``__dict__``: slots of its bases, pydantic's private fields."""
+    names = {name for base in type(value).__mro__ for name in _names_of(vars(base).get("__slots__", ()))}
+    return {n: getattr(value, n) for n in names - {"__dict__", "__weakref__"} if hasattr(value, n)}
+
+
+def _names_of(slots: Any) -> Any:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _is_array(value: Any) -> bool:

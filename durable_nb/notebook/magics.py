@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
+    from durable_nb.errors import DurableError
     from durable_nb.notebook.replay import Replay
 
 
@@ -191,12 +192,18 @@ class DurableMagics(Magics):
         if result is None:
             live.finish(KeyboardInterrupt())
             return
+        if replay is not None and result.success:
+            self._fail(result, replay.settle())
         try:
-            if replay is not None and result.success:
-                replay.settle()
             live.finish(result.error_before_exec or result.error_in_exec)
         except StoreError as error:
-            # Raised from here it would be printed only, and Run All would go on without the results (promise 4).
+            self._fail(result, error)
+
+    def _fail(self, result: ExecutionResult, error: DurableError | None) -> None:
+        """Make a cell that has ended well one that failed: raised from here it would be printed only, and Run All would go
+        on without the results (promise 4).
+        """
+        if error is not None:
             result.error_in_exec = error
             self._shell.showtraceback((type(error), error, error.__traceback__))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.bytecode import step_function
@@ -188,8 +189,13 @@ class Preflight:
         )
 
     def _is_own(self, name: str) -> bool:
-        module = getattr(self._scope.get(name), "__module__", "")
-        return name in self._plan.bound if name not in self._scope else origin_of(module) is Origin.OWN
+        if name not in self._scope:
+            return name in self._plan.bound
+        found = self._scope[name]
+        return (
+            origin_of(found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", "builtins"))
+            is Origin.OWN
+        )
 
 
 def _reaches_step(thing: Any, seen: set[int]) -> bool:

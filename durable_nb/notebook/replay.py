@@ -7,9 +7,7 @@ read names it first (`late`), and a link says which arguments that came to: a fi
 
 from __future__ import annotations
 
-import functools
 import operator
-from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import PlainCall
@@ -17,16 +15,18 @@ from durable_nb.errors import Unkeyable
 from durable_nb.notebook.callees import Callee, Callees, repeated
 from durable_nb.notebook.calls import Calls
 from durable_nb.notebook.effects import places
+from durable_nb.notebook.generators import Generators
 from durable_nb.notebook.handed import Handed
 from durable_nb.notebook.links import Links
 from durable_nb.notebook.preflight import Preflight
 from durable_nb.notebook.standing import Standing
-from durable_nb.notebook.trails import Awaitable, followed, followed_async
+from durable_nb.notebook.trails import Awaitable, Whole, followed, followed_async, is_function, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.errors import DurableError
     from durable_nb.notebook.links import Link
     from durable_nb.notebook.sites import Plan, Site
 
@@ -57,13 +57,15 @@ class Replay:
 
     def begin(self, live: LiveRun) -> None:
         """The run of the cell has begun."""
-        self.calls, self._links = Calls(live, self._scope, self._run_again), Links(live)
+        self.calls, self._links = Calls(live, self._scope, self._run_again, self._standing.forget_large), Links(live)
         self.preflight.replace_named(self._kept_everywhere)
 
-    def settle(self) -> None:
-        """The cell has ended, its run not yet: say what is left to say."""
-        for sentence in self._calls.end():
-            self._calls.say(sentence)
+    def settle(self) -> DurableError | None:
+        """The cell has ended, its run not yet: say what is left to say; an error of ours that the cell has caught itself."""
+        if self._calls.refused is None:
+            for sentence in self._calls.end():
+                self._calls.say(sentence)
+        return self._calls.refused
 
     def land(self) -> None:
         """The cell was stopped: calls in other threads may end, and are saved."""
@@ -92,6 +94,8 @@ class Replay:
         calls, site = self.calls, self.plan.sites[number]
         if calls is None or calls.live.over:
             return False
+        if calls.refused is not None:
+            calls.stop_after_refusal()
         if handed and any(map(is_function, handed)):
             return False  # map(embed, docs): embed is the step, not map
         callee = self.callees.of(site, function)
@@ -123,8 +127,9 @@ class Replay:
         found = None if link is None else self._linked(site, callee, link, given)
         if found is not None:
             return found[0]
+        states = Generators()
         args, kwargs = given()
-        return self.once(site, function, args, kwargs, self._if_pure(link, site, callee, names))
+        return self.once(site, function, args, kwargs, self._if_pure(link, site, callee, names, states))
 
     async def late_async(self, number: int, function: Any, given: Any, names: Any, /) -> Any:
         """As ``late``, where the expression awaits."""
@@ -134,8 +139,9 @@ class Replay:
         found = None if link is None else self._linked(site, callee, link, given)
         if found is not None:
             return found[0]
+        states = Generators()
         args, kwargs = given()
-        return await self._once_async(site, function, args, kwargs, self._if_pure(link, site, callee, names))
+        return await self._once_async(site, function, args, kwargs, self._if_pure(link, site, callee, names, states))
 
     def whole(self, number: int, function: Any, expression: Callable[[], Any], names: Callable[[], Any], /) -> Any:
         """A step whose arguments cannot be looked at alone: named by all that the expression reads."""
@@ -143,11 +149,14 @@ class Replay:
         site, calls = self.plan.sites[number], self._calls
         callee = self.callees.of(site, function)
         assert callee.step is not None
-        digest = self._standing.of_expression(site, callee.step.name, callee.bound, _values(names))
+        values = values_of(names)
+        digest = None if values is None else self._standing.of_expression(site, callee.step.name, callee.bound, values)
         if digest is None:
             calls.not_kept(site, "something that it reads is made in the loop and has no value")
             return expression()
-        return calls.value(site, callee.step, PlainCall(calls.computation(site, callee), (expression,), {}, digest), {})
+        given = dict(zip(site.names, values, strict=True)) | {"": callee.bound}
+        plain = PlainCall(calls.computation(site, callee), (Whole(expression, given),), {}, digest)
+        return calls.value(site, callee.step, plain, given)
 
     def given(self, *args: Any, **kwargs: Any) -> _Given:
         """The arguments of a call, evaluated."""
@@ -186,16 +195,14 @@ class Replay:
         step = callee.step
         if step is None:  # handed over before it turned out that it cannot be kept
             return function(*args, **kwargs)
+        returns_awaitable = calls.returns_awaitable(site, callee)
         try:
             digest = self._standing.of_call(site, callee.bound, args, kwargs)
+            computation = calls.computation(site, callee, is_async=returns_awaitable)
         except Unkeyable as error:
             calls.not_kept(site, f"a {error.type_name} cannot name a call: {error.reason}")
             return followed(function(*args, **kwargs), site.trail)
-        given = places(callee.bound, args, kwargs)
-        returns_awaitable = calls.returns_awaitable(site, callee)
-        plain = PlainCall(
-            calls.computation(site, callee, is_async=returns_awaitable), (function, *args), kwargs, digest
-        )
+        given, plain = places(callee.bound, args, kwargs), PlainCall(computation, (function, *args), kwargs, digest)
         if returns_awaitable:
             return calls.awaited(site, step, plain, given, link)
         try:
@@ -235,15 +242,17 @@ class Replay:
         callee = self.callees.of(site, function)
         assert callee.step is not None
         assert self._links is not None
-        values = _values(names)
+        values = values_of(names)
         if values is None or not self._may_be_linked(site, values):
             return callee, None
         expression = self._standing.of_expression(site, callee.step.name, callee.bound, values)
         return callee, None if expression is None else self._links.of(expression)
 
-    def _if_pure(self, link: Link | None, site: Site, callee: Callee, names: Callable[[], Any]) -> Link | None:
-        """The link, unless what it was named by has changed while the arguments were built."""
-        if link is None or callee.step is None:
+    def _if_pure(
+        self, link: Link | None, site: Site, callee: Callee, names: Callable[[], Any], states: Generators
+    ) -> Link | None:
+        """The link, unless what it was named by has changed, or random numbers were drawn, while the arguments were built."""
+        if link is None or callee.step is None or states.moved():
             return None
         now = self._standing.of_expression(site, callee.step.name, callee.bound, names())
         return link if now == link.expression else None
@@ -262,7 +271,7 @@ class Replay:
         if plain.saved is None:
             computation.entered.give_back(*link.target)
             return None
-        value = calls.restored(callee.step, plain, lambda: places(callee.bound, *given()))
+        value = calls.restored(site, callee.step, plain, lambda: places(callee.bound, *given()))
         return (calls.ready(value) if is_async and not site.awaits else value,)
 
     def _repeated(self, site: Site, function: Any) -> str:
@@ -284,17 +293,3 @@ class Replay:
     def _calls(self) -> Calls:
         assert self.calls is not None
         return self.calls
-
-
-def is_function(thing: Any) -> bool:
-    """Whether something that is handed over is to be called; an object that can be called is data as well."""
-    kinds = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
-    return isinstance(thing, kinds) or "__wrapped__" in getattr(thing, "__dict__", ())
-
-
-def _values(names: Callable[[], Any]) -> Any:
-    """The values of the names that an expression reads; None if one of them is not defined, which may never be asked."""
-    try:
-        return names()
-    except NameError:
-        return None

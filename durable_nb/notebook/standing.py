@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import io
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,10 @@ class Standing:
             head = self._heads[place] = keys.digest(same)
         return head
 
+    def forget_large(self) -> None:
+        """A call changed its arguments in place: a large one may be among them, by another name."""
+        self._large.clear()
+
     def may_be_linked(self, site: Site, values: tuple[Any, ...]) -> bool:
         """Whether arguments need not be built again: all that builds them is pure, as far as its code shows.
 
@@ -83,7 +88,10 @@ class Standing:
         roots = {text.partition(".")[0] for text in site.builders if "." in text}
         if any(isinstance(value, ModuleType) and name not in roots for name, value in names.items()):
             return False  # cfg.SIZE: the name of a module says nothing about what is in it
-        return all(self._is_pure(self.resolved(text, site, values)) for text in site.builders)
+        if roots & site.varying or any(text in site.varying for text in site.builders):
+            return False  # another builder in every iteration
+        handed = [value for value in values if isinstance(value, FunctionType)]
+        return all(map(self._is_pure, [*handed, *(self.resolved(text, site, values) for text in site.builders)]))
 
     def _is_pure(self, builder: Any) -> bool:
         if isinstance(builder, FunctionType):
@@ -188,8 +196,10 @@ def _each(values: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[type, A
 
 
 def _is_still(value: Any) -> bool:
-    """Whether reading a global takes nothing out of it."""
-    return not (_is_channel(value) or is_generator(value) or getattr(value, "__name__", "") == "random")
+    """Whether using a global takes nothing out of it, as far as it shows: an object of a library may do anything."""
+    if isinstance(value, (*_CODE, functools.partial)):
+        return not is_generator(getattr(value, "__self__", None)) and getattr(value, "__name__", "") != "random"
+    return not (_is_channel(value) or is_generator(value)) and is_data(value)
 
 
 def _is_channel(value: Any) -> bool:

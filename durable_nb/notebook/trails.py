@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import functools
 import itertools
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_nb.notebook.sites import Operation
 
-_PARTS = 16  # of a result that are looked at for functions
+_MAIN = ("__main__", "__mp_main__")
+_PARTS = 64  # of a result that are looked at for functions
+
+
+class Whole:
+    """An expression as a function, and the values of the names that it reads."""
+
+    def __init__(self, expression: Callable[[], Any], given: dict[str, Any]) -> None:
+        self._expression, self.given = expression, given
+
+    def __call__(self) -> Any:
+        """The value of the expression."""
+        __tracebackhide__ = True
+        return self._expression()
 
 
 class Awaitable(BaseException):
@@ -52,10 +67,31 @@ async def followed_async(value: Any, trail: tuple[Operation, ...]) -> Any:
 
 def refuse_code(value: Any) -> None:
     """Raise RunsAgain for functions made in the notebook: restored, one would read globals of its own, not the notebook's."""
-    parts = value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else ()
-    for part in (value, *itertools.islice(parts, _PARTS)):
+    waiting, left = [value], _PARTS
+    while waiting and left:
+        part = waiting.pop()
+        left -= 1
         function = part.func if isinstance(part, functools.partial) else part
-        if isinstance(function, (FunctionType, MethodType)) and function.__module__ in ("__main__", "__mp_main__"):
-            raise RunsAgain(
-                value, f"it returns {function.__qualname__}, a function that reads the names of this notebook"
-            )
+        if isinstance(function, (FunctionType, MethodType)):
+            if function.__module__ in _MAIN:
+                raise RunsAgain(value, "it makes a function, which belongs to this kernel")
+        elif isinstance(part, dict):
+            waiting += [*itertools.islice(part.values(), left), getattr(part, "default_factory", None)]
+        elif isinstance(part, (list, tuple)):
+            waiting += itertools.islice(part, left)
+        elif type(part).__module__ in _MAIN:
+            waiting += itertools.islice(getattr(part, "__dict__", {}).values(), left)
+
+
+def is_function(thing: Any) -> bool:
+    """Whether something that is handed over is to be called; an object that can be called is data as well."""
+    kinds = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+    return isinstance(thing, kinds) or "__wrapped__" in getattr(thing, "__dict__", ())
+
+
+def values_of(names: Callable[[], Any]) -> Any:
+    """The values of the names that an expression reads; None if one of them is not defined, which may never be asked."""
+    try:
+        return names()
+    except NameError:
+        return None

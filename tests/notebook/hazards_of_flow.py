@@ -250,7 +250,7 @@ pages = {}
 for d in docs:
     with Path("outside/a.txt").open() as page:
         pages[d] = page.read()
-## threads of the user | out | SAME nothing in this cell was kept | +20
+## threads of the user | - | REFUSED Call a function of yours
 out = {}
 def work(d):
     out[d] = embed(d)

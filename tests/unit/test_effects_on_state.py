@@ -260,9 +260,9 @@ def test_a_generator_that_is_an_argument(make: Any, draw: Any) -> None:
     assert [draw(first) for _ in range(3)] == [draw(again) for _ in range(3)]
 
 
-def test_random_numbers_while_other_calls_run_are_left_alone() -> None:
-    """Nobody knows which of several calls drew; the state is not saved then."""
-    assert ({}, []) == called(cell("import random\ndef f(): random.random()"), alone=False)
+def test_random_numbers_while_other_calls_run_are_told() -> None:
+    """Nobody knows which of several calls drew; the state is not saved then, and that is said."""
+    assert ({}, ["the state of random numbers"]) == called(cell("import random\ndef f(): random.random()"), alone=False)
 
 
 def test_a_spare_number_of_numpy_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
