@@ -103,7 +103,7 @@ class Progress:
         """
         with self._lock:
             self._renumbered = self._renumbered or renumbered
-            self._grow_to(max(documents))
+            self._grow_to(max(documents, default=-1))
             states = self._states
             for document in documents:
                 states[document] = RESTORED

@@ -24,7 +24,7 @@ def _second(conn: sa.Connection) -> None:
         "ALTER TABLE runs ADD COLUMN figures TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE runs ADD COLUMN cell TEXT DEFAULT '' NOT NULL",
         f"ALTER TABLE runs ADD COLUMN began {real} DEFAULT '0' NOT NULL",
-        "CREATE INDEX checkpoints_position ON checkpoints (run_id, position)",
+        "CREATE INDEX checkpoints_position ON checkpoints (position, run_id)",
         "CREATE INDEX checkpoints_gave_up ON checkpoints (run_id, position) WHERE state = 'failed'",
         (
             f"CREATE TABLE controls (id {key}, run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "

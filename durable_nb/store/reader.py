@@ -78,9 +78,9 @@ def run_named(conn: sa.Connection, name: str) -> Any:
     return conn.execute(_RUNS.where(runs.c.name == name)).one_or_none()
 
 
-def figures(conn: sa.Connection, run_id: int) -> str:
-    """JSON of what a run shows beside its counts."""
-    return conn.scalar(sa.select(runs.c.figures).where(runs.c.id == run_id)) or ""
+def run_of_id(conn: sa.Connection, run_id: int) -> Any:
+    """The same by its id."""
+    return conn.execute(_RUNS.where(runs.c.id == run_id)).one_or_none()
 
 
 def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:
@@ -154,8 +154,6 @@ def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     superseded = sa.select(version.c.id).where(version.c.name == name.c.name, ended_otherwise.exists())
     superseded = superseded.correlate(checkpoints, name)
     failed = sa.select(*columns).join_from(checkpoints, name, name.c.id == _c.step_id)
-    # Without it SQLite may walk all documents in their order, until it has found as many failures as there are to show.
-    failed = failed.with_hint(checkpoints, "INDEXED BY checkpoints_gave_up", "sqlite")
     return failed.where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
 
 

@@ -107,7 +107,8 @@ checkpoints = sa.Table(
     sa.Column("payload", sa.LargeBinary),
 )
 sa.Index("checkpoints_key", checkpoints.c.run_id, checkpoints.c.step_id, checkpoints.c.key, unique=True)
-sa.Index("checkpoints_position", checkpoints.c.run_id, checkpoints.c.position)
+# In this order: with the run first, SQLite may take it for a list of the failures of a run, and read all of the run.
+sa.Index("checkpoints_position", checkpoints.c.position, checkpoints.c.run_id)
 _FAILED = checkpoints.c.state == sa.literal_column("'failed'")
 for _name, _column in (("checkpoints_failed", checkpoints.c.step_id), ("checkpoints_gave_up", checkpoints.c.position)):
     sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_FAILED, postgresql_where=_FAILED)

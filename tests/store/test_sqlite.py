@@ -128,7 +128,7 @@ def test_a_view_uses_an_index(store):
         assert "USING INDEX checkpoints_key (run_id=? AND step_id=? AND key=?)" in plan
         assert "SCAN checkpoints" not in plan
     assert "ORDER BY" not in failures  # in the order of the index
-    assert "SEARCH checkpoints USING INDEX checkpoints_position (run_id=? AND position=?)" in document
+    assert "SEARCH checkpoints USING INDEX checkpoints_position (position=? AND run_id=?)" in document
     assert "SEARCH controls USING INDEX ix_controls_run_id (run_id=? AND rowid>?)" == controls
 
 
