@@ -29,6 +29,7 @@ from durable_nb.errors import CodeChanged, DurableError, RunBusy, StepFailed
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.session import configure
     from durable_nb.engine.steps import step
     from durable_nb.engine.workflows import run, workflow
@@ -60,17 +61,48 @@ _ROOMS = {
 }
 
 
+def _watch_script() -> None:
+    """A script in a terminal shows its runs in a line on stderr; in IPython ``%load_ext`` decides, and a log stays clean."""
+    import sys
+
+    from durable_nb.engine.session import current
+
+    in_terminal = "IPython" not in sys.modules and sys.stderr is not None and sys.stderr.isatty()
+    if in_terminal and _show not in current.observers:
+        current.observers.append(_show)
+
+
+def _show(live: "LiveRun") -> None:
+    from durable_nb.notebook import panels
+
+    panels.show(live)
+
+
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         from importlib import import_module
 
+        _follow_notebook()
         value = globals()[name] = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        _watch_script()
         return value
     if name == "__version__":
         from importlib.metadata import version
 
         return version("durable-nb")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _follow_notebook() -> None:
+    """In a notebook, with or without ``%load_ext``, a model or client is known by the statements that made it."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        from durable_nb import notebook
+
+        notebook.follow(shell)
 
 
 def __dir__() -> list[str]:

@@ -114,6 +114,18 @@ def names_used(code: CodeType) -> Names:
     return Names(frozen, frozenset(writes), frozenset(cells), frozenset(imports), reads_words)
 
 
+def names_in(code: CodeType, node: ast.AST | None) -> Names:
+    """The names in a function, with those in ``globals()["n"]``, which its instructions do not show."""
+    names = names_used(code)
+    reads, writes = dict(names.reads), set(names.writes)
+    for part in ast.walk(node) if node is not None and "globals" in reads else ():
+        match part:
+            case ast.Subscript(ast.Call(ast.Name("globals"), [], []), ast.Constant(str(name)), context):
+                reads[name] = frozenset({(), *reads.get(name, ())})
+                writes |= set() if isinstance(context, ast.Load) else {name}
+    return names._replace(reads=reads, writes=frozenset(writes))
+
+
 def names_filled(node: ast.AST) -> dict[str, Filled]:
     """Names whose object the code changes: ``seen.append(x)``, ``cache[key] = x``, ``stats.count += 1``."""
     written: dict[str, set[str]] = {}

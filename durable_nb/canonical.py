@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import PurePath
 from re import Pattern
 from types import BuiltinFunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import xxhash
@@ -158,6 +158,7 @@ NODES: dict[type, Callable[[Any, Memo], bytes]] = {
     Arguments: lambda value, memo: b"$" + _hash(encode(value.args, memo) + encode(value.kwargs, memo)),
 }
 RULES: dict[type, Callable[[Any], object]] = {
+    type(Literal[0]): lambda value: value.__args__,  # pickled otherwise from 3.12 on
     type: qualified_name,
     ModuleType: lambda module: module.__name__,
     BuiltinFunctionType: lambda function: (

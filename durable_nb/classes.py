@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import EnumType
 from types import FunctionType, ModuleType
 from typing import Any
@@ -14,12 +14,31 @@ from durable_nb.keys import qualified_name
 from durable_nb.origins import Origin, origin_of
 
 Digest = Callable[[Any], str]
+# What enum, namedtuple and dataclass put into a class, each Python another choice of them.
+_GIVEN = frozenset(
+    "__new__ __repr__ __getnewargs__ __replace__ _asdict _make _replace _generate_next_value_ _member_type_ _new_member_ "  # noqa: SIM905 - one a line would fill a screen
+    "_use_args_ _unhashable_values_ _hashable_values_ _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ "
+    "_inverted_".split()
+)
+_DATACLASS_OPTIONS = (
+    "init",
+    "repr",
+    "eq",
+    "order",
+    "unsafe_hash",
+    "frozen",
+)  # what every Python from 3.11 on writes down
 
 
 def methods_of(cls: type) -> dict[str, list[Any]]:
     """The functions behind each attribute that the user wrote."""
     found = {}
     for attribute, value in sorted(vars(cls).items()):
+        if (
+            attribute in _GIVEN
+            and origin_of(getattr(value, "__module__", None) or type(value).__module__) is Origin.PYTHON
+        ):
+            continue
         functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
         if functions:
             found[attribute] = functions
@@ -29,6 +48,7 @@ def methods_of(cls: type) -> dict[str, list[Any]]:
 def filled_by(cls: type, method: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
     """The attributes (``.count``) that a method of an own class writes or fills on its object, through others too."""
     function = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
+    function = function.__func__ if isinstance(function, classmethod) else function
     code = getattr(function, "__code__", None)
     node = syntax.function_node(code) if code is not None and method not in seen else None
     if code is None or node is None or not code.co_argcount or origin_of(function.__module__) is not Origin.OWN:
@@ -50,12 +70,20 @@ def data_of(cls: type) -> dict[str, Any]:
     return {
         attribute: value
         for attribute, value in sorted(vars(cls).items())
-        if not functions_of(value) and not attribute.startswith(("__", "_abc_"))
+        if not functions_of(value)
+        and not attribute.startswith(("__", "_abc_"))
+        and type(value).__name__ != "_tuplegetter"  # a field of a named tuple, which are in _fields
     }
 
 
-def shape_of(cls: type, digest: Digest) -> object:
-    """Bases, fields, annotations, data, and which function each attribute is bound to, and how."""
+def class_methods_of(cls: type) -> dict[str, FunctionType]:
+    """The functions of those methods that are called on the class itself."""
+    found = {name: value.__func__ for name, value in sorted(vars(cls).items()) if isinstance(value, classmethod)}
+    return {name: function for name, function in found.items() if isinstance(function, FunctionType)}
+
+
+def shape_of(cls: type, digest: Digest, state: Collection[str] = ()) -> object:
+    """Bases, fields, annotations, data but for the attributes in ``state``, and what each attribute is bound to, and how."""
     fields = [
         (field, digest(details.default), digest(details.default_factory))
         for field, details in vars(cls).get("__dataclass_fields__", {}).items()
@@ -65,9 +93,9 @@ def shape_of(cls: type, digest: Digest) -> object:
         for attribute, functions in methods_of(cls).items()
     }
     return (
-        {attribute: digest(value) for attribute, value in data_of(cls).items()},
+        {attribute: digest(value) for attribute, value in data_of(cls).items() if attribute not in state},
         fields,
-        repr(vars(cls).get("__dataclass_params__")),
+        [getattr(vars(cls).get("__dataclass_params__"), option, None) for option in _DATACLASS_OPTIONS],
         annotations_of(cls, digest),
         bound,
         [qualified_name(base) for base in cls.__bases__],

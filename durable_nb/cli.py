@@ -13,6 +13,16 @@ from durable_nb.errors import ConfigError, DurableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from durable_nb.records import Run
+    from durable_nb.store import Store
+
+
+_CONTROLS = {
+    "pause": "let a live run start no further call; running ones end",
+    "unpause": "let a paused run go on",
+    "stop": "end a live run; what is finished is kept",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 well, 1 something is wrong with the data, 2 it could not be done."""
@@ -35,11 +45,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, parents=[common], help=text, description=text)
-        added.set_defaults(command=function)
+        added.set_defaults(command=function, verb=name)
         return added
 
     command("runs", _runs, "the runs of a database, newest first")
     command("show", _show, "one run: counts, versions of the code, failures").add_argument("name")
+    for name, text in _CONTROLS.items():
+        command(name, _control, text).add_argument("name")
     command("check", _check, "whether the database is whole")
     command("doctor", _doctor, "versions, settings in force, and what could go wrong here")
     demo = command("demo", _demo, "kill a real kernel in the middle of real work, and go on")
@@ -49,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from durable_nb.notebook import display, pages
+    from durable_nb.notebook import pages
 
     runs = session.existing_store(url=options.db).runs()
-    print(json.dumps([pages.run_as_dict(run) for run in runs]) if options.json else display.runs_text(runs))
+    print(json.dumps([pages.run_as_dict(run) for run in runs]) if options.json else pages.runs_text(runs))
     return 0
 
 
@@ -60,12 +72,33 @@ def _show(options: argparse.Namespace) -> int:
     from durable_nb.notebook.pages import RunPage
 
     store = session.existing_store(url=options.db)
-    run = store.run(options.name)
-    if run is None:
-        raise ConfigError(f"there is no run {options.name!r} in {store.where}.", "See `durable-nb runs`.")
-    page = RunPage(store, run)
+    page = RunPage(store, _run(store, options.name))
     print(json.dumps(page.as_dict()) if options.json else page)
     return 0
+
+
+def _control(options: argparse.Namespace) -> int:
+    """Ask the process that computes a run: it looks ten times a second, whatever it is doing."""
+    from durable_nb.records import State
+
+    store = session.existing_store(url=options.db)
+    run = _run(store, options.name)
+    if run.state is not State.RUNNING:
+        raise ConfigError(f"nobody is computing run {run.name!r} now (it is {run.state}).", "There is nothing to do.")
+    asked = store.control(run.id, "resume" if options.verb == "unpause" else options.verb)
+    if options.json:
+        print(json.dumps({"run": run.name, "action": options.verb, "id": asked}))
+    else:
+        where = f" (pid {run.owner.pid} on {run.owner.host})" if run.owner else ""
+        print(f"Asked run {run.name!r}{where} to {options.verb}.")
+    return 0
+
+
+def _run(store: Store, name: str) -> Run:
+    run = store.run(name)
+    if run is None:
+        raise ConfigError(f"there is no run {name!r} in {store.where}.", "See `durable-nb runs`.")
+    return run
 
 
 def _check(options: argparse.Namespace) -> int:

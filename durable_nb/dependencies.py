@@ -22,12 +22,12 @@ from durable_nb.bytecode import (
     body_of,
     cells_of,
     label_of,
-    names_used,
+    names_in,
     scope_of,
     step_function,
 )
 from durable_nb.errors import Unkeyable
-from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_data, is_injected, origin_of
+from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_injected, origin_of
 from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by, carried_state
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Walk(Parts):
 
         ``roots`` are what the walk began with, and the labels it gave them.
         """
-        while self.waiting:
+        while self.waiting or self.shapes:
             waiting, self.waiting = self.waiting, {}
             for read in waiting.values():
                 place = (id(read.scope), read.name)
@@ -138,6 +138,8 @@ class Walk(Parts):
                     self.add_data(read)
                 elif place not in self.written:
                     self.add_data(read._replace(filled=self.filled.get(place)))
+            if not self.waiting:  # only now is it known which attributes the code assigns
+                self.add_shapes()
         for bound_to, name, thing, target in [*self.bindings, *(("step", "", *root) for root in roots)]:
             shown = self._bound_to(thing, target)
             if shown != f"def:{name}":
@@ -242,7 +244,8 @@ class Walk(Parts):
             return root
         self.called[id(function)] = label
         self.bearers.setdefault(label, set()).add(id(function))
-        node, names, scope = syntax.function_node(code), names_used(code), function.__globals__
+        node, scope = syntax.function_node(code), function.__globals__
+        names = names_in(code, node)
         self.scopes[id(scope)] = scope
         self.add(label, self._code_of(function))
         self.sources[label] = syntax.source_of(code)
@@ -288,11 +291,8 @@ class Walk(Parts):
         for attribute, functions in classes.methods_of(cls).items():
             for function in functions:
                 self.follow(function, f"def:{name}.{attribute}")
-        for attribute, value in classes.data_of(cls).items():
-            if attribute in vars(cls):
-                self.bound.append((vars(cls), attribute, vars(cls)[attribute]))
-            self.mutable += [(value, None)] if is_data(value) and not isinstance(value, SCALARS) else []
-        self.add(label, classes.shape_of(cls, self.value_of))
+        self.shapes.append((label, cls))
+        self.fill_by_class_methods(cls)
         self.words[label] = (cls.__doc__, classes.annotations_of(cls, self.value_of))
         self.spoken |= {label} if classes.speaks(cls) else set()
         for base in cls.__bases__:

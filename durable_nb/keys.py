@@ -16,12 +16,18 @@ from durable_nb.canonical import Arguments, encode, qualified_name
 from durable_nb.errors import Unkeyable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["call_digest", "digest", "numbered", "qualified_name", "register"]
+__all__ = ["call_digest", "digest", "joined", "numbered", "qualified_name", "register"]
 
 _hash = xxhash.xxh3_128_digest
-_ONE_STR, _ONE_BYTES, _CALL, _NUMBERED = 1, 2, 3, 4  # seeds: cheaper than a copy of a long text with a tag before it
+_ONE_STR, _ONE_BYTES, _CALL, _NUMBERED, _JOINED = (
+    1,
+    2,
+    3,
+    4,
+    5,
+)  # seeds: cheaper than a copy of a long text with a tag before it
 
 
 def digest(value: object) -> bytes:
@@ -36,7 +42,8 @@ def digest(value: object) -> bytes:
         For a lock, generator, open file, connection or anything pickle refuses, and for what contains itself;
         ``where`` is the way to it inside the value, such as ``[3]['lock']``.
     """
-    return _hash(_encode(value))
+    leaf = canonical.LEAVES.get(type(value))
+    return _hash(_encode(value) if leaf is None else leaf(value))
 
 
 def call_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -63,6 +70,11 @@ def call_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 def numbered(digest: bytes, occurrence: int) -> bytes:
     """The key of the ``occurrence``-th (from 0) of several equal calls; the first keeps the digest itself."""
     return digest if occurrence == 0 else _hash(digest + occurrence.to_bytes(8, "little"), _NUMBERED)
+
+
+def joined(digests: Iterable[bytes]) -> bytes:
+    """16 bytes that name several digests in order; how many there are has to follow from the first."""
+    return _hash(b"".join(digests), _JOINED)
 
 
 def register(kind: type, rule: Callable[[Any], object]) -> None:

@@ -126,6 +126,7 @@ class Parts:
         self.written: set[tuple[int, str]] = set()
         self.carried: list[tuple[Any, str]] = []
         self.filled: dict[tuple[int, str], Filled] = {}
+        self.shapes: list[tuple[str, type]] = []
 
     def state(self) -> tuple[tuple[Any, str], ...]:
         """(scope, name) of every global, closure variable or default that the code assigns or fills."""
@@ -202,6 +203,36 @@ class Parts:
             if written:
                 filled = Filled(written, frozenset(), frozenset())
                 self.filled[id(scope), name] = filled.joined(self.filled.get((id(scope), name)))
+
+    def fill_by_class_methods(self, cls: type) -> None:
+        """Note what class methods of an own class write on it: ``cls.made += 1`` counts."""
+        for name, function in classes.class_methods_of(cls).items():
+            scope, written = function.__globals__, classes.filled_by(cls, name)
+            if written and scope.get(cls.__name__) is cls:
+                place, filled = (id(scope), cls.__name__), Filled(written, frozenset(), frozenset())
+                self.scopes[id(scope)] = scope
+                self.filled[place] = filled.joined(self.filled.get(place))
+
+    def written_of(self, cls: type) -> frozenset[str]:
+        """The attributes of a class that the code seen so far assigns, by a name of the class: ``Shelf.count = 0``."""
+        written = [
+            filled.written | filled.defaulted
+            for (scope, name), filled in self.filled.items()
+            if self.scopes.get(scope, {}).get(name) is cls
+        ]
+        return frozenset(place[1:] for place in frozenset[str]().union(*written) if place.startswith("."))
+
+    def add_shapes(self) -> None:
+        """Take in what the classes hold; what code assigns to their attributes is state."""
+        shapes, self.shapes = self.shapes, []
+        for label, cls in shapes:
+            state = self.written_of(cls)
+            for attribute, value in classes.data_of(cls).items():
+                if attribute not in state:
+                    if attribute in vars(cls):
+                        self.bound.append((vars(cls), attribute, vars(cls)[attribute]))
+                    self.mutable += [(value, None)] if is_data(value) and not isinstance(value, SCALARS) else []
+            self.add(label, classes.shape_of(cls, self.value_of, state))
 
     def _statement(self, read: Read) -> str | None:
         if read.statement is not None:

@@ -98,6 +98,14 @@ def fingerprint(function: Callable[..., Any]) -> Fingerprint:
     return _result(walk, root, looks)
 
 
+def current(function: Callable[..., Any]) -> Fingerprint:
+    """The fingerprint of a function, walked again only if something that it read is not what it was."""
+    known = _FUNCTIONS.get(function)
+    if known is None or not known.is_current():
+        known = _FUNCTIONS[function] = fingerprint(function)
+    return known
+
+
 def fingerprint_of_global(name: str, scope: dict[str, Any], path: str = "") -> Fingerprint:
     """What identifies the object that a global stands for: its value, or the statements that made it.
 
@@ -140,18 +148,21 @@ def diff(old_source: str, new_source: str) -> str:
 
 def settled(last: Fingerprint) -> Fingerprint:
     """The same fingerprint with the data as it is now: what a call did to it is its doing, not an edit."""
-    return last._replace(looks=tuple(_again(look) for look in last.looks))
+    token = _ACTIVE.set(_GLANCE)
+    try:
+        again = (look._replace(seen=_seen(look.value, look.filled, look.is_small)) for look in last.looks)
+        return last._replace(looks=tuple(again))
+    finally:
+        _ACTIVE.reset(token)
 
 
 def changed_data(last: Fingerprint) -> list[Any]:
     """The data that code reads and that has changed inside since the fingerprint was taken."""
-    return [look.value for look in last.looks if _again(look).seen != look.seen] if last.looks else []
-
-
-def _again(look: Look) -> Look:
+    if not last.looks:
+        return []
     token = _ACTIVE.set(_GLANCE)
     try:
-        return look._replace(seen=_seen(look.value, look.filled, look.is_small))
+        return [look.value for look in last.looks if look.seen != _seen(look.value, look.filled, look.is_small)]
     finally:
         _ACTIVE.reset(token)
 
@@ -211,10 +222,7 @@ def _function_stands_for(function: Any) -> object:
     walk = _ACTIVE.get()
     if walk is not None:
         return walk.identity(function)
-    known = _FUNCTIONS.get(function)
-    if known is None or not known.is_current():
-        known = _FUNCTIONS[function] = fingerprint(function)
-    return known.digest
+    return current(function).digest
 
 
 def _class_stands_for(cls: type) -> object:

@@ -183,7 +183,7 @@ def _merged(parts: list[ast.expr]) -> tuple[Any, ...]:
             merged[-1] = ("text", merged[-1][1] + str(part.value))
         else:
             merged.append(("text", str(part.value)))
-    return tuple(merged)
+    return tuple(part for part in merged if part != ("text", ""))  # 3.12 leaves empty ones behind
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -72,9 +72,16 @@ class Computation:
             clock.wait(self.live.stopping, delay)
             self.live.check()
             attempt += 1
-        commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
-        if commit is not None:
-            commit.result()
+        saving, thread = self.live.saving, threading.get_ident()
+        saving.add(thread)  # ■ waits so long: what has been computed is not lost
+        try:
+            commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
+            if commit is not None:
+                commit.result()
+        finally:
+            saving.discard(thread)
+            if saving.withheld:
+                saving.give_way()
         return value
 
     async def compute_async(self, call: Call) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import TYPE_CHECKING
 
 from durable_nb.errors import CodeChanged, RunStopped
 from durable_nb.records import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_logger = logging.getLogger("durable_nb")
 
 
 def current_task() -> object:
@@ -29,3 +36,11 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
     if isinstance(error, CodeChanged):
         return State.FAILED, f"the code of step {error.step!r} changed: keep its results or recompute them?"
     return State.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0][:500]
+
+
+def told(tell: Callable[[], None]) -> None:
+    """Call what wants to know that a run has ended; a view that breaks then must not cost the results."""
+    try:
+        tell()
+    except Exception as error:
+        _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import current_task, ending
+from durable_nb.engine.ends import current_task, ending, told
+from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from durable_nb.store import Store
 
 _current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
-_logger = logging.getLogger("durable_nb")
 
 
 class LiveRun:
@@ -60,6 +59,7 @@ class LiveRun:
         """Called once the run has ended, its end state known."""
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
+        self.saving = Saving()
         self.over = False
         self.implicit = implicit
         """Opened by a map for itself: calls in threads of the user do not belong to it."""
@@ -221,7 +221,7 @@ class LiveRun:
             self.progress.end(state, message)
             self.over = True
             for tell in self.finished:
-                _told(tell)
+                told(tell)
 
 
 def current() -> LiveRun | None:
@@ -279,13 +279,6 @@ def joined(name: str, **options: Any) -> Iterator[LiveRun]:
         return
     with opened(name, **{"implicit": True} | options) as live:
         yield live
-
-
-def _told(tell: Callable[[], None]) -> None:
-    try:
-        tell()
-    except Exception as error:  # a view that breaks when the run has ended must not cost the results
-        _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
 
 
 def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:

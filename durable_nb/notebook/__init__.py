@@ -19,6 +19,7 @@ class _Loaded(NamedTuple):
 
 
 _loaded: dict[int, _Loaded] = {}
+_followed: set[int] = set()
 
 
 def _show(live: LiveRun) -> None:
@@ -32,6 +33,19 @@ def _forget_marker() -> None:
 
     if not _loaded:  # not loaded again meanwhile
         delattr(builtins, marking.MARKER)
+
+
+def follow(shell: InteractiveShell) -> None:
+    """Note which statements the cells execute, for steps that are used without ``%load_ext``; stays until the kernel ends."""
+    if id(shell) in _loaded or id(shell) in _followed:
+        return
+    from durable_nb import provenance
+    from durable_nb.notebook import statements
+
+    executed = statements.ExecutedCells(shell)
+    shell.events.register("post_run_cell", executed.leave_cell)
+    provenance.statement_finders.insert(0, executed.find)
+    _followed.add(id(shell))
 
 
 def load(shell: InteractiveShell) -> None:
@@ -80,5 +94,5 @@ def unload(shell: InteractiveShell) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.magics_manager.registry.pop(type(magics).__name__, None)
     shell.configurables.remove(magics)
-    session.notebook = session.kernel = ""
+    session.notebook = session.kernel = session.cell = ""
     session.close()

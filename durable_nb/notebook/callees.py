@@ -77,6 +77,11 @@ class Callees:
     def __init__(self, scope: dict[str, Any], *, steps: frozenset[str], replays: frozenset[str]) -> None:
         self._scope, self._steps, self._replays = scope, steps, replays
         self._known: dict[tuple[Any, ...], tuple[Callee, Any]] = {}
+        self._again: dict[int, Callee] = {}
+
+    def run_again(self, site: Site, why: str) -> None:
+        """What is called at a site turned out to be nothing that can be kept."""
+        self._again[site.number] = Callee(None, why=why)
 
     def forget(self) -> None:
         """Let go of every object that was called."""
@@ -84,6 +89,8 @@ class Callees:
 
     def of(self, site: Site, function: Any) -> Callee:
         """What ``function``, called at ``site``, is."""
+        if site.number in self._again:
+            return self._again[site.number]
         kind = type(function)
         if kind is MethodType:
             receiver, called = function.__self__, function.__func__

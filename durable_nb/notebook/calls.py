@@ -9,6 +9,8 @@ from durable_nb.engine.computations import Computation
 from durable_nb.errors import ConfigError, Unkeyable, Unsaveable, UntrustedStore
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import NotRestorable, Place, Watch
+from durable_nb.notebook.flight import Flight
+from durable_nb.notebook.trails import Awaitable, RunsAgain, followed, followed_async, refuse_code
 from durable_nb.records import Outcome
 
 if TYPE_CHECKING:
@@ -19,43 +21,19 @@ if TYPE_CHECKING:
     from durable_nb.engine.versions import StepInRun
     from durable_nb.notebook.callees import Callee, CellStep
     from durable_nb.notebook.links import Link
-    from durable_nb.notebook.sites import Operation, Site
+    from durable_nb.notebook.sites import Site
 
 _VERSIONS = 32  # of one function in one attempt; each is asked about each other one
+_HEAVY = 1 << 20  # bytes saved for what a call changed in place: 10,000 calls would take 10 GB
 _HOPELESS = 2  # calls that could not be kept, before a cell in which nothing can be kept is stopped
-
-
-class Awaitable(BaseException):
-    """A function that is no coroutine function returned something to await; carried out of the computation."""
-
-    def __init__(self, itself: Any) -> None:
-        super().__init__()
-        self.itself = itself
-
-
-class _Computing:
-    """A call while it is computed: one that raises gives back the number of its expression."""
-
-    def __init__(self, site: Site, link: Link | None) -> None:
-        self._site, self._link = site, link
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        __tracebackhide__ = True
-        if kind is not None and self._link is not None:
-            self._link.give_back()
-        if isinstance(error, Unsaveable):
-            hint = f"{error.reason}. If it is cheap, let it run again: --replay {self._site.callee}"
-            raise Unsaveable(error.type_name, hint, error.step, error.label) from None
 
 
 class Calls:
     """The calls of one durable cell in one attempt."""
 
-    def __init__(self, live: LiveRun, scope: dict[str, Any]) -> None:
+    def __init__(self, live: LiveRun, scope: dict[str, Any], run_again: Callable[[Site, str], None]) -> None:
         self.live = live
+        self._run_again = run_again
         self.restored_last = False
         """Whether the last call was restored."""
         self.kept = 0
@@ -68,6 +46,11 @@ class Calls:
         self._elsewhere: dict[StepInRun, tuple[int, int]] = {}
         self._not_kept = self._running = self._begun = 0
         self._lock = threading.Lock()
+        self._flight = Flight()
+
+    def land(self) -> None:
+        """After ■: wait for the calls that other threads are computing, so that what they have done is saved and counted."""
+        self._flight.land()
 
     def say(self, sentence: str) -> None:
         """Tell what a resumed cell does differently; each sentence once."""
@@ -148,27 +131,43 @@ class Calls:
     ) -> Any:
         """The value of a call: saved, or computed and saved."""
         __tracebackhide__ = True
+        if (
+            link is not None
+        ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
+            link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
-            return self._linked(plain, self.restored(step, plain, lambda: places), link)
-        with _Computing(site, link), plain as call:
-            return self._linked(plain, plain.computation.compute(call), link)
+            return self.restored(step, plain, lambda: places)
+        try:
+            with self._flight.computing(site, link, is_async=False), plain as call:
+                return self._computed(plain.computation.compute(call))
+        except RunsAgain as found:
+            self._run_again(site, found.why)
+            return found.value
 
     async def awaited(
         self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
     ) -> Any:
         """As ``value``, for a call that is awaited."""
         __tracebackhide__ = True
+        if (
+            link is not None
+        ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
+            link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
-            return self._linked(plain, self.restored(step, plain, lambda: places), link)
-        with _Computing(site, link), plain as call:
-            return self._linked(plain, await plain.computation.compute_async(call), link)
+            return self.restored(step, plain, lambda: places)
+        try:
+            with self._flight.computing(site, link, is_async=True), plain as call:
+                return self._computed(await plain.computation.compute_async(call))
+        except RunsAgain as found:
+            self._run_again(site, found.why)
+            return found.value
 
     def restored(self, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
         """The saved value, and everything else that the call did."""
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
         if what:
-            arguments = places() if what.keys() & {"arguments", "returned"} else {}
+            arguments = places() if what.keys() & {"arguments", "inside", "returned"} else {}
             if "arguments" in what and not self.live.store.trusted:
                 raise UntrustedStore(self.live.store.where)
             value = effects.returned(what, value, arguments)
@@ -183,12 +182,9 @@ class Calls:
         """A value for whoever awaits it."""
         return value
 
-    def _linked(self, plain: PlainCall, value: Any, link: Link | None) -> Any:
-        if link is not None:
-            link.leads_to(plain.digest, plain.occurrence)
-        if plain.saved is None:
-            self.kept += 1
-            self.restored_last = False
+    def _computed(self, value: Any) -> Any:
+        self.kept += 1
+        self.restored_last = False
         return value.value if type(value) is Outcome else value
 
     def _performed(self, site: Site, step: CellStep, has_receiver: bool) -> Callable[..., Any]:
@@ -203,6 +199,7 @@ class Calls:
                 alone = self._leave(alone)
             if hasattr(type(value), "__await__"):
                 raise Awaitable(value)
+            refuse_code(value)
             return self._outcome(site, step, value, watch, alone=alone)
 
         return perform
@@ -218,6 +215,7 @@ class Calls:
                 value = await followed_async(called, site.trail) if site.awaits else await called
             finally:
                 alone = self._leave(alone)
+            refuse_code(value)
             outcome = self._outcome(site, step, value, watch, alone=alone)
             if site.awaits or step.is_async:
                 return outcome
@@ -245,13 +243,19 @@ class Calls:
         """The value, with what else the call did if it did anything."""
         try:
             found, left_out = watch.effects(value, alone=alone)
-            step.settle()
+            if watch.saw_data_change:
+                step.settle()
         except NotRestorable as error:
             raise Unsaveable(
                 type(error.value).__qualname__,
                 f"`{site.text}` changes it in place, and that cannot be repeated for a restored call; return the new "
                 "value instead",
             ) from None
+        if (size := len(found.get("arguments", b""))) > _HEAVY:
+            self.say(
+                f"line {site.line}: `{site.text}` changes its arguments in place, and all they hold is saved after each "
+                f"call ({size / 1e6:,.0f} MB). Return what is new instead, and put it in place outside of the call"
+            )
         for name in left_out:
             self.say(f"line {site.line}: `{site.text}` changes `{name}`; restored calls do not repeat that")
         return Outcome(value, found) if found else value
@@ -260,24 +264,3 @@ class Calls:
 def receiver_of(function: Any) -> tuple[Any, ...]:
     """The object of a method; an object that is called is its own."""
     return (getattr(function, "__self__", function),)
-
-
-def followed(value: Any, trail: tuple[Operation, ...]) -> Any:
-    """What the rest of an expression makes of the result of its call."""
-    __tracebackhide__ = True
-    for kind, *what in trail:
-        if kind == "attr":
-            value = getattr(value, what[0])
-        elif kind == "item":
-            value = value[what[0]]
-        else:
-            value = value(*what[0], **what[1])
-    return value
-
-
-async def followed_async(value: Any, trail: tuple[Operation, ...]) -> Any:
-    """As ``followed``, for a trail that awaits."""
-    __tracebackhide__ = True
-    for operation in trail:
-        value = await value if operation == ("await",) else followed(value, (operation,))
-    return value

@@ -7,6 +7,7 @@ a change was.
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import Generators, set_states
-from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, partly_digested, put_back, put_value, way_to
+from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, put_back, put_value, way_to
+from durable_nb.notebook.inside import Inside, objects_of
 from durable_nb.origins import SCALARS, is_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from durable_nb.sources import Fingerprint
 
@@ -42,12 +44,12 @@ class Watch:
 
     def __init__(self, arguments: dict[Place, Any], fingerprint: Fingerprint) -> None:
         self._fingerprint = fingerprint
+        self.saw_data_change = False
+        """Whether data that the code reads is not what it was, once ``effects`` was asked."""
         self._heap = Heap(arguments)
         self._globals = [(scope, name, _glance(_at(scope, name))) for scope, name in _places_of(fingerprint)]
         self._generators = Generators(fingerprint)
-        self._inside = {
-            place: (one, seen) for place, one in arguments.items() if (seen := _seen_inside(one)) is not None
-        }
+        self._inside = [Inside(place, one) for place, one in objects_of(arguments, fingerprint)]
 
     def effects(self, value: Any = None, *, alone: bool) -> tuple[Effects, list[str]]:
         """What a call that returned ``value`` changed, and what it changed that is not repeated.
@@ -62,9 +64,11 @@ class Watch:
         if (way := self._heap.way_of(value)) is not None:
             found["returned"] = way
         assigned, left_out = {}, list(self._used_up())
-        for one, seen in self._inside.values():
-            if _seen_inside(one) != seen:
-                left_out.append(f"the {type(one).__qualname__} that it is given")
+        for one in self._inside:
+            moved, lost = one.changes(alone=alone)
+            if moved:
+                found.setdefault("inside", {})[one.place] = moved
+            left_out += lost
         for scope, name, now in self._changed():
             home = str(scope.get("__name__") or "")
             if alone and home and now is not _GONE and origins.is_small(now, _LARGE):
@@ -73,8 +77,8 @@ class Watch:
                 left_out.append(name)
         if assigned:
             found["globals"] = assigned
-        if (moved := self._generators.moved()) and alone:
-            found["random"] = moved
+        if (drawn := self._generators.moved()) and alone:
+            found["random"] = drawn
         return found, left_out
 
     def _changed(self) -> Iterator[tuple[Any, str, Any]]:
@@ -85,7 +89,9 @@ class Watch:
             told.add(id(now))
             if before != _glance(now):
                 yield scope, name, now
-        for value in sources.changed_data(self._fingerprint):
+        changed = sources.changed_data(self._fingerprint)
+        self.saw_data_change = bool(changed)
+        for value in changed:
             if id(value) not in told:
                 scope, name = self._place_of(value)
                 # What cannot be put back has no scope either: it is told, not repeated.
@@ -122,35 +128,36 @@ def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any])
     """Do again what a call did besides returning its value."""
     if "arguments" in effects:
         put_back(effects["arguments"], arguments)
+    for place, fields in effects.get("inside", {}).items():
+        owner = _home(place[0], scope)[place[1]] if isinstance(place, tuple) else arguments[place]
+        for name, after in fields.items():
+            _put(vars(owner).get(name), after, functools.partial(vars(owner).__setitem__, name))
     for (module, name), after in effects.get("globals", {}).items():
-        home = scope if module == scope.get("__name__") else vars(sys.modules[module])
-        now = _at(home, name)
-        if type(now) is type(after) and not isinstance(now, SCALARS) and can_be_put_back(now):
-            put_value(now, after)
-        elif "." in name:
-            owner, _, attribute = name.partition(".")
-            setattr(home[owner], attribute, after)
-        else:
-            home[name] = after
+        home, (owner, _, attribute) = _home(module, scope), name.partition(".")
+        assign = (
+            functools.partial(setattr, home[owner], attribute)
+            if attribute
+            else functools.partial(home.__setitem__, name)
+        )
+        _put(_at(home, name), after, assign)
     set_states(effects.get("random", {}), scope)
+
+
+def _home(module: str, scope: dict[str, Any]) -> dict[str, Any]:
+    return scope if module == scope.get("__name__") else vars(sys.modules[module])
+
+
+def _put(now: Any, after: Any, assign: Callable[[Any], object]) -> None:
+    """Make what is there what it was after the call; an object that others may hold too is filled, not replaced."""
+    if type(now) is type(after) and not isinstance(now, SCALARS) and can_be_put_back(now):
+        put_value(now, after)
+    else:
+        assign(after)
 
 
 def returned(effects: Effects, value: Any, arguments: dict[Place, Any]) -> Any:
     """The value of a restored call: the very argument, if that is what the call returned."""
     return way_to(effects["returned"], arguments) if "returned" in effects else value
-
-
-def _seen_inside(value: Any) -> bytes | None:
-    """A digest of what an object of a library holds in its attributes, if that is little; None for anything else."""
-    module = type(value).__module__
-    if (
-        is_data(value)
-        or origins.origin_of(module) is not origins.Origin.LIBRARY
-        or isinstance(value, (type, FunctionType))
-    ):
-        return None
-    fields = getattr(value, "__dict__", None)
-    return partly_digested(dict(fields)) if fields and origins.is_small(fields) else None
 
 
 def _glance(value: Any) -> bytes | None:

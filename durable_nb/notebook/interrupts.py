@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def also_on_interrupt(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call ``stop`` at SIGINT, then what handled it before; returns what undoes this.
+def also_on_interrupt(stop: Callable[[], None], withholds: Callable[[], bool]) -> Callable[[], None]:
+    """Call ``stop`` at SIGINT, then what handled it before unless ``withholds()``; returns what undoes this.
 
     KeyboardInterrupt alone reaches one thread only: a ``with ThreadPoolExecutor()`` then still waits for everything that
     was submitted, and ipykernel raises nothing in a cell that awaits. Installed for each cell, because ipykernel sets its
@@ -26,7 +26,7 @@ def also_on_interrupt(stop: Callable[[], None]) -> Callable[[], None]:
         __tracebackhide__ = True  # the user's line is what counts, not ours
         stop()
         _wake_loop()
-        return previous(number, frame)
+        return None if withholds() else previous(number, frame)
 
     def undo() -> None:
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is interrupted:

@@ -61,6 +61,7 @@ class Link:
         """The expression came to this call, whose value is saved."""
         if self.target != (digest, occurrence):
             self._links.save(self._key, digest, occurrence)
+            self.target = digest, occurrence
 
     def give_back(self) -> None:
         """The evaluation raised: it does not use up its number."""

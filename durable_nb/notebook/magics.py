@@ -13,6 +13,8 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from durable_nb.engine.session import current as session
 from durable_nb.errors import CodeChanged, ConfigError, StoreError
+from durable_nb.notebook import cellid
+from durable_nb.notebook.cellid import Cell
 from durable_nb.notebook.cells import DurableCells
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class DurableMagics(Magics):
         super().__init__(shell)
         self._shell = shell
         self._live: LiveRun | None = None
-        self._cells: list[str] = []  # the cell that is being executed, inside those that run it
+        self._cells: list[Cell] = []  # the cell that is being executed, inside those that run it
+        self._told: set[str] = set()  # names made for cells without one
         self._began_at = 0
         self.cells = DurableCells()
         self.replays: dict[int, Replay] = {}
@@ -60,6 +63,7 @@ class DurableMagics(Magics):
 
             %%durable embed-filings                     first line of a cell that calls steps: its results survive
             %durable embed-filings                      the same, and linters still read the cell
+            %%durable                                   the same under a name made from the notebook and the cell
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
             %%durable embed-filings --db postgresql+psycopg://me@host/db
 
@@ -75,9 +79,9 @@ class DurableMagics(Magics):
             return None
         arguments = parse_argstring(self.durable, line)
         if not arguments.name:
-            from durable_nb.notebook import display
+            from durable_nb.notebook import pages
 
-            return display.RunTable(self._store(arguments).runs())
+            return pages.RunTable(self._store(arguments).runs())
         command, name = arguments.name, " ".join(arguments.rest)
         if command == "explain":
             return self._explain(name)
@@ -102,13 +106,13 @@ class DurableMagics(Magics):
             )
         self.end_leftover()
         arguments = self._arguments(line, refused)
-        source = self._cells[-1] if self._cells else ""
+        cell = self._cell
         replay = self._planned(plan, arguments)
-        steps = steps_named_in(source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
+        steps = steps_named_in(cell.source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
         on_change = arguments.on_change or self._answers.pop(arguments.name, None)
-        self._live = runs.begin(arguments.name, source=source, on_change=on_change, url=arguments.db, steps=steps)
+        self._live = runs.begin(arguments.name, source=cell.source, on_change=on_change, url=arguments.db, steps=steps)
         self._began_at = len(self._cells)
-        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop))
+        self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
@@ -123,9 +127,24 @@ class DurableMagics(Magics):
         arguments = parse_argstring(self.durable, line)
         if arguments.rest:
             raise ConfigError(f"a run has one name, and this line has {1 + len(arguments.rest)} words.", f"{line!r}")
-        if not arguments.name:
-            raise ConfigError("%%durable needs a name to find the results by.", "For example: %%durable embed-filings")
+        arguments.name = arguments.name or self._made_name(arguments)
         return arguments
+
+    @property
+    def _cell(self) -> Cell:
+        return self._cells[-1] if self._cells else Cell("", "")
+
+    def _made_name(self, arguments: Any) -> str:
+        """For a cell without one; told once."""
+        notebook, cell = session.notebook, self._cell
+        name = cellid.derived_name(notebook, cell)
+        if cell.id:
+            name = cellid.known_name(name, notebook, cell, self._store(arguments).runs())
+        if name not in self._told:
+            self._told.add(name)
+            anew = "" if cell.id else " Without one, an edited cell starts anew."
+            print(f"This cell has no name, so its results are kept as {name}. To choose one: %%durable NAME.{anew}")
+        return name
 
     def _planned(self, number: int, arguments: Any) -> Replay | None:
         """The replay of the cell; None in a shell that does not run AST transformers."""
@@ -135,7 +154,7 @@ class DurableMagics(Magics):
         from durable_nb.notebook.replay import Replay
 
         steps, replays = _names(arguments.steps), _names(arguments.replay)
-        source = self._cells[-1] if self._cells else ""
+        source = self._cell.source
         replay = Replay(plan, self._shell.user_ns, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
         return replay
@@ -144,15 +163,16 @@ class DurableMagics(Magics):
         """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
         if not self._cells:
             self.end_leftover()
-        self._cells.append(str(info.raw_cell))
+        self._cells.append(cellid.cell_of(info))
+        session.cell = self._cell.id
 
     def leave_cell(self, result: ExecutionResult | None) -> None:
         """``post_run_cell``: the run of the cell ends with it. None for a cell that was cancelled."""
         if result is not None and result.info is not None:
             raw = result.info.raw_cell
-            if raw not in self._cells:
+            if raw not in [cell.source for cell in self._cells]:
                 return  # never announced: an empty cell, one that awaits inside one that does not, the one with %load_ext
-            while self._cells[-1] != raw:
+            while self._cells[-1].source != raw:
                 self._cells.pop()
         if self._live is not None and len(self._cells) <= self._began_at:
             self._end(result)
@@ -161,10 +181,13 @@ class DurableMagics(Magics):
             self._ask(error)
         if self._cells:
             self._cells.pop()
+        session.cell = self._cell.id
 
     def _end(self, result: ExecutionResult | None) -> None:
         live, replay, self._live, self._replay = self._live, self._replay, None, None
         assert live is not None
+        if replay is not None and live.stopping.is_set():
+            replay.land()
         if result is None:
             live.finish(KeyboardInterrupt())
             return

@@ -1,4 +1,4 @@
-"""One run in full, as ``%durable show NAME`` and ``durable-nb show NAME`` print it."""
+"""The runs of a database, and one of them in full, as ``%durable`` and ``durable-nb`` print them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,56 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import clock
 from durable_nb.notebook import display
-from durable_nb.records import Snapshot
+from durable_nb.records import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from durable_nb.records import Failure, Run, StepVersion
+    from durable_nb.records import Failure, Run, Snapshot, StepVersion
     from durable_nb.store import Store
 
 _EVENTS = 12
+_SILENT_S = 60.0  # four missed heartbeats: a run that is still "running" by then is not shown as such
+_NO_RUNS = "no runs yet: write %%durable NAME on top of a cell and run it"
+_HEADINGS = ("run", "state", "durable", "failed", "attempts", "updated", "notebook")
+
+
+class RunTable:
+    """The runs of a database, as a table in a notebook and as lines in a terminal."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.runs = tuple(runs)
+
+    def __repr__(self) -> str:
+        return runs_text(self.runs)
+
+    def _repr_html_(self) -> str:
+        return runs_html(self.runs)
+
+
+def runs_text(runs: Sequence[Run]) -> str:
+    """One aligned line for each run, in the order given, under a line of headings."""
+    if not runs:
+        return _NO_RUNS
+    rows = [_HEADINGS, *(_run_cells(run) for run in runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def runs_html(runs: Sequence[Run]) -> str:
+    """The same as a table."""
+    if not runs:
+        return f"<p>{escape(_NO_RUNS)}</p>"
+    style = f'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid {display.FAINT}"'
+    head = "".join(f'<th scope="col" {style}>{heading}</th>' for heading in _HEADINGS)
+    body = "".join(
+        "<tr>" + "".join(f"<td {style}>{escape(cell)}</td>" for cell in _run_cells(run)) + "</tr>" for run in runs
+    )
+    return f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 class RunPage:
@@ -23,6 +63,9 @@ class RunPage:
 
     def __init__(self, store: Store, run: Run) -> None:
         self.run = run
+        self._snapshot = _snapshot(store, run)
+        mosaic = store.mosaic(run.id)
+        self._states = b"" if mosaic is None else mosaic.states
         self.versions: Sequence[StepVersion] = store.contents(run.id)
         self.failures: Sequence[Failure] = store.failures(run.id)
         self.events = store.events(run.id)
@@ -37,7 +80,7 @@ class RunPage:
         }
 
     def __repr__(self) -> str:
-        lines = [display.text(self._snapshot())]
+        lines = [display.text(self._snapshot)]
         lines += [f"  step {v.name}, code {v.fingerprint[:8]}: {v.saved:,} results saved" for v in self.versions]
         lines += [f"  {_moment(event.at)}  {event.kind}  {event.detail}".rstrip() for event in self.events[-_EVENTS:]]
         return "\n".join([*lines, f"  in {self._where}"])
@@ -51,24 +94,37 @@ class RunPage:
             f"<li>{_moment(event.at)} <b>{escape(event.kind)}</b> {escape(event.detail)}</li>"
             for event in self.events[-_EVENTS:]
         )
+        picture = display.html(self._snapshot, self._states)
         return (
-            f"{display.html(self._snapshot())}<ul>{versions}</ul><details><summary>History</summary><ul>{events}</ul>"
-            f"</details><div style='opacity:.8'>in {escape(self._where)}</div>"
+            f"{picture}<ul>{versions}</ul><details><summary>History</summary><ul>{events}</ul></details>"
+            f"<div style='opacity:.8'>in {escape(self._where)}</div>"
         )
-
-    def _snapshot(self) -> Snapshot:
-        """The stored counts in the shape that all views know."""
-        run = self.run
-        return Snapshot(
-            name=run.name, state=run.state, total=run.total, restored=run.restored, computed=run.done - run.restored,
-            failed=run.failed, running=0, rate=0.0, eta_s=None, elapsed_s=max(0.0, run.updated - run.created),
-            saved_s=0.0, commit_age_s=None, failures=tuple(self.failures),
-        )  # fmt: skip
 
 
 def run_as_dict(run: Run) -> dict[str, Any]:
     """A run as JSON has it."""
     return run._asdict() | {"state": str(run.state), "owner": run.owner._asdict() if run.owner else None}
+
+
+def _snapshot(store: Store, run: Run) -> Snapshot:
+    snapshot = store.snapshot(run.name)
+    assert snapshot is not None, "the run was read a moment ago"
+    return snapshot
+
+
+def _run_cells(run: Run) -> tuple[str, ...]:
+    durable = f"{run.done:,}" if run.total is None else f"{run.done:,} / {run.total:,}"
+    notebook = run.notebook.replace("\\", "/").rpartition("/")[2]
+    updated = f"{display.duration(clock.now() - run.updated)} ago"
+    cells = (run.name, _believable_state(run), durable, f"{run.failed:,}", f"{run.attempts:,}", updated, notebook)
+    return tuple(display.one_line(cell) for cell in cells)
+
+
+def _believable_state(run: Run) -> str:
+    silence = clock.now() - run.heartbeat
+    if run.state is State.RUNNING and silence > _SILENT_S:
+        return f"interrupted (no heartbeat for {display.duration(silence)})"
+    return str(run.state)
 
 
 def _moment(seconds: float) -> str:

@@ -32,6 +32,7 @@ class Preflight:
         self._steps, self._replays = steps, replays
         self._replaced: list[tuple[Any, str, Any]] = []
         self._done: list[str] = []
+        self._is_complete = False
         self.verdicts: dict[int, Callee] = {}
         """By number of the site; what was told before, or found when it was reached."""
 
@@ -54,6 +55,8 @@ class Preflight:
         known = self.verdicts.get(site.number)
         if known is None or known.step is None:
             self.verdicts[site.number] = callee
+            if known is None and callee.step is None and self._is_complete and self._is_hopeless():
+                self._refuse("")
 
     def begin(self) -> list[Step[..., Any]]:
         """The steps that exist before the cell runs; what the cell defines itself is looked at by `complete`.
@@ -68,6 +71,7 @@ class Preflight:
     def complete(self, live: LiveRun) -> None:
         """Look at what the cell has defined by now; raises as `begin` does, and CodeChanged."""
         live.preflight(self._look(own_names=True))
+        self._is_complete = True
 
     def replace_named(self, kept: Callable[[Site, Any], Any]) -> None:
         """Functions that ``--steps`` names and the cell does not call itself: kept wherever they are called, in this cell.
@@ -99,7 +103,7 @@ class Preflight:
             setattr(owner, name, function) if owner is not None else self._scope.__setitem__(name, function)
 
     def _look(self, *, own_names: bool) -> list[Step[..., Any]]:
-        steps, is_certain = [], "get_ipython" not in self._plan.mentioned  # %time vector = embed(doc)
+        steps, is_certain = [], True
         for site in self._plan.sites:
             if self.is_part(site):
                 continue
@@ -114,13 +118,25 @@ class Preflight:
             self.note(site, callee)
             if callee.step is not None:
                 steps.append(callee.step)
-        if is_certain and not steps and not self._names_in_namespace() and not self._reaches_steps(own_names=own_names):
-            self._refuse()
+        if is_certain and not steps and not self._may_keep_elsewhere(own_names=own_names):
+            self._refuse(" Nothing was run.")
         return steps
 
-    def _names_in_namespace(self) -> bool:
-        """Whether ``--steps`` names a function that stands in no loop of the cell: it is kept wherever it is called."""
-        return any(name.partition(".")[0] in self._scope for name in self._steps)
+    def _is_hopeless(self) -> bool:
+        """Whether every expression of the cell was reached, and none of them is a step."""
+        waiting = (site for site in self._plan.sites if site.form != "order" and not self.is_part(site))
+        found = [self.verdicts.get(site.number) for site in waiting]
+        return all(one is not None and one.step is None for one in found) and not self._may_keep_elsewhere(
+            own_names=True
+        )
+
+    def _may_keep_elsewhere(self, *, own_names: bool) -> bool:
+        """Whether something may be kept that stands in no loop of the cell: in a line of ``%time``, a ``@step``, or a
+        function that ``--steps`` names, which is kept wherever it is called.
+        """
+        if "get_ipython" in self._plan.mentioned or any(name.partition(".")[0] in self._scope for name in self._steps):
+            return True
+        return self._reaches_steps(own_names=own_names)
 
     def _resolved(self, site: Site, *, own_names: bool) -> Any:
         """The object that is called; _UNKNOWN if that shows only when it is reached."""
@@ -139,7 +155,8 @@ class Preflight:
 
     def _reaches_steps(self, *, own_names: bool) -> bool:
         """Whether the cell may call a ``@step``, by its name or through a function of the user."""
-        if not own_names and any(name.partition(".")[0] in self._plan.bound for name in self._plan.called):
+        called = {name.partition(".")[0] for name in self._plan.called} & self._plan.bound
+        if called if not own_names else called - self._scope.keys():
             return True  # perhaps the cell makes a step itself
         roots = {name.partition(".")[0] for name in self._plan.mentioned}
         return any(_reaches_step(self._scope[name], set()) for name in roots if name in self._scope)
@@ -153,7 +170,7 @@ class Preflight:
                 f"say so: --replay {site.callee}",
             )
 
-    def _refuse(self) -> None:
+    def _refuse(self, what_ran: str) -> None:
         plain = {f"`{self._plan.sites[number].callee}` ({callee.why})" for number, callee in self.verdicts.items()}
         why = (
             "what it calls in loops is run again: " + ", ".join(sorted(plain))
@@ -162,13 +179,17 @@ class Preflight:
             if self._plan.has_loop
             else "there is no call in a loop, comprehension or map, and no @step"
         )
-        own = [name for name in self._plan.called if name != "?" and not hasattr(builtins, name.partition(".")[0])]
+        own = [name for name in self._plan.called if self._is_own(name.partition(".")[0])]
         example = own[-1] if own else "embed"
         raise ConfigError(
-            f"nothing in this cell can be kept: {why}. Nothing was run.",
+            f"nothing in this cell can be kept: {why}.{what_ran}",
             "Call a function of yours, or of a model or client, in a loop over documents; or name what is worth keeping: "
             f"--steps {example}",
         )
+
+    def _is_own(self, name: str) -> bool:
+        module = getattr(self._scope.get(name), "__module__", "")
+        return name in self._plan.bound if name not in self._scope else origin_of(module) is Origin.OWN
 
 
 def _reaches_step(thing: Any, seen: set[int]) -> bool:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.engine.computations import PlainCall
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.callees import Callee, Callees, repeated
-from durable_nb.notebook.calls import Awaitable, Calls, followed, followed_async
+from durable_nb.notebook.calls import Calls
 from durable_nb.notebook.effects import places
 from durable_nb.notebook.handed import Handed
 from durable_nb.notebook.links import Links
 from durable_nb.notebook.preflight import Preflight
 from durable_nb.notebook.standing import Standing
+from durable_nb.notebook.trails import Awaitable, followed, followed_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +57,17 @@ class Replay:
 
     def begin(self, live: LiveRun) -> None:
         """The run of the cell has begun."""
-        self.calls, self._links = Calls(live, self._scope), Links(live)
+        self.calls, self._links = Calls(live, self._scope, self._run_again), Links(live)
         self.preflight.replace_named(self._kept_everywhere)
 
     def settle(self) -> None:
         """The cell has ended, its run not yet: say what is left to say."""
         for sentence in self._calls.end():
             self._calls.say(sentence)
+
+    def land(self) -> None:
+        """The cell was stopped: calls in other threads may end, and are saved."""
+        self._calls.land()
 
     def end(self) -> None:
         """The run has ended; what is still called is called plainly."""
@@ -168,6 +173,7 @@ class Replay:
         """A function that is handed to somebody who calls it."""
         site = self.plan.sites[number]
         if not self.is_live or not is_function(function):
+            self.preflight.note(site, Callee(None, why="not a function"))
             return function
         return self._kept_everywhere(site, function)
 
@@ -178,7 +184,8 @@ class Replay:
         __tracebackhide__ = True
         calls, callee = self._calls, self.callees.of(site, function)
         step = callee.step
-        assert step is not None
+        if step is None:  # handed over before it turned out that it cannot be kept
+            return function(*args, **kwargs)
         try:
             digest = self._standing.of_call(site, callee.bound, args, kwargs)
         except Unkeyable as error:
@@ -213,6 +220,10 @@ class Replay:
             return await followed_async(function(*args, **kwargs), site.trail)
         plain = PlainCall(computation, (function, *args), kwargs, digest)
         return await calls.awaited(site, step, plain, places(callee.bound, args, kwargs), link)
+
+    def _run_again(self, site: Site, why: str) -> None:
+        self.callees.run_again(site, why)
+        self.preflight.verdicts[site.number] = Callee(None, why=why)
 
     def _kept_everywhere(self, site: Site, function: Any) -> Any:
         callee = self.callees.of(site, function)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from durable_nb.notebook.names import COMPREHENSIONS, defined_by, dotted, last_name
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 HANDING = frozenset(
     "map starmap imap imap_unordered map_async starmap_async apply apply_async applymap submit transform filter reduce "  # noqa: SIM905 - one a line would fill a screen
@@ -27,8 +28,6 @@ _SCOPED = frozenset(
     {"locals", "globals", "eval", "exec", "vars", "dir"}
 )  # what they see depends on where they are called
 _FRAMED = frozenset({"query", "eval"})  # pandas looks for @names in the frame of the caller
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_INNER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 Operation = tuple[Any, ...]
 """What is done with the result of a call: ('attr', name), ('item', key), ('call', args, kwargs) or ('await',)."""
@@ -124,30 +123,20 @@ def chain_of(node: ast.expr) -> Chain | None:
             return None
 
 
-def dotted(node: ast.AST) -> str:
-    """``client.embeddings.create`` as text, '' for what is more than names and attributes."""
-    if isinstance(node, ast.Attribute):
-        before = dotted(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def last_name(function: ast.expr) -> str:
-    """The name by which something is called: ``map`` of ``pool.map``."""
-    return function.attr if isinstance(function, ast.Attribute) else dotted(function)
-
-
 def handed_functions(call: ast.Call) -> list[ast.expr]:
     """Arguments that may be functions which the call will call."""
     if last_name(call.func) not in HANDING:
         return []
     keywords = [keyword.value for keyword in call.keywords if keyword.arg in _FUNCTION_KEYWORDS]
-    return [argument for argument in [*call.args, *keywords] if _may_be_function(argument)]
+    made = [argument for argument in call.args[:1] if isinstance(argument, ast.Call)]  # map(made(k), docs)
+    return [argument for argument in [*call.args, *keywords] if argument in made or _may_be_function(argument)]
 
 
-def function_in(node: ast.expr) -> ast.expr:
-    """A function that is handed over, without what a partial binds: that would be evaluated twice."""
-    return node.args[0] if isinstance(node, ast.Call) and node.args else node
+def function_in(node: ast.expr) -> ast.expr | None:
+    """A function that is handed over, without what a partial binds: that would be evaluated twice; None if it is made here."""
+    if not isinstance(node, ast.Call):
+        return node
+    return node.args[0] if _may_be_function(node) and node.args else None
 
 
 def may_be_step(node: ast.expr, chain: Chain) -> bool:
@@ -163,6 +152,21 @@ def may_be_step(node: ast.expr, chain: Chain) -> bool:
     return named not in SLEEPS | _SCOPED
 
 
+def first_of_interest(body: list[ast.stmt], line: int | None) -> int | None:
+    """Index of the statement that holds the first possible step, which is on ``line``; without one, of the first that calls
+    a function which the cell has defined, because its loop may be in there; None if there is none.
+    """
+    defined: set[str] = set()
+    for index, statement in enumerate(body):
+        if line is not None:
+            if (statement.end_lineno or 0) >= line:
+                return index
+        elif defined & {name.partition(".")[0] for name in calls_in([statement])} and not defined_by(statement):
+            return index
+        defined |= defined_by(statement)
+    return None
+
+
 def is_bound_here(node: ast.AST) -> bool:
     """Whether evaluating it elsewhere would bind, await or yield at another place."""
     return any(
@@ -174,84 +178,13 @@ def is_bound_here(node: ast.AST) -> bool:
 
 def loops_inside(node: ast.AST) -> bool:
     """Whether a comprehension inside calls something."""
-    return any(isinstance(inner, _COMPREHENSIONS) and _calls(inner) for inner in ast.walk(node))
+    return any(isinstance(inner, COMPREHENSIONS) and _calls(inner) for inner in ast.walk(node))
 
 
 def calls_in(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
     """What is called inside, as text, each once; '?' for what is no plain name."""
     found = [call.func for node in nodes for call in ast.walk(node) if isinstance(call, ast.Call)]
     return tuple(dict.fromkeys(dotted(function) or "?" for function in found))
-
-
-def names_read(nodes: Iterable[ast.AST]) -> tuple[str, ...]:
-    """Names that the expressions read and do not bind themselves, in order."""
-    return tuple(dict.fromkeys(name for node in nodes for name in _free(node, frozenset())))
-
-
-def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[str]:
-    """Names that are read from around; a lambda or comprehension binds its own inside of itself only."""
-    if isinstance(node, ast.Name):
-        if isinstance(node.ctx, ast.Load) and node.id not in bound:
-            yield node.id
-    elif isinstance(node, ast.Lambda):
-        own = {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
-        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
-            yield from _free(default, bound)
-        yield from _free(node.body, bound | own)
-    elif isinstance(node, _COMPREHENSIONS):
-        own = {name for generator in node.generators for name in names_bound([generator.target])}
-        yield from _free(node.generators[0].iter, bound)
-        for child in ast.iter_child_nodes(node):
-            yield from _free(child, bound | own)
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _free(child, bound)
-
-
-def names_bound(nodes: Iterable[ast.AST]) -> frozenset[str]:
-    """Names that statements or targets bind, at this level of scope."""
-    found: set[str] = set()
-    for node in nodes:
-        for inner in walk_here(node):
-            if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
-                found.add(inner.id)
-            else:
-                found |= _defined(inner)
-    return frozenset(found)
-
-
-def names_touched(nodes: Iterable[ast.AST]) -> frozenset[str]:
-    """Names whose object statements may change in place: by storing into it, or by a method called for its effect."""
-    found: set[str] = set()
-    for node in nodes:
-        for inner in walk_here(node):
-            is_store = isinstance(inner, (ast.Attribute, ast.Subscript)) and not isinstance(inner.ctx, ast.Load)
-            called = inner.value if isinstance(inner, ast.Expr) else None
-            if is_store or isinstance(inner, ast.AugAssign):
-                found.add(_root(getattr(inner, "target", inner)))
-            elif isinstance(called, ast.Call) and isinstance(called.func, ast.Attribute):
-                found.add(_root(called.func))
-    return frozenset(found)
-
-
-def renamed(node: ast.AST, varying: frozenset[str]) -> str:
-    """The text with varying names replaced by their order of appearance."""
-    node = copy.deepcopy(node)
-    order: dict[str, str] = {}
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and inner.id in varying:
-            inner.id = order.setdefault(inner.id, f"v{len(order)}")
-    return ast.unparse(node)
-
-
-def walk_here(node: ast.AST) -> Iterator[ast.AST]:
-    """As ``ast.walk``, without the bodies of functions and classes."""
-    waiting = [node]
-    while waiting:
-        inner = waiting.pop()
-        yield inner
-        if not isinstance(inner, _INNER_SCOPES):
-            waiting.extend(ast.iter_child_nodes(inner))
 
 
 def _calls(node: ast.AST) -> bool:
@@ -280,15 +213,3 @@ def _constant_arguments(call: ast.Call) -> tuple[tuple[Any, ...], dict[str, Any]
     if None in positional or None in keywords or None in keywords.values():
         return None
     return tuple(one[0] for one in positional if one), {str(name): one[0] for name, one in keywords.items() if one}
-
-
-def _root(node: ast.AST) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _defined(node: ast.AST) -> set[str]:
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    return {node.name} if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else set()

@@ -10,7 +10,7 @@ import ast
 import copy
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.notebook import sites
+from durable_nb.notebook import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ class _Measure(ast.NodeVisitor):
         """A function mapped over something: one call for each item of it."""
         self.generic_visit(node)
         handed = list(_number(node.args[0], "handed")) if node.args else []
-        if not handed or sites.last_name(node.func) not in _MAPPING:
+        if not handed or names.last_name(node.func) not in _MAPPING:
             return
         if len(node.args) > 1:
             node.args[1] = self._hinted(node.args[1], handed, [])
@@ -74,7 +74,7 @@ class _Measure(ast.NodeVisitor):
         return self._hinted(iterable, sorted(here), sorted(deeper - here))
 
     def _hinted(self, node: ast.expr, here: list[int], deeper: list[int]) -> ast.expr:
-        if isinstance(node, ast.Call) and sites.last_name(node.func) in _PASSING_ON and node.args:
+        if isinstance(node, ast.Call) and names.last_name(node.func) in _PASSING_ON and node.args:
             node.args[0] = self._hinted(node.args[0], here, deeper)
             return node
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ROWS_OF:

@@ -34,6 +34,7 @@ class Standing:
         self._globals: dict[str, Fingerprint] = {}
         self._large: dict[tuple[str, int], tuple[Any, Any, bytes]] = {}
         self._is_data: dict[type, bool] = {}
+        self._heads: dict[tuple[int, str, str], bytes] = {}
 
     def of_call(self, site: Site, bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """16 bytes that name the arguments of a call, and what is taken from its result.
@@ -58,10 +59,19 @@ class Standing:
         """16 bytes that name an expression and all that it reads; None if something of that has no value."""
         try:
             read = [self._read(site, name, value) for name, value in zip(site.names, values, strict=True)]
-            built = [keys.digest(builder) for builder in self._builders(site, values)]
-            return within(keys.digest((step, site.expression, repr(site.trail), bound, read, built)))
+            built = map(keys.digest, self._builders(site, values))
+            return within(keys.joined((self._head(site, step), keys.digest(bound) if bound else b"", *read, *built)))
         except Unkeyable:
             return None
+
+    def _head(self, site: Site, step: str) -> bytes:
+        """What is the same in every evaluation of an expression."""
+        place = (site.number, site.text, step)
+        head = self._heads.get(place)
+        if head is None:
+            same = (step, site.expression, repr(site.trail), len(site.names))
+            head = self._heads[place] = keys.digest(same)
+        return head
 
     def may_be_linked(self, site: Site, values: tuple[Any, ...]) -> bool:
         """Whether arguments need not be built again: all that builds them is pure, as far as its code shows.
@@ -79,7 +89,7 @@ class Standing:
         if isinstance(builder, FunctionType):
             if origin_of(builder.__module__) is not Origin.OWN:
                 return False
-            found = sources.fingerprint(builder)
+            found = sources.current(builder)
             return not found.state and all(_is_still(value) for _, _, value in found.globals_read)
         if isinstance(builder, BuiltinFunctionType):
             receiver = builder.__self__
@@ -101,17 +111,21 @@ class Standing:
     def _builders(self, site: Site, values: tuple[Any, ...]) -> list[Any]:
         """Functions that are reached through a module: its name alone says nothing about their code."""
         dotted = [text for text in site.builders if "." in text]
+        if not dotted:
+            return []
         roots = dict(zip(site.names, values, strict=True))
         found = [text for text in dotted if isinstance(roots.get(text.partition(".")[0]), ModuleType)]
         builders = [self.resolved(text, site, values) for text in found]
         return [builder for builder in builders if isinstance(builder, FunctionType)]
 
-    def _read(self, site: Site, name: str, value: Any) -> object:
+    def _read(self, site: Site, name: str, value: Any) -> bytes:
+        if type(value) is FunctionType:
+            return bytes.fromhex(sources.current(value).digest)
         if isinstance(value, ModuleType):
-            return value.__name__
+            return keys.digest(value.__name__)
         if not self._has_value(type(value), value):
             found = None if name in site.varying else self._by_statement(name, value)
-            return found if found is not None else keys.digest(value)
+            return keys.digest(found if found is not None else value)
         is_array = type(value).__module__ == "numpy"  # read in microseconds, and changed without a change of length
         if name in site.varying | site.touched or isinstance(value, _CODE) or is_array or is_small(value):
             return keys.digest(value)

@@ -18,11 +18,12 @@ import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable_nb.notebook import sites
-from durable_nb.notebook.sites import Chain, Plan, Site, dotted
+from durable_nb.notebook import names, sites
+from durable_nb.notebook.names import dotted
+from durable_nb.notebook.sites import Chain, Plan, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -41,18 +42,18 @@ def planned(
     named : set of str
         What is a step outside of loops too, as it is typed: ``model.encode``.
     """
-    nodes = [inner for statement in body for inner in sites.walk_here(statement)]
+    nodes = [inner for statement in body for inner in names.walk_here(statement)]
     mentioned = {dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))} - {""}
     marker = _Marker(replay, named)
     marked = [marker.visit(copy.deepcopy(statement)) for statement in body]
     loops = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
-    if marker.first is not None:
-        index = next(i for i, statement in enumerate(body) if (statement.end_lineno or 0) >= marker.first)
+    index = sites.first_of_interest(body, marker.first)
+    if index is not None:
         ready = ast.copy_location(ast.Expr(marker.runtime("ready")), body[index])
         marked.insert(index, ast.fix_missing_locations(ready))
     plan = Plan(
         tuple(marker.sites),
-        sites.names_bound(body),
+        names.names_bound(body),
         frozenset(mentioned),
         sites.calls_in(node for node in nodes if isinstance(node, ast.Call)),
         any(isinstance(node, loops) for node in nodes),
@@ -151,7 +152,7 @@ class _Marker(ast.NodeTransformer):
             return self._inside(node, self.visit)
         site = self._site(form, node, chain)
         original = copy.deepcopy(node)
-        refs = [copy.deepcopy(sites.function_in(ref)) for ref in sites.handed_functions(chain.base)]
+        refs = [copy.deepcopy(ref) for ref in map(sites.function_in, sites.handed_functions(chain.base)) if ref]
         owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
         if for_effect:
             owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
@@ -171,9 +172,8 @@ class _Marker(ast.NodeTransformer):
     def _site(self, form: str, node: ast.expr, chain: Chain) -> Site:
         base = chain.base
         arguments: list[ast.AST] = [*base.args, *base.keywords]
-        read: Iterable[ast.AST] = [node] if form == "whole" else arguments
         root = dotted(base.func).partition(".")[0]
-        names = [name for name in sites.names_read(read) if form != "whole" or name != root]
+        read = names.names_read([node] if form == "whole" else arguments)
         positional = itertools.takewhile(lambda one: not isinstance(one[1], ast.Starred), enumerate(base.args))
         given: list[tuple[int | str, ast.expr]] = [
             *positional,
@@ -185,9 +185,9 @@ class _Marker(ast.NodeTransformer):
             line=node.lineno,
             text=ast.unparse(node),
             callee=ast.unparse(base.func),
-            expression=sites.renamed(node, self._varying),
+            expression=names.renamed(node, self._varying),
             trail=() if form == "whole" else chain.trail,
-            names=tuple(names),
+            names=tuple(name for name in read if form != "whole" or name != root),
             varying=self._varying,
             touched=self._touched,
             builders=sites.calls_in(arguments) if form == "late" else (),
@@ -208,12 +208,12 @@ class _Marker(ast.NodeTransformer):
         assert chain is not None
         base = copy.deepcopy(chain.base)
         number, function = ast.Constant(site.number), base.func
-        names = _lambda(ast.Tuple([ast.Name(name, ast.Load()) for name in site.names], ast.Load()))
+        read = _lambda(ast.Tuple([ast.Name(name, ast.Load()) for name in site.names], ast.Load()))
         if site.form == "whole":
-            step = self.runtime("whole", number, function, _lambda(node), names)
+            step = self.runtime("whole", number, function, _lambda(node), read)
         elif site.form == "late":
             given = _lambda(self.runtime("given", *base.args, keywords=base.keywords))
-            step = self.runtime("late_async" if site.awaits else "late", number, function, given, names)
+            step = self.runtime("late_async" if site.awaits else "late", number, function, given, read)
         else:
             method = "call_async" if site.awaits else "call"
             step = self.runtime(method, number, function, *base.args, keywords=base.keywords)
@@ -248,15 +248,15 @@ class _Marker(ast.NodeTransformer):
 
     def _handed(self, function: ast.expr, call: ast.Call) -> ast.expr:
         """A function that is handed over: what receives it gets one that keeps its results."""
-        text = ast.unparse(function)
-        to = ast.unparse(call.func)
+        text, to = ast.unparse(function), ast.unparse(call.func)
         site = Site(len(self.sites), "function", function.lineno, text, text, expression=to, varying=self._varying)
         self._add(site)
-        return self._placed(self.runtime("handed", ast.Constant(site.number), function), function)
+        made = function if sites.function_in(function) is not None else self.visit(function)
+        return self._placed(self.runtime("handed", ast.Constant(site.number), made), function)
 
     def _note_order(self, node: ast.Call) -> None:
         for keyword in node.keywords:
-            if keyword.arg == "key" and sites.last_name(node.func) in sites.ORDERING and dotted(keyword.value):
+            if keyword.arg == "key" and names.last_name(node.func) in sites.ORDERING and dotted(keyword.value):
                 name = dotted(keyword.value)
                 self._add(Site(len(self.sites), "order", node.lineno, ast.unparse(node), name, varying=self._varying))
 
@@ -278,8 +278,8 @@ class _Marker(ast.NodeTransformer):
     @contextmanager
     def _loop(self, nodes: list[Any]) -> Iterator[None]:
         before = self._varying, self._touched
-        self._varying |= sites.names_bound(nodes)
-        self._touched |= sites.names_touched(nodes)
+        self._varying |= names.names_bound(nodes)
+        self._touched |= names.names_touched(nodes)
         self._depth += 1
         try:
             yield

@@ -1,12 +1,14 @@
-"""The live panel of a run: two outputs, of which the reader sees one, and the thread that keeps them fresh.
+"""What a run puts into the notebook while it is computed, and what it leaves there.
 
-- The first output is the static picture of ``display.html``. It is what a saved, exported or re-opened notebook shows.
-- The second is an anywidget view, alive as long as this kernel. A style in the first hides the picture while the view
-  lives, and hides the front end's "model not found" once it is dead.
-- When the run ends the view is closed and its output emptied, unless there is something left to press (Retry failed).
-- Clicks call back in whatever thread the kernel gives them: the callbacks may only set flags.
+Where our server extension reads the database for the page (``DURABLE_NB_SERVER``), that is one output: our own MIME type,
+which the lab shows from the database; while the run is alive a widget for front ends that do not know it; and the static
+picture of ``display.html`` and a line of text for everybody else.
 
-Importing this module imports neither anywidget nor ipywidgets; the first Panel that is shown does.
+Elsewhere (VS Code, Colab, another server) it is two outputs, of which the reader sees one: the picture, then an anywidget
+view. A style in the first hides the picture while the view lives, and the front end's "model not found" once it is dead.
+
+When the run ends, the picture is drawn a last time, and no widget is left in the notebook. Importing this module imports
+neither anywidget nor ipywidgets.
 """
 
 from __future__ import annotations
@@ -15,22 +17,23 @@ import logging
 import os
 import sys
 import threading
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from durable_nb import clock
-from durable_nb.notebook import display
+from durable_nb import clock, wire
+from durable_nb.notebook import comm, display, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from durable_nb.records import Snapshot
+    from durable_nb.notebook.comm import Feed, Page
+    from durable_nb.records import Mosaic, Snapshot
 
-_STATIC = Path(__file__).with_name("static")
-_TICK_S = 0.2  # Jupyter servers drop messages without a word above 1,000 a second and client: stay far below
-_SPACING_S = 0.75 * _TICK_S  # the tick is not exact; a whole one here would drop every second message
+MIME = "application/vnd.durable-nb.run.v1+json"
+_TICK_S = 0.22  # Jupyter servers drop messages without a word above 1,000 a second and client: stay far below
+_SPACING_S = 0.205  # so that no second holds more than five; a tick is never shorter, but the clock is not exact
 _HEARTBEAT_S = 2.0  # the page calls a run silent after 15 s without news
+_MOSAIC_S = 1.0
+_CONTEXT_S = 4.0
 _REDRAW_S = 5.0  # a redraw of the picture costs ten times a message to the view
 _JOIN_S = 2.0
 
@@ -48,10 +51,10 @@ _logger = logging.getLogger("durable_nb")
 
 
 class View(Protocol):
-    """What shows a run: a Panel in a kernel, a ``display.TerminalReporter`` elsewhere."""
+    """What shows a run: a Panel in a kernel, a ``terminal.TerminalReporter`` elsewhere."""
 
-    def show(self) -> None:
-        """Appear."""
+    def show(self, feed: Feed) -> None:
+        """Appear, or begin to show another run where the last one was."""
 
     def update(self, snapshot: Snapshot) -> None:
         """Show newer figures; may be called at any rate."""
@@ -60,97 +63,107 @@ class View(Protocol):
         """Show the last figures, whatever was left out before."""
 
 
-def presenter(
-    snapshot: Snapshot, *, on_stop: Callable[[], None] | None = None, on_retry: Callable[[], None] | None = None
-) -> View:
+def presenter() -> View:
     """The view that fits where this process runs: a Panel in a Jupyter kernel, one line on stderr anywhere else."""
-    if _in_kernel():
-        return Panel(snapshot, on_stop=on_stop, on_retry=on_retry)
-    return display.TerminalReporter(snapshot)
+    return Panel() if _in_kernel() else terminal.TerminalReporter()
 
 
 class Panel:
     """The progress of one run in a notebook; works without anywidget, then without the live half.
 
-    Safe to update from any thread. ``finish`` without ``show`` displays the final picture only.
+    Safe to update from any thread. Sends at most one message in 0.2 s, but for its beginning and its end.
 
     Parameters
     ----------
-    snapshot : Snapshot
-        What to show first.
-    on_stop, on_retry : callable, optional
-        Called when the button is pressed, perhaps while the cell runs and in another thread. A button without
-        callback is not shown.
+    served : bool, optional
+        Whether a server extension reads the database for the page; default, as the environment says.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        *,
-        on_stop: Callable[[], None] | None = None,
-        on_retry: Callable[[], None] | None = None,
-    ) -> None:
-        self._snapshot = snapshot
-        self._actions = {name: call for name, call in (("stop", on_stop), ("retry", on_retry)) if call is not None}
+    def __init__(self, *, served: bool | None = None) -> None:
+        self._served = os.environ.get("DURABLE_NB_SERVER") == "1" if served is None else served
         self._lock = threading.Lock()
         self._display_id = f"dnb-{os.urandom(8).hex()}"
         self._shown = False
-        self._page: Any = None
+        self._feed: Feed | None = None
+        self._page: Page | None = None
         self._told: Snapshot | None = None
-        self._told_at = self._drawn_at = -float("inf")
+        self._mosaic: Mosaic | None = None
+        self._sent_at = self._told_at = self._drawn_at = self._mosaic_at = self._context_at = -float("inf")
 
-    def show(self) -> None:
-        """Display the picture, and the live view after it."""
+    def show(self, feed: Feed) -> None:
+        """Display the picture and the live view, in the place they had before if there was one."""
         with self._lock:
-            self._page = _open_page(self._snapshot, self._actions)
-            self._draw(self._snapshot)
-            if self._page is not None:
-                view = {"version_major": 2, "version_minor": 0, "model_id": self._page.model_id}
+            self._feed, self._mosaic = feed, None
+            self._page = comm.open_page(feed)
+            self._draw(feed.snapshot(), update=self._shown)
+            if self._page is not None and not self._served:
                 # text/plain must be there, and empty: it is all that is seen where widgets are not known.
-                self._publish({"application/vnd.jupyter.widget-view+json": view, "text/plain": ""}, "-view")
+                self._publish(self._page.bundle | {"text/plain": ""}, "-view", update=self._shown)
             self._shown = True
 
     def update(self, snapshot: Snapshot) -> None:
-        """Send newer figures: at most five times a second, when something changed, and every 2 s to be believed."""
+        """Send what is due most: the picture every 5 s, the mosaic every second, else figures when they changed."""
         with self._lock:
             now = clock.monotonic()
-            silent_s = now - self._told_at
-            if not self._shown or silent_s < _SPACING_S:
+            if not self._shown or now - self._sent_at < _SPACING_S:
                 return
-            if silent_s < _HEARTBEAT_S and _news(snapshot) == self._told:
-                return
-            self._tell(snapshot)
             if now - self._drawn_at >= _REDRAW_S:
                 self._draw(snapshot, update=True)
+            elif self._page is None or not self._tell_what_is_due(self._page, snapshot, now):
+                return
+            self._sent_at = now
 
     def finish(self, snapshot: Snapshot) -> None:
-        """Show the end of the run. The saved output holds no widget, unless Retry failed can still be pressed."""
+        """Show the end of the run; what is saved holds no widget."""
         with self._lock:
-            self._tell(snapshot)
-            page, retryable = self._page, snapshot.failed > 0 and "retry" in self._actions
-            if page is not None and not retryable:
-                self._page = None
-                self._publish(_EMPTIED, "-view", update=True)
+            page, self._page = self._page, None
+            try:
+                if page is not None:
+                    self._tell(page, snapshot)
+                    self._tell_mosaic(page)
+                    page.tell_context()
+            finally:  # whatever became of the view, the picture is true
+                if page is not None and not self._served:
+                    self._publish(_EMPTIED, "-view", update=True)
+                self._draw(snapshot, update=self._shown)
+                self._shown = True
+            if page is not None:
                 page.close()
-            self._draw(snapshot, update=self._shown)
-            self._shown = True
 
-    def _tell(self, snapshot: Snapshot) -> None:
+    def _tell_what_is_due(self, page: Page, snapshot: Snapshot, now: float) -> bool:
+        if now - self._context_at >= _CONTEXT_S:
+            self._context_at = now
+            page.tell_context()
+        elif now - self._mosaic_at >= _MOSAIC_S and self._tell_mosaic(page):
+            self._mosaic_at = now
+        elif now - self._told_at >= _HEARTBEAT_S or _news(snapshot) != self._told:
+            self._tell(page, snapshot)
+        else:
+            return False
+        return True
+
+    def _tell(self, page: Page, snapshot: Snapshot) -> None:
         self._told, self._told_at = _news(snapshot), clock.monotonic()
-        if self._page is None:
-            return
-        state = display.as_dict(snapshot)
-        with self._page.hold_sync():  # one message; failures apart, because they are long and seldom change
-            self._page.failures = state.pop("failures")
-            self._page.figures = state
-            self._page.sent_at = clock.now()
+        page.tell(snapshot)
+
+    def _tell_mosaic(self, page: Page) -> bool:
+        mosaic = None if self._feed is None else self._feed.mosaic()
+        if mosaic is None or (self._mosaic is not None and mosaic.version == self._mosaic.version):
+            return False
+        self._mosaic = mosaic
+        page.tell_mosaic(mosaic)
+        return True
 
     def _draw(self, snapshot: Snapshot, *, update: bool = False) -> None:
         self._drawn_at = clock.monotonic()
-        picture = display.html(snapshot)
-        if self._page is not None:
-            picture = f'{_WHILE_LIVE}<div class="dnb-live">{picture}</div>'
-        self._publish({"text/html": picture, "text/plain": display.text(snapshot)}, update=update)
+        mosaic = None if self._feed is None else self._feed.mosaic()
+        picture = display.html(snapshot, b"" if mosaic is None else mosaic.states)
+        bundle: dict[str, Any] = {"text/html": picture, "text/plain": display.text(snapshot)}
+        if self._served:
+            bundle |= {MIME: _saved(snapshot)} | ({} if self._page is None else self._page.bundle)
+        elif self._page is not None:
+            bundle["text/html"] = f'{_WHILE_LIVE}<div class="dnb-live">{picture}</div>'
+        self._publish(bundle, update=update)
 
     def _publish(self, bundle: Mapping[str, Any], part: str = "", *, update: bool = False) -> None:
         from IPython import display as ipython
@@ -208,56 +221,19 @@ class Publisher:
             _logger.warning("the progress panel stopped (%s: %s); the run goes on", type(error).__name__, error)
 
 
+def _saved(snapshot: Snapshot) -> dict[str, Any]:
+    """What of a run is kept in the notebook's file, which may be published: no path of this machine, no tracebacks."""
+    failures = tuple(failure._replace(traceback="") for failure in snapshot.failures)
+    figures = wire.snapshot_json(snapshot._replace(notebook="", failures=failures))
+    return {"schema": 1, "store": snapshot.store, "name": snapshot.name, "snapshot": figures}
+
+
 def _news(snapshot: Snapshot) -> Snapshot:
     """The snapshot without what changes by the mere passing of time, which the page reckons itself."""
-    return snapshot._replace(rate=0.0, eta_s=None, elapsed_s=0.0, commit_age_s=None)
+    return snapshot._replace(rate=0.0, eta_s=None, elapsed_s=0.0, commit_age_s=None, heartbeat_age_s=None)
 
 
 def _in_kernel() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
-
-
-def _open_page(snapshot: Snapshot, actions: Mapping[str, Callable[[], None]]) -> Any:
-    """The live half, or None where it cannot be had: the picture tells the same, only slower."""
-    try:
-        page_class = _page_class()
-    except ImportError:
-        return None
-    except FileNotFoundError as missing:
-        _logger.warning("%s is missing, so there is no live panel; build it with `npm run build`", missing.filename)
-        return None
-    state = display.as_dict(snapshot)
-    failures = state.pop("failures")
-    page = page_class(figures=state, failures=failures, actions=list(actions), sent_at=clock.now())
-
-    def pressed(_page: Any, content: Any, _buffers: Any) -> None:
-        action = content.get("action") if isinstance(content, dict) else None
-        callback = actions.get(str(action))
-        if callback is not None:
-            callback()
-            page.send({"ack": action})
-
-    page.on_msg(pressed)
-    if hasattr(page.comm, "_reply_subshell_for"):
-        # ipykernel 7.4 sends a click to the loop that sent last, the one the cell keeps busy, so that it would arrive
-        # when the cell has ended; without this hook it arrives in a subshell at once, as on 7.0 to 7.3.
-        page.comm._reply_subshell_for = None  # noqa: SLF001 - there is no public way
-    return page
-
-
-@cache
-def _page_class() -> type[Any]:
-    import anywidget
-    from traitlets import Dict, Float, List
-
-    class Page(anywidget.AnyWidget):
-        _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
-        _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
-        figures: Any = Dict().tag(sync=True)
-        failures: Any = List().tag(sync=True)
-        actions: Any = List().tag(sync=True)
-        sent_at: Any = Float().tag(sync=True)
-
-    return Page

@@ -16,10 +16,7 @@ _stores: dict[tuple[int, str], Store] = {}
 
 
 class InWorker:
-    """A function as it arrives in a worker process: its calls are kept in the run of the cell that sent it.
-
-    Equal calls share one result here: nobody counts across processes which of them a call is.
-    """
+    """A function as it arrives in a worker process: its calls are kept in the run of the cell that sent it."""
 
     def __init__(
         self, function: Any, url: str, durability: str, run_id: int, accepted: tuple[int, ...], has_receiver: bool
@@ -31,12 +28,18 @@ class InWorker:
         """The saved value, else the function's, committed before it is returned."""
         store = self._store()
         bound = (getattr(self._function, "__self__", self._function),) if self._has_receiver else ()
-        key = keys.call_digest((*bound, *args), kwargs)
+        digest = keys.call_digest((*bound, *args), kwargs)
+        number = store.tallies.take(self._run_id, self._accepted[0], digest)
+        key = keys.numbered(digest, number)
         saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
         if saved is not None:
             return codecs.decode(saved.codec, saved.payload, trusted=store.trusted, where=store.where)
         started, before = clock.now(), clock.stopwatch()
-        value = self._function(*args, **kwargs)
+        try:
+            value = self._function(*args, **kwargs)
+        except BaseException:
+            store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
+            raise
         seconds = clock.stopwatch() - before
         codec, payload = codecs.encode(value)
         label = labels.of_arguments(args, kwargs, 0)

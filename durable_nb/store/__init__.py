@@ -5,7 +5,7 @@
     views                                     runs as the panel, the lab and the server see them
     connect │ upkeep                          open a database; check it, drop a run
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
-    ledgers │ rows                            counts, figures and mosaics, and checkpoints, into statements
+    ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
     tables                                    the schema
 """
 
@@ -25,6 +25,7 @@ from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
+from durable_nb.store.tallies import Tallies
 from durable_nb.store.trust import is_remembered, remember
 from durable_nb.store.views import Views
 from durable_nb.store.writer import HEARTBEAT_S, Writer
@@ -54,6 +55,7 @@ class Store(Views):
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     tell : callable
         Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
+    tallies : Tallies, which number the equal calls of worker processes
     """
 
     url: str
@@ -74,6 +76,7 @@ class Store(Views):
         self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
         self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
+        self.tallies = Tallies(database.writing)
         _open_stores.add(self)
 
     @classmethod

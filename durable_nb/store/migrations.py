@@ -16,7 +16,7 @@ _PG_LOCK = 0x646E6201  # two kernels that meet an empty server create the tables
 
 
 def _second(conn: sa.Connection) -> None:
-    """Live figures, controls, mosaics, and documents by their position."""
+    """Live figures, controls, mosaics, documents by their position, and the tallies of worker processes."""
     lite = conn.dialect.name == "sqlite"
     key = "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" if lite else "BIGSERIAL PRIMARY KEY"
     whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
@@ -24,7 +24,7 @@ def _second(conn: sa.Connection) -> None:
         "ALTER TABLE runs ADD COLUMN figures TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE runs ADD COLUMN cell TEXT DEFAULT '' NOT NULL",
         f"ALTER TABLE runs ADD COLUMN began {real} DEFAULT '0' NOT NULL",
-        "CREATE INDEX checkpoints_position ON checkpoints (position, run_id)",
+        "CREATE INDEX checkpoints_position ON checkpoints (run_id, position) WHERE state = 'done' AND codec != 'link'",
         "CREATE INDEX checkpoints_gave_up ON checkpoints (run_id, position) WHERE state = 'failed'",
         (
             f"CREATE TABLE controls (id {key}, run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "
@@ -32,6 +32,10 @@ def _second(conn: sa.Connection) -> None:
         ),
         "CREATE INDEX ix_controls_run_id ON controls (run_id)",
         f"CREATE TABLE mosaics (run_id {whole} NOT NULL PRIMARY KEY, version {whole} DEFAULT '0' NOT NULL, states {blob} NOT NULL)",
+        (
+            f"CREATE TABLE tallies (run_id {whole} NOT NULL, step_id {whole} NOT NULL, digest {blob} NOT NULL, "
+            f"made {whole} DEFAULT '0' NOT NULL, given_back TEXT DEFAULT '' NOT NULL, PRIMARY KEY (run_id, step_id, digest))"
+        ),
     ):
         conn.exec_driver_sql(statement)
 

@@ -12,7 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
-from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, choices, events, mosaics, runs, steps
+from durable_nb.store.tables import (
+    BLOB_PREFIX,
+    FAILED,
+    RESULT,
+    blobs,
+    checkpoints,
+    choices,
+    events,
+    mosaics,
+    runs,
+    steps,
+)
 from durable_nb.store.tables import controls as _controls
 
 CHUNK = 1_000
@@ -154,7 +165,7 @@ def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     superseded = sa.select(version.c.id).where(version.c.name == name.c.name, ended_otherwise.exists())
     superseded = superseded.correlate(checkpoints, name)
     failed = sa.select(*columns).join_from(checkpoints, name, name.c.id == _c.step_id)
-    return failed.where(_c.run_id == run_id, _c.state == sa.literal_column("'failed'"), ~superseded.exists())
+    return failed.where(_c.run_id == run_id, FAILED, ~superseded.exists())
 
 
 def history(conn: sa.Connection, run_id: int) -> list[Event]:
@@ -171,13 +182,10 @@ def mosaic(conn: sa.Connection, run_id: int) -> Mosaic | None:
 
 def document(conn: sa.Connection, run_id: int, position: int) -> Document | None:
     """What was saved last of one document."""
-    query = (
-        sa.select(_c.label, _c.state, _c.seconds, _c.attempts, _c.error)
-        .join(steps, steps.c.id == _c.step_id)
-        .where(_c.run_id == run_id, _c.position == position, steps.c.kind != LINK)
-        .order_by(_c.started.desc(), _c.id.desc())
-    )
-    row = conn.execute(query.limit(1)).one_or_none()
+    here = sa.select(_c.label, _c.state, _c.seconds, _c.attempts, _c.error, _c.started)
+    here = here.where(_c.run_id == run_id, _c.position == position).order_by(_c.started.desc(), _c.id.desc()).limit(1)
+    rows = [conn.execute(here.where(kind)).one_or_none() for kind in (RESULT, FAILED)]
+    row = max((row for row in rows if row is not None), key=lambda row: row.started, default=None)
     return None if row is None else Document(position, row.label, row.state, row.seconds, row.attempts, row.error or "")
 
 

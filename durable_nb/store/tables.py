@@ -107,11 +107,16 @@ checkpoints = sa.Table(
     sa.Column("payload", sa.LargeBinary),
 )
 sa.Index("checkpoints_key", checkpoints.c.run_id, checkpoints.c.step_id, checkpoints.c.key, unique=True)
-# In this order: with the run first, SQLite may take it for a list of the failures of a run, and read all of the run.
-sa.Index("checkpoints_position", checkpoints.c.position, checkpoints.c.run_id)
-_FAILED = checkpoints.c.state == sa.literal_column("'failed'")
-for _name, _column in (("checkpoints_failed", checkpoints.c.step_id), ("checkpoints_gave_up", checkpoints.c.position)):
-    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_FAILED, postgresql_where=_FAILED)
+FAILED = checkpoints.c.state == sa.literal_column("'failed'")
+RESULT = sa.and_(checkpoints.c.state == sa.literal_column("'done'"), checkpoints.c.codec != sa.literal_column("'link'"))
+"""Literals, not parameters: only so are the indexes below used. No two of them are as good for one question, since SQLite
+would take either."""
+for _name, _column, _where in (
+    ("checkpoints_failed", checkpoints.c.step_id, FAILED),
+    ("checkpoints_gave_up", checkpoints.c.position, FAILED),
+    ("checkpoints_position", checkpoints.c.position, RESULT),
+):
+    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_where, postgresql_where=_where)
 
 choices = sa.Table(
     "choices",
@@ -159,6 +164,17 @@ mosaics = sa.Table(
     sa.Column("run_id", Id, primary_key=True, autoincrement=False),
     _count("version"),
     sa.Column("states", sa.LargeBinary, nullable=False),  # zlib of one byte a document
+)
+
+# How often worker processes have made each call in this attempt: nobody else could tell equal calls apart there.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    _count("made"),
+    _text("given_back"),  # numbers of calls that raised, with spaces between
 )
 
 

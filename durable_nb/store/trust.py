@@ -7,8 +7,9 @@ trusted. A file that came with a repository or from a colleague has a key that i
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from durable_nb import registry
 
 
 def is_remembered(key: str) -> bool:
@@ -36,8 +37,4 @@ def remember(key: str) -> None:
 
 
 def _file() -> Path:
-    if sys.platform == "win32":
-        state = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    else:
-        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # no home: RuntimeError
-    return Path(state) / "durable_nb" / "trusted-stores"
+    return registry.state_folder() / "trusted-stores"

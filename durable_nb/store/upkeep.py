@@ -19,10 +19,11 @@ from durable_nb.store.tables import (
     run_of,
     runs,
     steps,
+    tallies,
 )
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { count, duration, speed } from "../src/panel/format";
+import { ago, count, counted, duration, moment, speed } from "../src/panel/format";
 
 // The same table as in tests/notebook/test_display.py: page and text say the same.
 const DURATIONS: [number, string][] = [
@@ -34,4 +34,18 @@ test("a speed is given in the unit that reads well, and not at all when nothing 
 
 test("counts are grouped in threes, whatever the locale", () => {
   assert.deepEqual([0, 999, 1000, 12345, 1234567].map(count), ["0", "999", "1,000", "12,345", "1,234,567"]);
+});
+
+test("one is not many", () => {
+  assert.deepEqual([0, 1, 1200].map((n) => counted(n, "document")), ["0 documents", "1 document", "1,200 documents"]);
+});
+
+test("an age does not flicker", () => {
+  assert.deepEqual([0, 0.99, 1, 61].map(ago), ["now", "now", "1 s ago", "1 min 1 s ago"]);
+});
+
+test("a moment of another day has its date", () => {
+  const at = (day: number, hour: number) => new Date(2026, 10, day, hour, 2, 5).getTime() / 1000;
+  assert.equal(moment(at(23, 14), at(23, 15)), "14:02:05");
+  assert.equal(moment(at(22, 4), at(23, 15)), "22 Nov, 04:02");
 });

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 NOTEBOOK, DURABLE = "01_first_cell.ipynb", 4
-_COUNTS = re.compile(r"([\d,]+) restored[^\d]+([\d,]+) computed")
+# Of the live panel, where the word stands in front for who listens, and of the picture that is saved.
+_COUNTS = re.compile(r"restored ([\d,]+) computed ([\d,]+)|([\d,]+) restored[^\d]+([\d,]+) computed")
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def counts(page: NotebookPage) -> tuple[int, int]:
     """(restored, computed) as the durable cell's panel says."""
     for text in page.outputs(DURABLE):
         if found := _COUNTS.search(" ".join(text.split())):
-            return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+            restored, computed = (int(number.replace(",", "")) for number in found.groups() if number)
+            return restored, computed
     return 0, 0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("DURABLE_NB_MATRIX"),
-    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 15 minutes on 2 cores",
+    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 5 minutes on 2 cores",
 )
 
 FAKEAI = '''
@@ -89,6 +89,7 @@ class Generator:
 
 SETUP = """
 import asyncio, itertools, json, os, random, sqlite3, sys, threading, time, warnings
+from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 import fakeai
 os.environ["KERNEL"] = str(os.getpid())

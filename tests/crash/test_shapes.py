@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("DURABLE_NB_MATRIX"),
-    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 15 minutes on 2 cores",
+    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 5 minutes on 2 cores",
 )
 
 PYTHON = os.environ.get("DURABLE_NB_TEST_PYTHON", sys.executable)  # read before the fixture that clears such names

@@ -172,4 +172,11 @@ def turn(df, i):
     df.insert(1, f"x{i}", i)
 for i in range(20):
     turn(df, i)
+## large array filled in place | total | SAME all they hold is saved after each call (2 MB)
+big = np.zeros(200_000)
+def work(big, i):
+    big[i] = embed(docs[i])[1]
+for i in range(20):
+    work(big, i)
+total = float(big.sum())
 """)

@@ -235,6 +235,21 @@ async def work(d):
     await asyncio.sleep(0)
     return embed(d)
 out = await asyncio.gather(*map(work, docs))
+## call that returns a function | out
+def made(k):
+    return lambda: [k, len(docs)]
+fs, out = [], []
+for d in docs:
+    fs.append(made(d))
+    out.append(embed(d))
+docs = docs[:3]
+out.append(fs[4]())
+## files read in a with | - | REFUSED Call a function of yours
+Path("outside/a.txt").write_text("a")
+pages = {}
+for d in docs:
+    with Path("outside/a.txt").open() as page:
+        pages[d] = page.read()
 ## threads of the user | out | SAME nothing in this cell was kept | +20
 out = {}
 def work(d):

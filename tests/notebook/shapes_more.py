@@ -81,13 +81,6 @@ for n in range(30):
     body = urllib.request.urlopen(f"{base}/{n % 25}", timeout=9).read().decode()
     pages.append(body)
     sizes[n] = len(body)
-## pages of a web server in a with | pages
-import urllib.request
----
-pages = {}
-for n in range(30):
-    with urllib.request.urlopen(f"{base}/{n}", timeout=9) as response:
-        pages[n] = response.read()
 ## download as a function | pages
 import urllib.request
 def download(url):

@@ -139,7 +139,6 @@ seen = []
 """
 
 
-@pytest.mark.xfail(reason="a KeyboardInterrupt between the end of a call and its commit costs that call")
 def test_a_call_that_has_ended_is_saved(kernel: Start, tmp_path: Path) -> None:
     """■ that comes while the result of a call is being saved costs nothing: the call is not computed again."""
     one, cell = prepared(kernel), "%%durable saving\nr = []\nfor i in range(6):\n    r.append(ask(i))"

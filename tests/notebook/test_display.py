@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from durable_nb import clock
-from durable_nb.notebook import display
-from durable_nb.records import Failure, Run, Snapshot, State
+from durable_nb.notebook import display, mosaics, pages, terminal
+from durable_nb.records import COMPUTED, GAVE_UP, RESTORED, Failure, Group, Run, Snapshot, State
 
 RUNNING = Snapshot(
     name="embed-filings",
@@ -53,12 +53,15 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.words = ""
         self.progress: dict[str, str | None] = {}
+        self.image: dict[str, str | None] = {}
         self.feed(source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         if tag == "progress":
             self.progress = dict(attrs)
+        if tag == "img":
+            self.image = dict(attrs)
 
     def handle_data(self, data: str) -> None:
         self.words += f" {data}"
@@ -75,6 +78,14 @@ def run(name: str = "embed", **changes: object) -> Run:
     now = clock.now()
     record = Run(1, name, State.DONE, "/home/ada/a.ipynb", "", 10, 10, 4, 0, 1, None, now, now, now)
     return record._replace(**changes)  # type: ignore[arg-type]
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    """A rate or time that is infinite or undefined never breaks the text."""
+    broken = RUNNING._replace(rate=float("inf"), eta_s=float("nan"), elapsed_s=float("nan"), per_minute=float("inf"))
+
+    assert "0.0 s elapsed" in display.text(broken)
+    assert not {"inf", "nan"} & set(display.text(broken).split())
 
 
 def test_text_of_a_running_run() -> None:
@@ -136,8 +147,23 @@ def test_percentage_is_100_only_when_everything_is_durable(durable: int, total: 
 
 def test_html_needs_nothing_a_sanitizer_strips() -> None:
     """The picture consists of elements that JupyterLab keeps in an untrusted notebook, and of inline styles."""
-    page = Page(display.html(RUNNING))
-    kept = {"div", "b", "span", "progress", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "code"}
+    page = Page(display.html(RUNNING, bytes([COMPUTED] * 10)))
+    kept = {
+        "div",
+        "b",
+        "span",
+        "img",
+        "progress",
+        "details",
+        "summary",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "code",
+    }
 
     assert set() == set(page.tags) - kept
     assert ("40", "100") == (page.progress["value"], page.progress["max"])
@@ -174,7 +200,7 @@ def test_speed_reads_well(rate: float, expected: str) -> None:
 
 def test_runs_are_listed_in_text_and_html() -> None:
     """Both tables hold the same cells, escaped where that matters, with the notebook's name but not its folder."""
-    table = display.RunTable([run("a<b>", total=12, done=10, failed=2, attempts=3), run("other", total=None)])
+    table = pages.RunTable([run("a<b>", total=12, done=10, failed=2, attempts=3), run("other", total=None)])
     cells = ["a<b>", "done", "10 / 12", "a.ipynb"]
 
     assert all(cell in repr(table).splitlines()[1] for cell in cells)
@@ -184,7 +210,7 @@ def test_runs_are_listed_in_text_and_html() -> None:
 
 def test_no_runs_says_how_to_make_one() -> None:
     """An empty database is an invitation, not an empty table."""
-    table = display.RunTable([])
+    table = pages.RunTable([])
 
     assert "%%durable" in repr(table)
     assert "%%durable" in table._repr_html_()
@@ -194,17 +220,24 @@ def test_a_run_without_heartbeat_is_not_called_running() -> None:
     """A killed kernel leaves the word "running" behind; the list does not repeat it."""
     fresh, dead = run(state=State.RUNNING), run(state=State.RUNNING, heartbeat=clock.now() - 7_200)
 
-    assert " running " in display.runs_text([fresh])
-    assert "interrupted (no heartbeat for 2 h)" in display.runs_text([dead])
+    assert " running " in pages.runs_text([fresh])
+    assert "interrupted (no heartbeat for 2 h)" in pages.runs_text([dead])
+
+
+class Feed:
+    """As much of a run as a reporter looks at."""
+
+    def snapshot(self) -> Snapshot:
+        return RUNNING
 
 
 def test_terminal_line_rewrites_itself_and_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal each update returns to the start of one line; the end erases it and prints everything."""
     monkeypatch.setenv("COLUMNS", "40")
     stream = Terminal()
-    reporter = display.TerminalReporter(RUNNING, stream)
+    reporter = terminal.TerminalReporter(stream)
 
-    reporter.show()
+    reporter.show(Feed())
     reporter.update(RUNNING._replace(computed=2_900))
     drawn = stream.getvalue()
     reporter.finish(RUNNING._replace(state=State.DONE))
@@ -215,12 +248,80 @@ def test_terminal_line_rewrites_itself_and_never_wraps(monkeypatch: pytest.Monke
     assert stream.getvalue().endswith("\n")
 
 
+def test_the_terminal_line_says_what_matters_most_first() -> None:
+    """However narrow the terminal, what is cut is what can be missed; 80 columns hold rate, time left and failures."""
+    shown = display.line(RUNNING, 79)
+
+    assert "embed-filings: running  4,000 / 10,000 (40%)  312/s  19 s left  2 failed" == shown
+    assert shown.startswith(display.line(RUNNING, 60))
+    assert "[########............]" in display.line(RUNNING, 110)
+    assert "embed-fil" == display.line(RUNNING, 9)
+
+
+@pytest.mark.parametrize("width", [1, 10, 25, 40, 60, 79, 120])
+@pytest.mark.parametrize("name", ["x" * 200, "文書" * 40, "a\x1b[2J\rb", "🔥" * 30, "é" * 100])
+def test_the_terminal_line_never_wraps(width: int, name: str) -> None:
+    """Letters of two columns count twice, and nothing in a name moves the cursor."""
+    from unicodedata import east_asian_width
+
+    shown = display.line(RUNNING._replace(name=name, message="x" * 50), width)
+
+    assert sum(1 + (east_asian_width(character) in "WF") for character in shown) <= width
+    assert shown.isprintable()
+
+
+def test_a_paused_run_says_so_everywhere() -> None:
+    """A pause is the state that is shown, with what the run waits for, and promises no time left; its limits are told."""
+    paused = RUNNING._replace(
+        paused=True, waiting_for="somebody to press Resume", limit_workers=2, per_minute=90.0, running=0
+    )
+    for shown in (display.text(paused), Page(display.html(paused)).words, display.line(paused, 200)):
+        assert "paused" in shown and "running" not in shown
+        assert "s left" not in shown and "312" not in shown
+        assert "waits for somebody to press Resume" in shown
+        assert "at most 2 at a time" in shown and "at most 90 a minute" in shown
+    over = display.text(paused._replace(state=State.INTERRUPTED))
+    assert "interrupted" in over and "paused" not in over and "at most" not in over
+
+
+def test_failures_are_grouped_by_reason() -> None:
+    """One error of a thousand documents is one line; an error of a single document is not told twice."""
+    grouped = RUNNING._replace(
+        failed=1_201, groups=(Group("TimeoutError: <60 s>", 1_200), Group("ValueError: <empty> document", 1))
+    )
+    page = Page(display.html(grouped))
+
+    assert "1,200 x TimeoutError: <60 s>" in display.text(grouped)
+    assert "1,200 ×" in " ".join(page.words.split()) and "TimeoutError: <60 s>" in page.words
+    assert 2 == page.words.count("ValueError: <empty> document") + display.text(grouped).count(" 1 x ") + 1
+
+
+def test_the_picture_of_all_documents_is_in_the_page() -> None:
+    """The mosaic is a PNG inside the page, and its text says the same in numbers where pictures are taken away."""
+    states = bytes([RESTORED] * 1_200 + [COMPUTED] * 2_800 + [GAVE_UP] * 2)
+    page = Page(display.html(RUNNING, states))
+
+    assert mosaics.data_uri(mosaics.png(states, 10_000)) == page.image["src"]
+    assert "All documents in their order: 1,200 restored, 2,800 computed, 2 failed, 5,998 waiting" == page.image["alt"]
+    assert len(display.html(RUNNING, states)) < 5_000
+    assert {} == Page(display.html(RUNNING)).image
+
+
+def test_the_page_reads_well_without_styles() -> None:
+    """Stripped of every style and picture, what is left says the same in the same order."""
+    page = Page(display.html(RUNNING, bytes([COMPUTED] * 10)))
+    words = " ".join(page.words.split())
+
+    assert words.startswith("running embed-filings 4,000 / 10,000 (40%) ● 1,200 restored ● 2,800 computed ● 2 failed")
+    assert "312/s · 19 s left" in words
+
+
 def test_a_log_receives_only_the_end() -> None:
     """Where nothing can be rewritten, progress is not repeated line after line."""
     stream = io.StringIO()
-    reporter = display.TerminalReporter(RUNNING, stream)
+    reporter = terminal.TerminalReporter(stream)
 
-    reporter.show()
+    reporter.show(Feed())
     reporter.update(RUNNING)
     before = stream.getvalue()
     reporter.finish(RUNNING)
@@ -234,6 +335,6 @@ def test_a_terminal_without_the_letters_of_a_label_gets_them_spelled_out() -> No
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding="ascii")
 
-    display.TerminalReporter(RUNNING, stream).finish(RUNNING)
+    terminal.TerminalReporter(stream).finish(RUNNING)
 
     assert b"S\\xf6hne" in written.getvalue()

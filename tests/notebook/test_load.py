@@ -48,7 +48,7 @@ def shell():
         "threads": sorted(one.name for one in threading.enumerate() if one.name.startswith("durable-")),
     }
 """
-HEAVY = ("sqlalchemy", "ipywidgets", "anywidget", "numpy", "pandas", "cloudpickle")
+HEAVY = ("sqlalchemy", "ipywidgets", "anywidget", "jupyter_server", "numpy", "pandas", "cloudpickle")
 
 
 def loaded(one: Kernel) -> list[str]:
@@ -143,3 +143,20 @@ def test_import_is_cheap() -> None:
     )
 
     assert "[]" == found.stdout.strip()
+
+
+def test_a_step_without_load_ext_knows_how_its_client_was_made(kernel: Start) -> None:
+    """A step of a notebook that never loads the extension asks when its client is made by another statement."""
+    one = kernel()
+    one.ok(
+        "import threading\nclass Client:\n    def __init__(self, model):\n        self.model, self.lock = model, threading.Lock()"
+    )
+    one.ok("from durable_nb import step")
+    one.ok("client = Client('A')")
+    one.ok("@step\ndef ask(doc): return client.model + doc")
+    one.ok("ask.map(['a', 'b'])")
+    same = one.ok("client = Client( 'A' )\nprint(list(ask.map(['a', 'b'])))").stdout
+    other = one.run("client = Client('B')\nask.map(['a', 'b'])")
+
+    assert "['Aa', 'Ab']\n" == same
+    assert other.error.startswith("CodeChanged")

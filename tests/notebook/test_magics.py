@@ -20,8 +20,6 @@ def unattended(one: Kernel, code: str) -> Reply:
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("%%durable\nembed('refused')", "needs a name"),
-        ("%durable\nembed('refused')", "needs a name"),
         ("%%durable refused", "the cell is empty"),
         ("%%durable refused\n\n   \n", "the cell is empty"),
         ("%%durable", "the cell is empty"),

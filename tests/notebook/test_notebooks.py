@@ -84,7 +84,6 @@ def test_the_saved_output_of_a_failed_cell(run_all) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("%%durable\nembed('a')", "needs a name"),
         ("%%durable a b\nembed('a')", "one name"),
         ("%durable show", "the name"),
     ],

@@ -376,3 +376,22 @@ def test_the_store_is_a_dictionary(store: Store, rows):
     }
     assert set(expected) == set(store.known(run.id, [step]))
     store.finish(run.id, owner=owner, state=State.DONE)
+
+
+def test_equal_calls_of_worker_processes_are_numbered(store):
+    """Each takes the lowest number that is free in this attempt; one that raised gives its number back."""
+    run, owner, _ = begin(store)
+    taken = [store.tallies.take(run.id, 1, b"a" * 16) for _ in range(3)]
+    store.tallies.give_back(run.id, 1, b"a" * 16, 1)
+    store.tallies.give_back(run.id, 1, b"a" * 16, 0)
+    again = [store.tallies.take(run.id, 1, b"a" * 16) for _ in range(3)]
+
+    assert [0, 1, 2] == taken
+    assert [0, 1, 3] == again
+    assert 0 == store.tallies.take(run.id, 1, b"b" * 16)
+
+    store.finish(run.id, owner=owner, state=State.DONE)
+    begin(store)
+
+    assert 0 == store.tallies.take(run.id, 1, b"a" * 16)
+    assert [] == store.check()

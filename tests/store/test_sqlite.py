@@ -121,14 +121,15 @@ def test_a_view_uses_an_index(store):
         store.document(run.id, 3)
         store.controls(run.id)
 
-    (_, failures), (_, groups), (_, document), (_, controls) = plans_of(store, ask)
+    (_, failures), (_, groups), (_, document), (_, failed), (_, controls) = plans_of(store, ask)
 
     assert "SEARCH checkpoints USING INDEX checkpoints_gave_up (run_id=?)" in failures
     for plan in (failures, groups):
         assert "USING INDEX checkpoints_key (run_id=? AND step_id=? AND key=?)" in plan
         assert "SCAN checkpoints" not in plan
     assert "ORDER BY" not in failures  # in the order of the index
-    assert "SEARCH checkpoints USING INDEX checkpoints_position (position=? AND run_id=?)" in document
+    assert "SEARCH checkpoints USING INDEX checkpoints_position (run_id=? AND position=?)" in document
+    assert "SEARCH checkpoints USING INDEX checkpoints_gave_up (run_id=? AND position=?)" in failed
     assert "SEARCH controls USING INDEX ix_controls_run_id (run_id=? AND rowid>?)" == controls
 
 

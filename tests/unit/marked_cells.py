@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from durable_nb.notebook import sizes, transform
-from durable_nb.notebook.calls import followed, followed_async
 from durable_nb.notebook.sites import Plan
+from durable_nb.notebook.trails import followed, followed_async
 
 REPLAY = ast.Subscript(ast.Name("R", ast.Load()), ast.Constant(0), ast.Load())
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import random
 import sys
+from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -60,6 +63,7 @@ FILLED = {
     "an array": ("import numpy as np\nn = np.zeros(3)", "n[0] += 1"),
     "a table": ("import pandas as pd\nn = pd.DataFrame({'a': [1]})", "n.loc[0, 'a'] = 5"),
     "an instance": ("class S: n = 0\nn = S()", "n.n += 1"),
+    "a name in globals()": ("n = 0", "globals()['n'] += 1"),
     "a method": ("class S:\n    def add(self): self.n = 1\nn = S()", "n.add()"),
 }
 
@@ -79,6 +83,75 @@ def test_a_global_is_assigned_or_filled_again(name: str) -> None:
     assert shown(first["n"]) == shown(again["n"])
     assert isinstance(same, (int, type(None))) or same is again["n"]
     assert other is again.get("other")
+
+
+COUNTED = {
+    "by its name": "class S:\n    n = 0\n    rows = []\ndef f(): S.n += 1; S.rows.append(1)",
+    "by a class method": "class S:\n    n = 0\n    rows = []\n    @classmethod\n    def add(cls): cls.n += 1; cls.rows.append(1)\nf = S.add",
+    "by another class method": "class S:\n    n = 0\n    rows = []\n    @classmethod\n    def add(cls): cls.n += 1; cls.rows.append(1)\n"
+    "    @classmethod\n    def put(cls): cls.add()\ndef f(): S.put()",
+}
+
+
+@pytest.mark.parametrize("source", COUNTED.values(), ids=COUNTED)
+def test_what_code_counts_on_a_class_is_repeated_and_no_edit(source: str) -> None:
+    """A class attribute that code assigns or fills is state: repeated by a restored call, and no part of the fingerprint."""
+    first, again = cell(source), cell(source)
+    rows, before = again["S"].rows, fingerprint(first["f"]).digest
+    found, left_out = called(first, again=again)
+    repeat(found, {}, again)
+
+    assert before == fingerprint(first["f"]).digest
+    assert [] == left_out
+    assert (1, [1]) == (again["S"].n, again["S"].rows)
+    assert rows is again["S"].rows
+
+
+LIBRARY = """
+import random
+class Client:
+    def __init__(self): self.asked, self.seen, self.open = 0, [], print
+    def ask(self): self.asked += 1; self.seen.append("x"); return self.asked
+    def close(self): self.open = len
+"""
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Any]:
+    """Makes an object of an installed library."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "fakeclient.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "fakeclient", raising=False)
+    return importlib.import_module("fakeclient").Client  # type: ignore[no-any-return]
+
+
+def test_attributes_of_a_library_object_are_repeated(client: Callable[[], Any]) -> None:
+    """A counter or list inside of a client is after a restored call what it is after a call, read as a global or given."""
+    for source in ("def f(): client.ask()", "def f(one): one.ask()"):
+        first, again = cell(source), cell(source)
+        first["client"], again["client"] = client(), client()
+        given = (first["client"],) if "one" in source else ()
+        seen = again["client"].seen
+        found, left_out = called(first, *given, again=again)
+        repeat(found, dict(enumerate([again["client"]] if given else [])), again)
+
+        assert [] == left_out
+        assert (1, ["x"]) == (again["client"].asked, again["client"].seen)
+        assert seen is again["client"].seen
+
+
+def test_what_cannot_be_repeated_inside_a_library_object_is_told(client: Callable[[], Any]) -> None:
+    """An attribute that is no data, or that changes while other calls run, is named and left alone."""
+    space = cell("def f(one): one.close()")
+
+    assert ({}, ["the Client that it is given"]) == called(space, client())
+
+    space = cell("def f(): client.ask()")
+    space["client"] = client()
+
+    assert ({}, ["client"]) == called(space, alone=False)
 
 
 @pytest.mark.parametrize(

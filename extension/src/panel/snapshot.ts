@@ -1,6 +1,4 @@
-/** The contract with `durable_nb.records.Snapshot` (tests/fixtures/snapshot.json), and pure functions on it. */
-
-import { count } from "./format";
+/** The contract with `durable_nb.records.Snapshot` (tests/fixtures/snapshot.json): its fields, and what checks them. */
 
 export const STATES = ["running", "interrupted", "failed", "done", "cancelled"] as const;
 export type State = (typeof STATES)[number];
@@ -29,11 +27,65 @@ export interface Snapshot {
   readonly failures: readonly Failure[];
   readonly message: string;
   readonly durable: number;
+  readonly run_id: number | null;
+  /** Digest of the address of the database. */
+  readonly store: string;
+  readonly notebook: string;
+  readonly cell: string;
+  readonly attempts: number;
+  readonly paused: boolean;
+  /** Calls at a time now. */
+  readonly workers: number;
+  readonly limit_workers: number | null;
+  readonly per_minute: number | null;
+  readonly heartbeat_age_s: number | null;
+  readonly waiting_for: string;
+  readonly groups: readonly Group[];
+  readonly mosaic_version: number;
 }
 
-type Kind = "text" | "number" | "number or null";
+/** Failures with the same first line of the error. */
+export interface Group {
+  readonly error: string;
+  readonly count: number;
+}
 
-const FIELDS: Readonly<Record<Exclude<keyof Snapshot, "state" | "failures">, Kind>> = {
+/** Something that happened to the run, `at` in seconds since the epoch. */
+export interface RunEvent {
+  readonly at: number;
+  readonly kind: string;
+  readonly detail: string;
+}
+
+/** One fingerprint of a step, and how many results of it are kept. */
+export interface Version {
+  readonly id: number;
+  readonly name: string;
+  readonly fingerprint: string;
+  readonly saved: number;
+  readonly current: boolean;
+}
+
+/** What stands beside the snapshot because it changes seldom; oldest events first. */
+export interface Context {
+  readonly history: readonly RunEvent[];
+  readonly versions: readonly Version[];
+}
+
+/** One document of the mosaic; `error` is one line, then the traceback. */
+export interface RunDocument {
+  readonly position: number;
+  readonly label: string;
+  readonly state: string;
+  readonly seconds: number | null;
+  readonly attempts: number;
+  readonly error: string;
+}
+
+type Kind = "text" | "number" | "number or null" | "flag";
+
+type Newer = keyof typeof NEWER;
+const FIELDS: Readonly<Record<Exclude<keyof Snapshot, "state" | "failures" | "groups" | Newer>, Kind>> = {
   name: "text",
   total: "number or null",
   restored: "number",
@@ -48,6 +100,35 @@ const FIELDS: Readonly<Record<Exclude<keyof Snapshot, "state" | "failures">, Kin
   message: "text",
   durable: "number",
 };
+/** Fields that a kernel with an older durable_nb does not send, and what is assumed then. */
+const NEWER = {
+  run_id: null,
+  store: "",
+  notebook: "",
+  cell: "",
+  attempts: 1,
+  paused: false,
+  workers: 0,
+  limit_workers: null,
+  per_minute: null,
+  heartbeat_age_s: null,
+  waiting_for: "",
+  mosaic_version: 0,
+} as const;
+const NEWER_FIELDS: Readonly<Record<Newer, Kind>> = {
+  run_id: "number or null",
+  store: "text",
+  notebook: "text",
+  cell: "text",
+  attempts: "number",
+  paused: "flag",
+  workers: "number",
+  limit_workers: "number or null",
+  per_minute: "number or null",
+  heartbeat_age_s: "number or null",
+  waiting_for: "text",
+  mosaic_version: "number",
+};
 const FAILURE_FIELDS: Readonly<Record<keyof Failure, Kind>> = {
   position: "number",
   label: "text",
@@ -55,64 +136,48 @@ const FAILURE_FIELDS: Readonly<Record<keyof Failure, Kind>> = {
   attempts: "number",
   traceback: "text",
 };
+const VERSION_FIELDS: Readonly<Record<keyof Version, Kind>> = {
+  id: "number",
+  name: "text",
+  fingerprint: "text",
+  saved: "number",
+  current: "flag",
+};
+const DOCUMENT_FIELDS: Readonly<Record<keyof RunDocument, Kind>> = {
+  position: "number",
+  label: "text",
+  state: "text",
+  seconds: "number or null",
+  attempts: "number",
+  error: "text",
+};
 
 /** The snapshot in a message, or a TypeError naming the field that breaks the contract. */
 export function parse(raw: unknown): Snapshot {
-  const fields = record(raw, "snapshot");
+  const fields: Record<string, unknown> = { ...NEWER, groups: [], ...record(raw, "snapshot") };
   check(fields, FIELDS, "snapshot");
+  check(fields, NEWER_FIELDS, "snapshot");
   if (!STATES.includes(fields.state as State)) throw new TypeError(`snapshot.state is ${String(fields.state)}`);
-  if (!Array.isArray(fields.failures)) throw new TypeError("snapshot.failures is not a list");
-  fields.failures.forEach((failure, index) => {
-    check(record(failure, `failures[${index}]`), FAILURE_FIELDS, `failures[${index}]`);
-  });
+  checkEach(fields.failures, FAILURE_FIELDS, "failures");
+  checkEach(fields.groups, { error: "text", count: "number" }, "groups");
   return fields as unknown as Snapshot;
 }
 
-/** Whole per cents that are durable, rounded down so that 100 means all; null while the total is not known. */
-export function percentage({ total, durable }: Snapshot): number | null {
-  if (total === null) return null;
-  return total === 0 ? 100 : Math.min(100, Math.floor((100 * durable) / total));
+/** History and versions in a message; empty from a kernel that does not send them. */
+export function parseContext(raw: unknown): Context {
+  const fields: Record<string, unknown> = { history: [], versions: [], ...record(raw ?? {}, "context") };
+  checkEach(fields.history, { at: "number", kind: "text", detail: "text" }, "history");
+  checkEach(fields.versions, VERSION_FIELDS, "versions");
+  return fields as unknown as Context;
 }
 
-/** `4,000 / 10,000 · 40 %` */
-export function headline(snapshot: Snapshot): string {
-  const percent = percentage(snapshot);
-  if (percent === null || snapshot.total === null) return `${count(snapshot.durable)} durable`;
-  return `${count(snapshot.durable)} / ${count(snapshot.total)} · ${percent} %`;
-}
-
-/** What a screen reader says about the bar, and once when the state changes. */
-export function spoken(snapshot: Snapshot): string {
-  const of = snapshot.total === null ? "" : ` of ${count(snapshot.total)}`;
-  return `${count(snapshot.durable)}${of} durable, ${count(snapshot.failed)} failed`;
-}
-
-export type Share = "restored" | "computed" | "failed" | "running";
-export const SHARES: readonly Share[] = ["restored", "computed", "failed", "running"];
-
-/** Per cent of the bar that each kind takes; together at most 100, whatever the counts say. */
-export function shares(snapshot: Snapshot): Readonly<Record<Share, number>> {
-  const busy = snapshot.state === "running" ? snapshot.running : 0;
-  const seen = snapshot.durable + snapshot.failed + busy;
-  // An input that shrank has more results than documents; without a total the bar shows proportions only.
-  const whole = Math.max(snapshot.total ?? 0, seen, 1);
-  const share = (n: number) => (100 * n) / whole;
-  return {
-    restored: share(snapshot.restored),
-    computed: share(snapshot.computed),
-    failed: share(snapshot.failed),
-    running: share(busy),
-  };
-}
-
-export const SILENT_AFTER_MS = 15_000;
-export type Liveness = "live" | "silent" | "gone" | "over";
-
-/** Whether a running snapshot can still be believed; one that has ended stays true. */
-export function liveness(state: State, connected: boolean, silentMs: number): Liveness {
-  if (state !== "running") return connected ? "over" : "gone";
-  if (!connected) return "gone";
-  return silentMs > SILENT_AFTER_MS ? "silent" : "live";
+/** The answer about one document; null when there is none. */
+export function parseDocument(raw: unknown): RunDocument | null {
+  if (raw === null) return null;
+  const fields: Record<string, unknown> = { seconds: null, attempts: 0, error: "", ...record(raw, "document") };
+  fields.error ??= "";
+  check(fields, DOCUMENT_FIELDS, "document");
+  return fields as unknown as RunDocument;
 }
 
 function record(raw: unknown, where: string): Record<string, unknown> {
@@ -120,12 +185,23 @@ function record(raw: unknown, where: string): Record<string, unknown> {
   return raw as Record<string, unknown>;
 }
 
+const TYPES: Readonly<Record<Kind, string>> = {
+  text: "string",
+  number: "number",
+  "number or null": "number",
+  flag: "boolean",
+};
+
 function check(fields: Record<string, unknown>, kinds: Readonly<Record<string, Kind>>, where: string): void {
   for (const [name, kind] of Object.entries(kinds)) {
     const value = fields[name];
-    const fits = kind === "text" ? typeof value === "string" : typeof value === "number";
-    if (!fits && !(kind === "number or null" && value === null)) {
+    if (typeof value !== TYPES[kind] && !(kind === "number or null" && value === null)) {
       throw new TypeError(`${where}.${name} is not a ${kind}`);
     }
   }
+}
+
+function checkEach(list: unknown, kinds: Readonly<Record<string, Kind>>, where: string): void {
+  if (!Array.isArray(list)) throw new TypeError(`${where} is not a list`);
+  list.forEach((item, index) => check(record(item, `${where}[${index}]`), kinds, `${where}[${index}]`));
 }

@@ -1,0 +1,90 @@
+"""Objects of libraries that a call is given or reads: which of their attributes it changes, and what to.
+
+A model or client has no value, but its attributes may have: a counter, a seed, the last page. Those that are small data are
+saved after a call that changes them; anything else that is seen to change is told.
+"""
+
+from __future__ import annotations
+
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import keys, origins
+from durable_nb.errors import Unkeyable
+from durable_nb.origins import Origin, is_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from durable_nb.sources import Fingerprint
+
+_CODE = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType)
+_KEPT_BYTES = 4096  # of one attribute that is saved after each call that changes it
+
+
+class Inside:
+    """The attributes of one object, before a call."""
+
+    def __init__(self, place: Any, one: Any) -> None:
+        self.place = place
+        """Of an argument where it stands, of a global (module, name)."""
+        self._one, self._before = one, _seen(one)
+
+    def changes(self, *, alone: bool) -> tuple[dict[str, Any], list[str]]:
+        """The attributes that have another value now; and what the object is called, if some of that cannot be saved."""
+        now, fields = _seen(self._one), vars(self._one)
+        if now == self._before:
+            return {}, []
+        changed = {name for name in now.keys() | self._before.keys() if now.get(name) != self._before.get(name)}
+        kept = {name: fields[name] for name in changed if alone and _can_be_kept(fields, name)}
+        if len(kept) == len(changed):
+            return kept, []
+        is_global = isinstance(self.place, tuple)
+        return kept, [self.place[1] if is_global else f"the {type(self._one).__qualname__} that it is given"]
+
+
+def objects_of(arguments: dict[Any, Any], fingerprint: Fingerprint) -> Iterator[tuple[Any, Any]]:
+    """(place, object) of what a call may change inside: of libraries, with few attributes."""
+    for place, one in arguments.items():
+        if _is_watched(one):
+            yield place, one
+    for scope, name, one in fingerprint.globals_read:
+        if _is_watched(one) and "__name__" in scope:
+            yield (str(scope["__name__"]), name), one
+
+
+def _is_watched(one: Any) -> bool:
+    fields = getattr(one, "__dict__", None)
+    return (
+        bool(fields)
+        and not isinstance(one, _CODE)
+        and origins.origin_of(type(one).__module__) is Origin.LIBRARY
+        and not is_data(one)
+        and not origins.is_display(one)
+        and origins.is_small(dict(fields or {}))
+    )
+
+
+def _seen(one: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in list(vars(one).items()):
+        try:
+            found[name] = (
+                id(value) if isinstance(value, _CODE) else keys.digest(value) if is_data(value) else type(value)
+            )
+        except (Unkeyable, RuntimeError):  # no value, or changed by another thread meanwhile
+            found[name] = type(value)
+    return found
+
+
+def _can_be_kept(fields: dict[str, Any], name: str) -> bool:
+    value = fields.get(name, _can_be_kept)
+    try:
+        return (
+            is_data(value)
+            and not isinstance(value, _CODE)
+            and origins.is_small(value, _KEPT_BYTES)
+            and bool(keys.digest(value))
+        )
+    except Unkeyable:
+        return False
