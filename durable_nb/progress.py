@@ -103,7 +103,7 @@ class Progress:
         """
         with self._lock:
             self._renumbered = self._renumbered or renumbered
-            self._grow_to(max(documents))
+            self._grow_to(max(documents, default=-1))
             states = self._states
             for document in documents:
                 states[document] = RESTORED
@@ -167,7 +167,7 @@ class Progress:
             left = None if total is None else max(0, total - self.restored - self.computed - self.failed)
             rate, gate = self._rate(now), self._gate
             running = self.state is State.RUNNING
-            paused = running and gate.paused
+            paused, at_a_time = running and gate.paused, max(self.workers, len(gate.running))
             return self._about._replace(
                 state=self.state,
                 total=total,
@@ -183,7 +183,7 @@ class Progress:
                 failures=tuple(itertools.islice(self._failures.values(), _SHOWN_FAILURES)),
                 message=self.message,
                 paused=paused,
-                workers=min(self.workers, gate.workers or self.workers),
+                workers=min(at_a_time, gate.workers or at_a_time),
                 limit_workers=gate.workers if running else None,
                 per_minute=gate.per_minute if running else None,
                 heartbeat_age_s=max(0.0, now - self._last_beat) if running and self._last_beat is not None else None,

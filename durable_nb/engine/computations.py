@@ -125,7 +125,7 @@ class Computation:
         __tracebackhide__ = True
         if not admitted:
             self.live.check()
-            raise self.live.stopped()  # the map it belongs to was abandoned, or the run is over
+            raise self.live.refusal()  # the map it belongs to was abandoned, or the run is over
 
     def _limited(self, call: Call) -> Any:
         """The function's value, given up after the timeout.

@@ -182,11 +182,11 @@ class LiveRun:
     def check(self) -> None:
         """Raise if no further call may start, saying why."""
         if self._stop.is_set():
-            raise self.stopped()
+            raise self.refusal()
         if self.store.lost(self.record.id):
             raise LeaseLost(self.name)
 
-    def stopped(self) -> BaseException:
+    def refusal(self) -> BaseException:
         """What a call raises that may not start.
 
         A KeyboardInterrupt in a task would end the loop that it runs on, and the kernel with it: a task is cancelled.

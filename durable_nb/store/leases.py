@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
-from durable_nb.records import Owner, Run, State
+from durable_nb.records import Event, Owner, Run, State
 from durable_nb.store.tables import controls, events, insert, run_of, runs, tallies
 
 watched: set[str] = set()
@@ -131,7 +131,8 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, *
     who = f"pid {owner.pid} on {owner.host}"
     if before.owner is not None:
         dead = before.owner
-        tell(conn, before.id, "interrupted", f"pid {dead.pid} on {dead.host} was heard of last", at=before.heartbeat)
+        at, kind, last_sign = death_of(before)
+        tell(conn, before.id, kind, last_sign, at=at)
         tell(conn, before.id, "taken over", f"{who}, from pid {dead.pid} on {dead.host}")
     else:
         tell(conn, before.id, "restarted" if before.attempts else "started", who)
@@ -149,6 +150,12 @@ def release(
         name = conn.scalar(sa.select(runs.c.name).where(runs.c.id == run_id))
         raise LeaseLost(name or str(run_id))
     tell(conn, run_id, State(state).value, message)
+
+
+def death_of(run: Run) -> Event:
+    """The line of the history that a killed owner could not write itself."""
+    assert run.owner is not None
+    return Event(run.heartbeat, "interrupted", f"pid {run.owner.pid} on {run.owner.host} was heard of last")
 
 
 def tell(conn: sa.Connection, run_id: int, kind: str, detail: str, *, at: float | None = None) -> None:

@@ -73,7 +73,8 @@ class Watch:
         """The transaction of the last ``write`` is over."""
         del self._news[: self._told]
         self._told, self._mosaic_written = 0, self._mosaic
-        self.ledger.committed(batch)
+        if batch or not self.lost:
+            self.ledger.committed(batch)
 
     def last(self, batch: _BATCH = (), **more: Any) -> dict[str, Any]:
         """Counts and figures as columns of the run."""

@@ -89,9 +89,9 @@ def run_named(conn: sa.Connection, name: str) -> Any:
     return conn.execute(_RUNS.where(runs.c.name == name)).one_or_none()
 
 
-def figures(conn: sa.Connection, run_id: int) -> str:
-    """JSON of what a run shows beside its counts."""
-    return conn.scalar(sa.select(runs.c.figures).where(runs.c.id == run_id)) or ""
+def run_of_id(conn: sa.Connection, run_id: int) -> Any:
+    """The same by its id."""
+    return conn.execute(_RUNS.where(runs.c.id == run_id)).one_or_none()
 
 
 def step_id(conn: sa.Connection, name: str, fingerprint: str) -> int | None:

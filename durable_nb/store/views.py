@@ -83,7 +83,8 @@ class Views:
         """
         with self._database.reading() as conn:
             found = reader.document(conn, run_id, position)
-            if found is not None and _figures(reader.figures(conn, run_id)).get("renumbered"):
+            row = None if found is None else reader.run_of_id(conn, run_id)
+            if row is not None and _figures(row.figures).get("renumbered"):
                 mosaic = reader.mosaic(conn, run_id)
                 if mosaic is None or mosaic.states[position : position + 1] == bytes((RESTORED,)):
                     return None
@@ -100,9 +101,13 @@ class Views:
             return reader.failure_groups(conn, run_id, limit=limit)
 
     def events(self, run_id: int) -> list[Event]:
-        """The history of a run, oldest first."""
+        """The history of a run, oldest first; the last line of one whose owner is dead says when that was heard of last."""
         with self._database.reading() as conn:
-            return reader.history(conn, run_id)
+            story, row = reader.history(conn, run_id), reader.run_of_id(conn, run_id)
+        run = None if row is None else run_of(row)
+        if run is not None and run.owner is not None and leases.as_it_is(run) is not run:
+            story.append(leases.death_of(run))
+        return story
 
     def contents(self, run_id: int) -> list[StepVersion]:
         """Versions of all steps with saved results in this run, newest first."""

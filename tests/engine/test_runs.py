@@ -11,6 +11,7 @@ import pytest
 
 from durable_nb import RunBusy, run, step, workflow
 from durable_nb.engine import runs
+from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped
 
 if TYPE_CHECKING:
@@ -313,3 +314,15 @@ def test_a_generator_function_cannot_be_a_step() -> None:
         @step
         def pages(text: str) -> Any:
             yield text
+
+
+def test_a_run_remembers_its_cell(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Jupyter id of the cell that began a run is kept with it; a later attempt elsewhere does not erase it."""
+    monkeypatch.setattr(session, "cell", "3f2a9c1e")
+    with run("embed"):
+        pass
+    monkeypatch.setattr(session, "cell", "")
+    with run("embed") as live:
+        shown = live.progress.snapshot().cell
+
+    assert ["3f2a9c1e"] * 3 == [shown, store.run("embed").cell, store.snapshot("embed").cell]

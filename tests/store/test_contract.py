@@ -211,7 +211,9 @@ def test_a_run_tells_its_story(store):
 
     assert (State.INTERRUPTED, 3, 2, None) == (ended.state, ended.total, ended.done, ended.owner)
     assert ("a.ipynb", "cell") == (ended.notebook, ended.source)
-    again = store.begin("embed", owner=owner_of_this_process())
+    owner = owner_of_this_process()
+    again = store.begin("embed", owner=owner)
+    store.watch(run.id, owner=owner, ledger=Counts())
     assert (run.id, State.RUNNING, 2, 0, "cell") == (again.id, again.state, again.attempts, again.done, again.source)
     story = [(event.kind, event.detail) for event in store.events(run.id)]
     assert [("started", story[0][1]), ("interrupted", "stopped"), ("restarted", story[2][1])] == story

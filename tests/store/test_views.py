@@ -106,16 +106,19 @@ def test_a_killed_run_is_interrupted(url, server):
 
 
 def test_a_killed_run_has_its_death_in_its_history(url, store):
-    """The next attempt notes when the one before was heard of last."""
+    """It says when the owner was heard of last, before and after the next attempt has begun."""
     child = python(_RUN, url)
     child.stdout.readline()
     child.send_signal(signal.SIGKILL)
     child.wait()
-    heard = store.run("embed").heartbeat
-    begin(store)
+    heard, run_id = store.run("embed").heartbeat, store.run("embed").id
+    waiting = store.events(run_id)
+    run, owner, _ = begin(store)
+    store.watch(run.id, owner=owner, ledger=Counts())
     child.communicate()
     story = store.events(store.run("embed").id)
 
+    assert story[:2] == waiting
     assert ["started", "interrupted", "taken over"] == [event.kind for event in story]
     assert heard == story[1].at
     assert f"pid {child.pid}" in story[1].detail
