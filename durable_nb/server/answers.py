@@ -120,7 +120,7 @@ class Answers:
         known = {version.id for version in opened.contents(run.id)}
         if not chosen or not all(isinstance(one, int) and one in known for one in (step, *chosen)):
             raise Missing(f"run {name!r} has no such versions of a step.")
-        opened.choose(run.id, step, chosen, str(choice))
+        opened.choose(run.id, step, chosen, str(choice), edited=True)
         return {"choice": choice}
 
     def forget(self, store: str, name: str, notebook: str) -> dict[str, Any]:
