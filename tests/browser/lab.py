@@ -8,14 +8,16 @@
         page.run(0)
         page.outputs(0)  # ["2"]
 
-The server listens on a free loopback port without a token, and keeps its configuration, signatures, runtime files and
-workspaces under ``state``: nothing of the user is read or written. The same ``state`` again means the same trust.
+The server listens on a free loopback port, without a token unless one is given, and keeps its configuration, signatures,
+runtime files and workspaces under ``state``: nothing of the user is read or written. The same ``state`` again means the
+same trust. ``lab.kill(); lab.start()`` is a server that died and came back where it was.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +27,7 @@ import urllib.request
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
@@ -80,6 +82,11 @@ def wait_until(condition: Callable[[], Any], *, describing: str, seconds: float 
     raise AssertionError(f"not within {seconds:g} s: {describing}")
 
 
+def patience() -> float:
+    """How many times longer than on a machine of its own something may take: the load of each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def write_notebook(path: Path, cells: Sequence[str]) -> None:
     """A notebook of code cells without outputs, for the Python kernel of this environment."""
     from nbformat import v4, write
@@ -110,10 +117,11 @@ def chromium(**options: Any) -> Iterator[BrowserContext]:
 
 
 class Lab:
-    """A JupyterLab server; its kernels can import the checkout.
+    """A JupyterLab or Notebook 7 server; its kernels can import the checkout.
 
     ``notebooks`` is the server's root folder. ``state`` is where Jupyter keeps everything: another folder makes every
-    notebook untrusted. ``env`` goes to the server and its kernels, ``settings`` (by plugin id) to JupyterLab.
+    notebook untrusted. ``env`` goes to the server and its kernels, ``settings`` (by plugin id) to JupyterLab, which does
+    without the extensions that are ``disabled``. With a ``token`` XSRF is checked too, as it is for users.
     """
 
     def __init__(
@@ -121,12 +129,15 @@ class Lab:
         notebooks: Path,
         *,
         state: Path,
+        app: Literal["lab", "notebook"] = "lab",
+        token: str = "",
         env: Mapping[str, str] | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        disabled: Sequence[str] = (),
     ) -> None:
-        self.notebooks, self.state = notebooks, state
+        self.notebooks, self.state, self.app, self.token = notebooks, state, app, token
         self.url = ""
-        self._env = dict(env or {})
+        self._env, self._disabled = dict(env or {}), {"disabledExtensions": dict.fromkeys(disabled, True)}
         self._settings = {**_SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -138,20 +149,25 @@ class Lab:
         self.stop()
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server and return when it answers; again under the same address."""
         self.notebooks.mkdir(parents=True, exist_ok=True)
         for plugin, values in self._settings.items():
             package, _, name = plugin.partition(":")
             folder = self.state / "settings" / package
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-        command += [f"--port={port}", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
-        command += [f"--ServerApp.root_dir={self.notebooks}", "--LabApp.expose_app_in_browser=True"]
+        config = self.state / "config" / "labconfig"
+        config.mkdir(parents=True, exist_ok=True)
+        (config / "page_config.json").write_text(json.dumps(self._disabled))
+        if not self.url:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        module, trait = {"lab": ("jupyterlab", "LabApp"), "notebook": ("notebook", "JupyterNotebookApp")}[self.app]
+        command = [sys.executable, "-m", module, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+        command += [f"--port={self.url.rpartition(':')[2]}", f"--IdentityProvider.token={self.token}"]
+        command += [] if self.token else ["--ServerApp.disable_check_xsrf=True"]
+        command += [f"--ServerApp.root_dir={self.notebooks}", f"--{trait}.expose_app_in_browser=True"]
         with (self.state / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment(), cwd=self.notebooks, stdout=log, stderr=log, start_new_session=True
@@ -176,9 +192,22 @@ class Lab:
                 child.kill()
         self._process = None
 
-    def api(self, path: str) -> Any:
-        """What ``GET /api/{path}`` answers."""
-        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=20) as answer:
+    def kill(self) -> None:
+        """SIGKILL the server and its kernels, as when the machine goes down."""
+        import psutil
+
+        assert self._process is not None
+        for process in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]:
+            process.kill()
+        self._process.wait()
+        self._process = None
+
+    def api(self, path: str, *, root: str = "api") -> Any:
+        """What ``GET /{root}/{path}`` answers."""
+        request = urllib.request.Request(f"{self.url}/{root}/{path}")
+        if self.token:
+            request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())
 
     def kernel_pid(self, notebook: str) -> int:
@@ -230,8 +259,9 @@ class NotebookPage:
         self.console: list[str] = []
         self.page = context.new_page()
         self.page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.console.append(f"pageerror: {error}"))
-        self.page.goto(f"{lab.url}/lab/tree/{notebook}?reset")
+        self.page.on("pageerror", lambda error: self.console.append(f"pageerror: {error.stack or error}"))
+        where = f"lab/tree/{notebook}?reset&" if lab.app == "lab" else f"notebooks/{notebook}?"
+        self.page.goto(f"{lab.url}/{where}token={lab.token}")
         self.wait_ready()
 
     def wait_ready(self) -> None:
@@ -252,6 +282,11 @@ class NotebookPage:
     def wait_done(self, index: int, *, seconds: float = 60.0) -> None:
         """Return when the cell started by ``run`` has ended."""
         self.page.wait_for_function("(index) => window.durableRan[index] === true", arg=index, timeout=seconds * 1000)
+
+    def errors(self) -> list[str]:
+        """What our extension did wrong in the page: what it said itself, and errors thrown in one of its files."""
+        thrown = re.compile(r"^[^\n]*(\n\s+at [^\n]*durable-nb/static|durable-nb:)")
+        return [line for line in self.console if thrown.search(line)]
 
     def outputs(self, index: int) -> list[str]:
         """The text of each output the reader can see, hidden and empty ones left out."""

@@ -68,6 +68,7 @@ def test_kill_the_kernel_and_run_the_cell_again(page: NotebookPage) -> None:
     keep(page, "first_cell_killed")
     run_above(page)
     page.run(DURABLE, seconds=120)
+    wait_until(lambda: sum(counts(page)) == 2000, describing="the panel has the last of it")
     restored, computed = counts(page)
     keep(page, "first_cell_restored")
 

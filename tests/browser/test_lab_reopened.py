@@ -1,0 +1,190 @@
+"""A run as somebody finds it again: after the server died, in a re-opened notebook, behind a token, in Notebook 7."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.durable import DURABLE, DurableNotebook, badge, durable_count, shot, wait_badge
+from tests.browser.lab import Lab, NotebookPage, chromium, require_chromium, saved_outputs, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import BrowserContext
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+PANEL = ".dnb-output[data-shows=panel] .dnb"
+PICTURE = ".dnb-output[data-shows=picture]"
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[BrowserContext]:
+    """One browser for this module."""
+    require_chromium()
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A server for what needs none of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    with Lab(folder / "notebooks", state=folder / "state") as server:
+        yield server
+
+
+def cut_off(page: NotebookPage, notebook: DurableNotebook, *, after: int) -> None:
+    """Run the notebook, save it in mid-run, and leave its kernel dead."""
+    notebook.start(page, until=after)
+    page.page.wait_for_selector(PANEL)
+    page.save()
+
+
+def test_killed_server_is_resumed_where_the_run_was(tmp_path: Path, context: BrowserContext) -> None:
+    """Server and kernel are killed and the server starts again: badge and panel tell the truth in the page that stayed
+    open, and Resume starts a kernel and computes only what was missing."""
+    with Lab(tmp_path / "notebooks", state=tmp_path / "state") as lab:
+        notebook = DurableNotebook(lab, "outage", documents=200)
+        page = lab.open(context, notebook.path.name)
+        cut_off(page, notebook, after=60)
+        # Lab says in a dialogue that the server is gone, sooner or later.
+        page.page.add_locator_handler(page.page.locator(".jp-Dialog"), lambda box: box.locator("button").last.click())
+        lab.kill()
+        lab.start()
+        wait_badge(page, "✓ resumable")
+        shot(page, "lab_outage")
+        begun = notebook.executed
+        page.cell(DURABLE).get_by_role("button", name="Resume").first.click()
+        wait_badge(page, "^✓ 200 / 200$", seconds=60)
+        shot(page, "lab_outage_resumed")
+
+        assert 60 <= begun < 200
+        assert notebook.executed <= 201
+        assert "done" in page.cell(DURABLE).locator(PANEL).inner_text()
+        assert [] == page.errors()
+        page.page.close()
+
+
+def test_cut_off_notebook_is_true_whoever_opens_it(lab: Lab, tmp_path: Path, context: BrowserContext) -> None:
+    """The file of a run that was cut off, opened by its owner, by somebody who does not trust it, and without our lab
+    extension: each sees a readable panel or picture of what became of it, nobody an error alone, and nothing runs."""
+    notebook = DurableNotebook(lab, "reopened", documents=400)
+    page = lab.open(context, notebook.path.name)
+    cut_off(page, notebook, after=50)
+    lab.kill_kernel(notebook.path.name)
+    page.page.close()
+    begun = notebook.executed
+    page = lab.open(context, notebook.path.name)
+    seen = {"trusted": look(page, "trusted")}
+    wait_until(lambda: "interrupted" in saved_text(page), describing="the saved picture says interrupted")
+    page.close()
+    shutil.copytree(lab.state, tmp_path / "without")  # and with it the trust
+    for who, disabled in (("untrusted", []), ("without", ["durable-nb"])):
+        with Lab(lab.notebooks, state=tmp_path / who, disabled=disabled) as other:
+            page = other.open(context, notebook.path.name)
+            seen[who] = look(page, who)
+            page.close()
+
+    assert {"trusted", "untrusted", "without"} == {who for who, text in seen.items() if "interrupted" in text}
+    assert begun == notebook.executed
+
+
+def look(page: NotebookPage, who: str) -> str:
+    """What somebody sees of the durable cell's output, once it is drawn."""
+    if who != "without":
+        page.page.wait_for_selector(PANEL)
+        wait_badge(page, "✓ resumable")
+    wait_until(lambda: "computed" in "".join(page.outputs(DURABLE)), describing=f"{who}: there is something to read")
+    shot(page, f"lab_reopened_{who}")
+
+    assert [] == page.errors()
+    return "\n".join(page.outputs(DURABLE))
+
+
+def saved_text(page: NotebookPage) -> str:
+    """The picture of the durable cell as it stands in the file."""
+    return "".join(saved_outputs(page.save(), DURABLE)[0]["data"]["text/html"])
+
+
+def test_forgotten_run_leaves_its_picture(lab: Lab, context: BrowserContext) -> None:
+    """Where the database no longer has the run, the output is what was saved, and the badge says that it has not run."""
+    notebook = DurableNotebook(lab, "forgotten", documents=20, seconds=0.001)
+    page = lab.open(context, notebook.path.name)
+    notebook.start(page)
+    page.wait_done(DURABLE)
+    wait_badge(page, "^✓ 20 / 20$")
+    page.save()
+    page.page.evaluate("() => { window.jupyterapp.commands.execute('durable-nb:forget-run'); }")
+    page.page.locator(".jp-Dialog").get_by_role("button", name="Forget").click()
+    wait_badge(page, "not run yet")
+    page.page.reload()
+    page.wait_ready()
+    page.page.wait_for_selector(PICTURE)
+    wait_badge(page, "not run yet")
+    shot(page, "lab_forgotten")
+
+    assert "20 / 20" in "\n".join(page.outputs(DURABLE))
+    assert [] == page.errors()
+    page.close()
+
+
+def test_settings_switch_the_parts_off(lab: Lab, context: BrowserContext) -> None:
+    """Lab's settings editor knows the settings, and without badge and sidebar there is neither."""
+    notebook = DurableNotebook(lab, "quiet", documents=5, seconds=0.001)
+    page = lab.open(context, notebook.path.name)
+    wait_badge(page, "not run yet")
+    page.page.evaluate(
+        "values => window.jupyterapp.serviceManager.settings.save('durable-nb:plugin', JSON.stringify(values))",
+        {"badge": False, "sidebar": False},
+    )
+    page.page.reload()
+    page.wait_ready()
+    notebook.start(page)
+    page.page.wait_for_selector(PANEL)
+    known = lab.api("settings/durable-nb:plugin", root="lab/api")
+    page.page.evaluate("() => window.jupyterapp.serviceManager.settings.save('durable-nb:plugin', '{}')")
+
+    assert "" == badge(page)
+    assert 0 == page.page.locator("#durable-nb-runs").count()
+    assert 300 == known["schema"]["properties"]["pollInterval"]["default"]
+    page.close()
+
+
+def test_clicks_work_behind_token_and_xsrf(tmp_path: Path, context: BrowserContext) -> None:
+    """With a token and XSRF checked, as for every user, the panel is live and Stop stops a busy main thread."""
+    with Lab(tmp_path / "notebooks", state=tmp_path / "state", token="only-for-this-test") as lab:
+        notebook = DurableNotebook(lab, "guarded", documents=5000)
+        page = lab.open(context, notebook.path.name)
+        notebook.start(page, until=20)
+        page.page.wait_for_selector(PANEL)
+        wait_until(lambda: durable_count(page) > 30, describing="the panel moves")
+        page.cell(DURABLE).locator(PANEL).get_by_role("button", name="Stop").click()
+        page.wait_done(DURABLE, seconds=10)
+        wait_badge(page, "resumable")
+
+        assert notebook.executed < 5000
+        assert [] == page.errors()
+        page.close()
+
+
+def test_notebook_7_shows_panel_badge_and_banner(tmp_path: Path, context: BrowserContext) -> None:
+    """The same extension works in Notebook 7, which has no sidebar."""
+    with Lab(tmp_path / "notebooks", state=tmp_path / "state", app="notebook") as lab:
+        notebook = DurableNotebook(lab, "seven", documents=200)
+        page = lab.open(context, notebook.path.name)
+        cut_off(page, notebook, after=60)
+        shot(page, "notebook7_running")
+        page.kill_kernel()
+        page.page.locator(".dnb-banner").get_by_role("button", name="Resume").click()
+        wait_badge(page, "^✓ 200 / 200$")
+        shot(page, "notebook7_done")
+
+        assert 200 <= notebook.executed <= 201
+        assert "done" in page.cell(DURABLE).locator(PANEL).inner_text()
+        assert [] == page.errors()
+        page.close()
