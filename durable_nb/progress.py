@@ -224,12 +224,12 @@ class Progress:
         return self._version
 
     def _known_total(self, computed: int, failed: int) -> int | None:
-        # Plain calls announce nothing beforehand: once the run has ended, what was seen is what there is.
+        # Plain calls announce nothing beforehand: once the run is done, what was seen is what there is.
         seen = self.restored + computed + failed
         if self.total is None:
             if self._guessed:
                 return max(self._guessed, seen)
-            return None if self.state is State.RUNNING else seen
+            return seen if self.state is State.DONE else None
         return max(self.total, seen)
 
     def _rate(self, now: float) -> float:

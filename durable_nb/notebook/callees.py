@@ -42,6 +42,8 @@ class Callee(NamedTuple):
     """(receiver,) of a method whose receiver is named by its value."""
     why: str = ""
     """Why it is run again, for people."""
+    is_decorated: bool = False
+    """It is a ``@step``, which keeps its results itself."""
 
 
 class CellStep(Step[..., Any]):
@@ -123,7 +125,8 @@ class Callees:
         if site.callee in self._replays:
             return Callee(None, why="--replay")
         if not callable(function) or is_ours(function):
-            return Callee(None, why="not a function" if not callable(function) else "keeps its results itself")
+            why = "not a function" if not callable(function) else "keeps its results itself"
+            return Callee(None, why=why, is_decorated=step_function(function) is not None)
         is_forced = site.callee in self._steps
         if isinstance(function, type) and not is_forced:
             return Callee(None, why="makes an object")

@@ -47,9 +47,12 @@ class Preflight:
         return outer is not None and outer.step is not None
 
     def count(self, numbers: tuple[int, ...]) -> int:
-        """How many of the sites are steps of their own, as far as is known."""
+        """How many of the sites call steps, as far as is known."""
         found = [(self._plan.sites[number], self.verdicts.get(number)) for number in numbers]
-        return sum(callee is not None and callee.step is not None and not self.is_part(site) for site, callee in found)
+        return sum(
+            callee is not None and (callee.is_decorated or (callee.step is not None and not self.is_part(site)))
+            for site, callee in found
+        )
 
     def note(self, site: Site, callee: Callee) -> None:
         """What a site turned out to be; once a step, always shown as one."""

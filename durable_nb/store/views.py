@@ -194,7 +194,7 @@ def _snapshot(row: Any, store: str) -> Snapshot:
     return Snapshot(
         name=run.name,
         state=run.state,
-        total=run.done + run.failed if run.total is None and not alive else run.total,
+        total=run.done + run.failed if run.total is None and run.state is State.DONE else run.total,
         restored=run.restored,
         computed=computed,
         failed=run.failed,

@@ -270,3 +270,17 @@ def test_an_object_without_a_value(
     assert "CodeChanged" in asked.traceback
     assert "global model" in asked.traceback
     assert ["opaque"] == lines(tmp_path / "executed.log")
+
+
+def test_a_loop_over_a_step_says_how_many_calls_to_expect(kernel: Start) -> None:
+    """While a loop calls a ``@step`` the total is known, as for a function; a run that was cut short claims no 100 %."""
+    one = kernel()
+    one.ok(LOAD)
+    one.ok("@step\ndef embed(n):\n    if n == 7: raise KeyboardInterrupt\n    return n")
+    one.run("%%durable counted\n[embed(n) for n in range(20)]")
+    shown = one.ok("%durable show counted").result
+
+    assert shown.startswith("counted: interrupted  7 / 20 (35%)")
+    one.run("%%durable while-loop\nn = 0\nwhile n < 20:\n    embed(n)\n    n += 1")
+
+    assert one.ok("%durable show while-loop").result.startswith("while-loop: interrupted  7 durable")

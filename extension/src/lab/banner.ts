@@ -22,7 +22,7 @@ const CALM_MS = 2_000; // Restart and Run All brings the run back by itself; the
 /** Watches a notebook until it is closed. `enabled` is asked each time. */
 export function watchForDeath(
   runs: NotebookRuns,
-  resume: (run: Located, say: Say) => Promise<void>,
+  resume: (run: Located, say: Say) => Promise<boolean>,
   enabled: () => boolean,
 ): void {
   const { panel } = runs;
@@ -58,8 +58,9 @@ export function watchForDeath(
     death = null;
     for (const [key, cut] of cuts) {
       const run = found.get(key);
-      // Back by whatever way, resumed here or by hand; or dropped.
-      if (!run || run.attempts !== cut.attempts || run.state === "done") drop(key);
+      if (!run) continue; // a list that could not be read says nothing
+      // Back by whatever way, resumed here or by hand.
+      if (run.attempts !== cut.attempts || run.state === "done") drop(key);
       // A lease on another host runs out later than its kernel dies: until then the run counts as running.
       else if (run.state === "interrupted" && !cut.row && enabled() && isTime(cut)) show(key, cut, run);
     }
@@ -76,7 +77,7 @@ export function watchForDeath(
 }
 
 class Row extends Widget {
-  constructor(text: string, resume: (say: Say) => Promise<void>, dismiss: () => void) {
+  constructor(text: string, resume: (say: Say) => Promise<boolean>, dismiss: () => void) {
     super();
     this.addClass("dnb-banner");
     const words = make("span", "dnb-banner-text");
@@ -85,12 +86,12 @@ class Row extends Widget {
     const press = async () => {
       go.disabled = true;
       try {
-        await resume(say);
-        dismiss();
+        if (await resume(say)) return dismiss();
+        say(text);
       } catch (error) {
         say(error instanceof Error ? error.message : String(error));
-        go.disabled = false;
       }
+      go.disabled = false;
     };
     const mark = make("span", "dnb-banner-mark");
     mark.setAttribute("aria-hidden", "true");

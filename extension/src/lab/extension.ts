@@ -25,7 +25,7 @@ export class Extension implements Deeds {
   private readonly open = new Map<NotebookPanel, NotebookRuns>();
   private readonly shown = new Map<string, MainAreaWidget>();
   private readonly listeners = new Set<() => void>();
-  private readonly going = new Map<string, Promise<void>>();
+  private readonly going = new Map<string, Promise<boolean>>();
 
   constructor(
     readonly app: JupyterFrontEnd,
@@ -41,17 +41,15 @@ export class Extension implements Deeds {
     const runs = new NotebookRuns(panel, path, this.feeds);
     this.open.set(panel, runs);
     panel.disposed.connect(() => this.open.delete(panel));
-    runs.listen(() => this.tell());
+    runs.listen(() => {
+      for (const listener of this.listeners) listener();
+    });
     return runs;
   }
 
   /** Told when the runs of any open notebook changed. */
   listen(listener: () => void): void {
     this.listeners.add(listener);
-  }
-
-  tell(): void {
-    for (const listener of this.listeners) listener();
   }
 
   /** The notebook in front, or null. */
@@ -85,28 +83,28 @@ export class Extension implements Deeds {
   }
 
   /** Run the cells above, then the cell; see `runAgain`. */
-  resume(address: Address, say?: Say): Promise<void> {
-    return this.once(address, (runs) => runAgain(this.api, runs, address, say, true));
+  resume(address: Address, say: Say = () => undefined): Promise<boolean> {
+    return this.once(address, (runs) => runAgain(this.api, runs, address, true, say));
   }
 
   /** Run the cell; the cells above too, unless this kernel has run it already. */
-  retry(address: Address): Promise<void> {
+  retry(address: Address): Promise<boolean> {
     return this.once(address, (runs) => {
       const cell = runs.cellOf(address)?.cell;
-      return runAgain(this.api, runs, address, undefined, !cell || !runs.hasRun(cell));
+      return runAgain(this.api, runs, address, !cell || !runs.hasRun(cell), () => undefined);
     });
   }
 
+  async rerun({ address }: RunFeed): Promise<void> {
+    await this.retry(address);
+  }
+
   /** A second click, here or elsewhere, waits for the first. */
-  private once(address: Address, act: (runs: NotebookRuns) => Promise<void>): Promise<void> {
+  private once(address: Address, act: (runs: NotebookRuns) => Promise<boolean>): Promise<boolean> {
     const key = `${address.store} ${address.name}`;
     const going = this.going.get(key) ?? this.notebookOf(address).then(act).finally(() => this.going.delete(key));
     this.going.set(key, going);
     return going;
-  }
-
-  rerun(feed: RunFeed): Promise<void> {
-    return this.retry(feed.address);
   }
 
   async forget({ address }: Pick<RunFeed, "address">): Promise<void> {

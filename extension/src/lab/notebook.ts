@@ -159,7 +159,10 @@ export class NotebookRuns {
 
   private async ask(): Promise<void> {
     if (this.cells().length === 0) return; // a notebook without durable cells costs nothing
-    this.stores = await this.feeds.api.runs({ notebook: this.path() });
+    const before = new Map(this.stores?.map(({ store, runs }) => [store, runs]));
+    const answer = await this.feeds.api.runs({ notebook: this.path() });
+    // A database that could not be read this time has not lost its runs.
+    this.stores = answer.map((found) => (found.error ? { ...found, runs: before.get(found.store) ?? [] } : found));
     this.at = Date.now();
     for (const { store, runs } of this.stores) for (const run of runs) this.feeds.heard(store, run);
     this.tell();

@@ -17,38 +17,44 @@ const LOOK_MS = 200;
 export type Say = (text: string) => void;
 
 /**
- * Run the cell of a run, and the cells above it if the kernel that is there now has not run it yet.
+ * Run the cell of a run, and before it, if `above`, all cells above it.
  *
- * Resolves when the database has a new attempt; the cell may still be running. Rejects with a sentence.
+ * True when the database has a new attempt, the cell perhaps still running; false when the user would not have the code
+ * of a notebook run that is not trusted. Rejects with a sentence.
  */
-export async function runAgain(api: Api, runs: NotebookRuns, address: Address, say: Say = () => undefined, above: boolean): Promise<void> {
-  const { panel } = runs;
+export async function runAgain(api: Api, runs: NotebookRuns, address: Address, above: boolean, say: Say): Promise<boolean> {
+  const { content, sessionContext } = runs.panel;
   const find = () => {
     const found = runs.cellOf(address);
     if (!found) throw new Error(`This notebook has no cell that is marked %%durable ${address.name}.`);
     return found;
   };
-  if (!(await trusted(find().cell))) return;
+  const select = () => {
+    content.deselectAll();
+    content.activeCellIndex = find().index;
+  };
+  if (!(await trusted(find().cell))) return false;
   const before = await attempts(api, address);
-  for (const last of [false, true]) {
+  for (let tries = 0; tries < 2; tries++) {
+    // Lab may connect to a new kernel twice; what was sent in between is lost without a word. So twice.
     say("Waiting for the kernel…");
-    await ready(api, panel.sessionContext);
+    await ready(api, sessionContext);
+    select();
     if (above && find().index > 0) {
       say("Running the cells above…");
-      select(runs, find().index);
-      if (!(await NotebookActions.runAllAbove(panel.content, panel.sessionContext))) {
+      const good = await NotebookActions.runAllAbove(content, sessionContext).catch(() => false);
+      if (!good && content.widgets.slice(0, find().index).some(showsError)) {
         throw new Error("A cell above stopped with an error. Mend it, then resume.");
       }
+      if (!good) continue;
     }
     say("Running the cell…");
-    select(runs, find().index);
-    const { cell } = find();
-    const ended = NotebookActions.run(panel.content, panel.sessionContext).catch(() => false);
-    if (await begun(api, address, before, ended, panel.sessionContext)) return;
-    if (shows(cell, "error")) throw new Error("The cell stopped before the run began: its output says why.");
-    // Lab may connect to a new kernel twice; what was sent in between is lost without a word. So once more.
-    if (last) throw new Error("The cell was run twice, and no new attempt has begun. Run it by hand, and see what it says.");
+    select();
+    const ended = NotebookActions.run(content, sessionContext).catch(() => false);
+    if (await begun(api, address, before, ended, sessionContext)) return true;
+    if (showsError(find().cell)) throw new Error("The cell stopped before the run began: its output says why.");
   }
+  throw new Error("The cell was run twice, and no new attempt has begun. Run it by hand, and see what it says.");
 }
 
 /** Connected and idle; a kernel is started where there is none any more. */
@@ -111,16 +117,9 @@ async function trusted(cell: Cell): Promise<boolean> {
   return button.accept;
 }
 
-function select(runs: NotebookRuns, index: number): void {
-  const { content } = runs.panel;
-  content.deselectAll();
-  content.activeCellIndex = index;
-}
-
-function shows(cell: Cell, type: string): boolean {
-  const outputs = cell.model.outputs;
+function showsError({ model: { outputs } }: Cell): boolean {
   for (let index = 0; index < (outputs?.length ?? 0); index++) {
-    if (outputs!.get(index).toJSON().output_type === type) return true;
+    if (outputs!.get(index).toJSON().output_type === "error") return true;
   }
   return false;
 }
