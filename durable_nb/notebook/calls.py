@@ -186,8 +186,8 @@ class Calls:
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
         if what:
-            arguments = places() if what.keys() & {"arguments", "inside", "returned"} else {}
-            if "arguments" in what and not self.live.store.trusted:
+            arguments = places() if what.keys() & {"arguments", "holds", "inside", "returned"} else {}
+            if what.keys() & {"arguments", "holds"} and not self.live.store.trusted:
                 raise UntrustedStore(self.live.store.where)
             value = effects.returned(what, value, arguments)
             for name in effects.repeat(what, arguments, self._scope):

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import Generators, set_states
-from durable_nb.notebook.heap import Heap, NotRestorable, can_be_put_back, partly_digested, put_back, put_value, way_to
+from durable_nb.notebook.heap import (
+    Heap,
+    NotRestorable,
+    can_be_put_back,
+    partly_digested,
+    put_back,
+    put_value,
+    result_of,
+    way_to,
+)
 from durable_nb.notebook.inside import Inside, objects_of
 from durable_nb.origins import SCALARS, is_data
 
@@ -59,11 +68,17 @@ class Watch:
         NotRestorable
         """
         found: Effects = {}
+        assigned, before, left_out = {}, {}, list(self._used_up())
         if (changes := self._heap.changes()) is not None:
             found["arguments"] = changes
         if (way := self._heap.way_of(value)) is not None:
             found["returned"] = way
-        assigned, before, left_out = {}, {}, list(self._used_up())
+        else:
+            try:
+                if (held := self._heap.holding(value)) is not None:
+                    found["holds"] = held
+            except NotRestorable as error:
+                left_out.append(f"the {type(error.value).__qualname__} that its result holds a part of")
         for one in self._inside:
             moved, lost = one.changes(alone=alone)
             if moved:
@@ -167,7 +182,9 @@ def _put(now: Any, after: Any, assign: Callable[[Any], object]) -> None:
 
 
 def returned(effects: Effects, value: Any, arguments: dict[Place, Any]) -> Any:
-    """The value of a restored call: the very argument, if that is what the call returned."""
+    """The value of a restored call: the very argument, or with parts of it inside, if that is what the call returned."""
+    if "holds" in effects:
+        return result_of(effects["holds"], arguments)
     return way_to(effects["returned"], arguments) if "returned" in effects else value
 
 

@@ -72,7 +72,20 @@ class Heap:
         known = self._objects.get(id(value))
         return None if known is None else known[0]
 
-    def _pickled(self, held: dict[Way, Any], place: Any) -> bytes:
+    def holding(self, value: Any) -> bytes | None:
+        """A result that holds objects of the arguments, pickled with the ways to them; None for one that holds none.
+
+        Raises
+        ------
+        NotRestorable
+        """
+        if not self._objects or isinstance(value, _LEAVES):
+            return None
+        held = (self._objects.get(id(one)) for _, one in _walk(value, ()))
+        way = next((known[0] for known in held if known is not None), None)
+        return None if way is None else self._pickled(value, way[0])
+
+    def _pickled(self, held: Any, place: Any) -> bytes:
         known = {id(one): way for way, one, _ in self._objects.values()}
 
         class Pickler(pickle.Pickler):
@@ -89,18 +102,31 @@ class Heap:
 
 def put_back(changes: bytes, arguments: dict[Any, Any]) -> None:
     """Make the objects of the arguments hold what they held after the call."""
+    found = _by_way(arguments)
+    held: dict[Way, Any] = _unpickled(changes, found)
+    for way, content in held.items():
+        _put(found[way], content)
+
+
+def result_of(held: bytes, arguments: dict[Any, Any]) -> Any:
+    """The result that `Heap.holding` pickled, with the objects of these arguments in it."""
+    return _unpickled(held, _by_way(arguments))
+
+
+def _by_way(arguments: dict[Any, Any]) -> dict[Way, Any]:
     found: dict[Way, Any] = {}
     for place, value in arguments.items():
         for way, one in _walk(value, (place,)):
             found.setdefault(way, one)
+    return found
 
+
+def _unpickled(payload: bytes, found: dict[Way, Any]) -> Any:
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, way: Way) -> Any:
             return found[way]
 
-    held: dict[Way, Any] = Unpickler(io.BytesIO(changes)).load()
-    for way, content in held.items():
-        _put(found[way], content)
+    return Unpickler(io.BytesIO(payload)).load()
 
 
 def way_to(way: Way, arguments: dict[Any, Any]) -> Any:

@@ -87,8 +87,6 @@ def test_pause_and_resume_reach_a_busy_main_thread(
             at, shown_ms = page.page.evaluate(PRESS, [name, word])
             clicks[kind].append(at)
             seen.append(shown_ms)
-            if kind == "paused":
-                shot(page, "lab_paused")
     effects = [
         1000 * (then - at)
         for kind, ats in clicks.items()
@@ -98,12 +96,11 @@ def test_pause_and_resume_reach_a_busy_main_thread(
           f"to be seen: median {statistics.median(seen):.0f} ms, worst {max(seen):.0f} ms")  # fmt: skip
 
     assert statistics.median(effects) <= 300 * patience()
-    before = notebook.executed
+    notebook.wait_executed(notebook.executed + 5)
     page.page.evaluate(PRESS, ["Pause", "paused"])
     paused = notebook.executed
-    time.sleep(0.3)
+    shot(page, "lab_paused")
 
-    assert paused > before
     assert notebook.executed <= paused + 1
     page.cell(DURABLE).get_by_role("button", name="Stop").click()
     page.wait_done(DURABLE, seconds=10)
@@ -121,15 +118,17 @@ def reload_s(page: NotebookPage) -> float:
 
 def test_reload_in_mid_run(lab: Lab, context: BrowserContext, opened: list[NotebookPage]) -> None:
     """After a reload the panel is live within 3 s while the kernel is busy, right at the end, and so is the saved file."""
-    notebook = DurableNotebook(lab, "reloaded", documents=500)
+    notebook = DurableNotebook(lab, "reloaded", documents=400)
     page = lab.open(context, notebook.path.name)
     opened.append(page)
     notebook.start(page, until=20)
     page.page.wait_for_selector(PANEL)
     page.save()
-    live_s = min(reload_s(page) for _ in range(2))  # of two: other work on the machine is no fault of ours
+    live_s = reload_s(page)
+    if live_s > 3:  # once more: what else the machine did then is no fault of ours
+        live_s = min(live_s, reload_s(page))
     print(f"\nlive {live_s:.1f} s after the reload")
-    wait_badge(page, "^✓ 500 / 500$")
+    wait_badge(page, "^✓ 400 / 400$")
     shot(page, "lab_reloaded_done")
 
     def saved() -> dict[str, object] | None:
@@ -140,10 +139,10 @@ def test_reload_in_mid_run(lab: Lab, context: BrowserContext, opened: list[Noteb
     data = wait_until(saved, describing="the saved notebook says that the run is done")
 
     assert live_s <= 3 * patience()
-    assert "500 / 500" in page.cell(DURABLE).locator(PANEL).inner_text()
+    assert "400 / 400" in page.cell(DURABLE).locator(PANEL).inner_text()
     assert WIDGET not in data
     assert "done" in "".join(data["text/html"])
-    assert "500 / 500" in "".join(data["text/html"])
+    assert "400 / 400" in "".join(data["text/html"])
     assert "done" in "".join(data["text/plain"])
     assert [] == page.errors()
 
@@ -172,7 +171,7 @@ def test_killed_kernel_is_resumed_from_the_banner(
     banner.wait_for()
     banner_s = time.monotonic() - start
     print(f"\nbanner {banner_s:.1f} s after SIGKILL")
-    safe = int(re.search(r"(\d+) results", banner.inner_text())[1])  # type: ignore[index]
+    safe = int(re.search(r"died\. (\d+)", banner.inner_text())[1])  # type: ignore[index]
     shot(page, "lab_killed_modal")
     page.page.locator(".jp-Dialog .jp-mod-accept").click()
     shot(page, "lab_killed")
@@ -237,7 +236,7 @@ def test_run_in_a_database_that_the_server_may_not_open(
     lab: Lab, context: BrowserContext, opened: list[NotebookPage], tmp_path: Path
 ) -> None:
     """Outside the server's folder the database stays closed: the output is the widget while it lives, then the picture."""
-    notebook = DurableNotebook(lab, "far", documents=300, mark=f"far --db {tmp_path / 'far.db'}")
+    notebook = DurableNotebook(lab, "far", documents=150, mark=f"far --db {tmp_path / 'far.db'}")
     page = lab.open(context, notebook.path.name)
     opened.append(page)
     notebook.start(page, until=20)
@@ -248,7 +247,7 @@ def test_run_in_a_database_that_the_server_may_not_open(
     page.wait_done(DURABLE)
     page.page.wait_for_selector(".dnb-output[data-shows=picture]")
 
-    assert "300 / 300" in "".join(page.outputs(DURABLE))
+    assert "150 / 150" in "".join(page.outputs(DURABLE))
     assert [] == page.errors()
 
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.test_hazards import FAKEAI, durably, library, plain_kernel, plainly, pytestmark, verdict_of  # noqa: F401
+from tests.crash.test_hazards import (  # noqa: F401
+    FAKEAI,
+    durably,
+    known_to_fail,
+    library,
+    plain_kernel,
+    plainly,
+    pytestmark,
+    verdict_of,
+)
 from tests.notebook.hazards import OUTSIDE, REFUSED, SAME, Hazard
 from tests.notebook.hazards_of_attack import OF_ATTACK
 from tests.notebook.hazards_of_attack_open import OPEN
@@ -17,11 +26,7 @@ if TYPE_CHECKING:
     from tests.kernels import Kernel
 
 
-@pytest.mark.parametrize(
-    "hazard",
-    [*OF_ATTACK, *(pytest.param(one, marks=pytest.mark.xfail(reason="open", strict=True)) for one in OPEN)],
-    ids=lambda hazard: hazard.title,
-)
+@pytest.mark.parametrize("hazard", [*OF_ATTACK, *map(known_to_fail, OPEN)], ids=lambda hazard: hazard.title)
 def test_attack(hazard: Hazard, plain_kernel: Kernel, library: Path, tmp_path: Path) -> None:  # noqa: F811
     """A resumed cell ends as the plain one, or says in which way it does not, or is refused with the way out."""
     plain = plainly(plain_kernel, hazard, tmp_path / "plain")

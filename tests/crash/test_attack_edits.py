@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.test_hazards import durably, library, plain_kernel, plainly, pytestmark, verdict_of  # noqa: F401
+from tests.crash.test_hazards import durably, known_to_fail, library, plain_kernel, plainly, pytestmark, verdict_of  # noqa: F401
 from tests.notebook.hazards import OUTSIDE, SAME, Hazard, parsed
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def models(library: Path) -> None:  # noqa: F811
 
 @pytest.mark.parametrize(
     "hazard",
-    [*EDITS, *(pytest.param(one, marks=pytest.mark.xfail(reason="open", strict=True)) for one in OPEN_EDITS)],
+    [*EDITS, *map(known_to_fail, OPEN_EDITS)],
     ids=lambda hazard: hazard.title,
 )
 def test_edit(hazard: Hazard, plain_kernel: Kernel, library: Path, models: None, tmp_path: Path) -> None:  # noqa: F811

@@ -213,6 +213,13 @@ def files_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+def known_to_fail(case: Any) -> Any:
+    """A case that is open: run with DURABLE_NB_MATRIX=all, and told as a failure once it passes."""
+    wanted = os.environ.get("DURABLE_NB_MATRIX") == "all"
+    open_yet = pytest.mark.xfail(reason="open", strict=True)
+    return pytest.param(case, marks=open_yet if wanted else pytest.mark.skip(reason="open: DURABLE_NB_MATRIX=all"))
+
+
 def verdict_of(plain: Outcome, resumed: Outcome) -> str:
     """What became of the cell."""
     assert resumed.reply is not None

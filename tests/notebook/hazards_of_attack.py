@@ -561,4 +561,54 @@ out = []
 for make in (plain, noisy):
     for d in docs[:3] if make is plain else docs[:17]:
         out.append(embed(make(d)))
+## tuple with the argument in it | rows
+rows = [{"text": d} for d in docs]
+def score(row):
+    return row, embed(row["text"])[1]
+for row in rows:
+    same, value = score(row)
+    same["score"] = value
+## parts of an argument picked and changed | rows
+rows = [{"text": d, "k": i % 4} for i, d in enumerate(docs)]
+def pick(rows, i):
+    embed(docs[i])
+    return [row for row in rows if row["k"] == i % 4]
+for i in range(20):
+    for row in pick(rows, i):
+        row["seen"] = row.get("seen", 0) + 1
+## self in a dict returned | out
+class Agent:
+    def __init__(self):
+        self.log = []
+    def act(self, d):
+        v = embed(d)
+        self.log.append(v[1])
+        return {"agent": self, "v": v}
+agent = Agent()
+out = []
+for d in docs:
+    found = agent.act(d)
+    found["agent"].last = d
+    out.append(found["v"])
+last = agent.last
+## pairs kept, rows changed at the end | pairs
+rows = [{"text": d} for d in docs]
+def score(row):
+    return {"row": row, "v": embed(row["text"])[1]}
+pairs = [score(row) for row in rows]
+for i, row in enumerate(rows):
+    row["rank"] = i
+## slice of rows returned and filled | rows
+rows = [{"text": d} for d in docs]
+def chunk(rows, i):
+    embed(rows[i]["text"])
+    return rows[i : i + 1]
+for i in range(20):
+    for row in chunk(rows, i):
+        row["done"] = i
+## partial in run_in_executor, many | out | +3
+from functools import partial
+loop = asyncio.get_running_loop()
+many = docs + [f"more {i}" for i in range(20)]
+out = await asyncio.gather(*[loop.run_in_executor(None, partial(embed, d)) for d in many])
 """)

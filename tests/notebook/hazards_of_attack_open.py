@@ -8,21 +8,6 @@ from __future__ import annotations
 from tests.notebook.hazards import parsed
 
 OPEN = parsed(r"""
-## A03 tuple with the argument in it | rows
-rows = [{"text": d} for d in docs]
-def score(row):
-    return row, embed(row["text"])[1]
-for row in rows:
-    same, value = score(row)
-    same["score"] = value
-## A04 parts of an argument picked and changed | rows
-rows = [{"text": d, "k": i % 4} for i, d in enumerate(docs)]
-def pick(rows, i):
-    embed(docs[i])
-    return [row for row in rows if row["k"] == i % 4]
-for i in range(20):
-    for row in pick(rows, i):
-        row["seen"] = row.get("seen", 0) + 1
 ## A05 list slice returned, then changed | X
 X = np.zeros((20, 2))
 def row(X, i):
@@ -263,11 +248,6 @@ async def worker():
         out[d] = await aembed(d)
 await asyncio.gather(*[worker() for _ in range(2)])
 after = [embed(d) for d in docs]
-## A49 partial in run_in_executor, many | out | +3
-from functools import partial
-loop = asyncio.get_running_loop()
-many = docs + [f"more {i}" for i in range(20)]
-out = await asyncio.gather(*[loop.run_in_executor(None, partial(embed, d)) for d in many])
 ## A51 object with a function inside as a result | out
 class Rule:
     def __init__(self, d, f):
@@ -305,21 +285,6 @@ for d in docs:
     one = node(d)
     one["n"] += 1
     out.append(one["n"])
-## A56 self in a dict returned | out
-class Agent:
-    def __init__(self):
-        self.log = []
-    def act(self, d):
-        v = embed(d)
-        self.log.append(v[1])
-        return {"agent": self, "v": v}
-agent = Agent()
-out = []
-for d in docs:
-    found = agent.act(d)
-    found["agent"].last = d
-    out.append(found["v"])
-last = agent.last
 ## A57 code attribute of a function that is handed over | out
 def apply(f, xs):
     return [f(*[x] * f.__code__.co_argcount) for x in xs]
@@ -438,13 +403,6 @@ def ask(d):
     return state["client"].create(input=d).data[0].embedding
 out = [ask(d) for d in docs]
 n = state["n"]
-## B07 pairs kept, rows changed at the end | pairs
-rows = [{"text": d} for d in docs]
-def score(row):
-    return {"row": row, "v": embed(row["text"])[1]}
-pairs = [score(row) for row in rows]
-for i, row in enumerate(rows):
-    row["rank"] = i
 ## B11 broad except, an argument without a value | ok bad
 class Job:
     def __init__(self, d):
@@ -509,12 +467,4 @@ def ask(d):
     return llm.ask(d)
 out = [ask(d) for d in docs]
 used = llm.used
-## C08 slice of rows returned and filled | rows
-rows = [{"text": d} for d in docs]
-def chunk(rows, i):
-    embed(rows[i]["text"])
-    return rows[i : i + 1]
-for i in range(20):
-    for row in chunk(rows, i):
-        row["done"] = i
 """)

@@ -3,8 +3,9 @@
 import type { Cell } from "@jupyterlab/cells";
 
 import { make, setText } from "../panel/dom";
+import { percentage } from "../panel/figures";
 import { button } from "./button";
-import { badgeText, percent, remedy } from "./marks";
+import { badgeText, remedy } from "./marks";
 import type { DurableCell, Located, NotebookRuns } from "./notebook";
 
 interface Pressed {
@@ -64,7 +65,7 @@ class Badge {
     this.text.ariaLabel = `Durable cell: ${badgeText(run, elsewhere)}`;
     this.text.disabled = run === null;
     this.root.dataset.state = run === null ? "none" : run.paused && run.state === "running" ? "paused" : run.state;
-    this.root.style.setProperty("--dnb-done", `${run ? (percent(run) ?? 0) : 0}%`);
+    this.root.style.setProperty("--dnb-done", `${run ? (percentage(run) ?? 0) : 0}%`);
     const word = run && remedy(run);
     this.again.hidden = !word;
     setText(this.again, word ?? "");

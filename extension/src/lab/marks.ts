@@ -51,17 +51,7 @@ export function remedy(run: Snapshot): "Resume" | "Retry" | null {
 
 /** `1,882 / 3,000`, or only the first where the second is not known. */
 export function figures(run: Snapshot): string {
-  return run.total === null || isGuessed(run) ? count(run.durable) : `${count(run.durable)} / ${count(run.total)}`;
-}
-
-/** A run that was cut off before it knew its total is given what it had seen; "99 / 99" would read as finished. */
-function isGuessed({ state, total, durable, failed }: Snapshot): boolean {
-  return total === durable + failed && (state === "interrupted" || (state === "failed" && failed === 0));
-}
-
-/** Whole per cents, or null where the total is not known. */
-export function percent(run: Snapshot): number | null {
-  return isGuessed(run) ? null : percentage(run);
+  return run.total === null ? count(run.durable) : `${count(run.durable)} / ${count(run.total)}`;
 }
 
 /** What the badge of a cell says; `elsewhere` when it has run in a database that the server does not show. */
@@ -69,8 +59,8 @@ export function badgeText(run: Snapshot | null, elsewhere = false): string {
   if (!run) return elsewhere ? "durable · in a database that this server may not open" : "durable · not run yet";
   const failed = run.failed > 0 ? ` · ${count(run.failed)} failed` : "";
   if (run.state === "running") {
-    const percents = percent(run);
-    return `${figures(run)}${percents === null ? "" : ` · ${percents} %`}${failed}${run.paused ? " · paused" : ""}`;
+    const percent = percentage(run);
+    return `${figures(run)}${percent === null ? "" : ` · ${percent} %`}${failed}${run.paused ? " · paused" : ""}`;
   }
   return remedy(run) ? `${figures(run)}${failed} ✓ resumable` : `✓ ${figures(run)}`;
 }

@@ -4,14 +4,15 @@ import type { IDefaultFileBrowser } from "@jupyterlab/filebrowser";
 import { PageConfig } from "@jupyterlab/coreutils";
 import { Widget } from "@lumino/widgets";
 
+import { make, setText } from "../panel/dom";
+import { percentage } from "../panel/figures";
 import { duration, speed } from "../panel/format";
 import type { Address, StoreRuns, Summary } from "./api";
 import { COMMANDS } from "./commands";
-import { make, setText } from "../panel/dom";
 import { button } from "./button";
 import type { Extension } from "./extension";
 import { runsIcon } from "./icon";
-import { figures, percent, remedy } from "./marks";
+import { figures, remedy } from "./marks";
 import { ago, belowRoot, fileName } from "./paths";
 import { debounced, pause, Poller } from "./rhythm";
 
@@ -187,7 +188,7 @@ class Row {
     setText(this.name, name);
     this.name.title = name;
     setText(this.state, state);
-    const done = percent(run);
+    const done = percentage(run);
     this.bar.style.setProperty("--dnb-done", `${done ?? 100}%`);
     this.bar.dataset.open = String(done === null);
     const failed = run.failed > 0 ? `${run.failed.toLocaleString("en")} failed` : "";

@@ -3,9 +3,9 @@
 import { Widget } from "@lumino/widgets";
 
 import { setText } from "../panel/dom";
+import { percentage } from "../panel/figures";
 import { button } from "./button";
 import type { Extension } from "./extension";
-import { percent } from "./marks";
 
 export class Status extends Widget {
   private readonly text: HTMLButtonElement;
@@ -28,7 +28,7 @@ export class Status extends Widget {
     const [first] = runs;
     this.node.hidden = !first || !this.extension.settings.get("statusBar");
     if (!first) return;
-    const done = percent(first);
+    const done = percentage(first);
     const more = runs.length > 1 ? ` +${runs.length - 1}` : "";
     const how = first.paused ? "paused" : done === null ? "running" : `${done} %`;
     setText(this.text, `${first.name} ${how}${more}`);
