@@ -7,6 +7,7 @@ read names it first (`late`), and a link says which arguments that came to: a fi
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,8 @@ class Replay:
         if not self.is_live or not is_function(function):
             self.preflight.note(site, Callee(None, why="not a function"))
             return function
+        if isinstance(function, functools.partial):  # what it binds are arguments, not code
+            return functools.partial(self._kept_everywhere(site, function.func), *function.args, **function.keywords)
         return self._kept_everywhere(site, function)
 
     def once(

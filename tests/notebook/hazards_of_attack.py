@@ -606,7 +606,7 @@ def chunk(rows, i):
 for i in range(20):
     for row in chunk(rows, i):
         row["done"] = i
-## partial in run_in_executor, many | out | +3
+## partial in run_in_executor, many | out | +6
 from functools import partial
 loop = asyncio.get_running_loop()
 many = docs + [f"more {i}" for i in range(20)]
