@@ -9,6 +9,7 @@ from durable_nb.engine.computations import Computation
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable, UntrustedStore
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
+from durable_nb.notebook.elsewhere import Elsewhere
 from durable_nb.notebook.flight import Flight
 from durable_nb.notebook.trails import Awaitable, RunsAgain, Whole, followed, followed_async, refuse_code
 from durable_nb.records import Outcome
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.computations import PlainCall
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.versions import StepInRun
     from durable_nb.errors import DurableError
     from durable_nb.notebook.callees import Callee, CellStep
     from durable_nb.notebook.links import Link
@@ -52,7 +52,7 @@ class Calls:
         self.awaitable: set[int] = set()
         """Numbers of the sites whose functions turned out to return something to await."""
         self._said: set[str] = set()
-        self._elsewhere: dict[StepInRun, tuple[int, int]] = {}
+        self.elsewhere = Elsewhere(live)
         self._not_kept = self._running = self._begun = 0
         self._lock = threading.Lock()
         self._flight = Flight()
@@ -76,29 +76,15 @@ class Calls:
         )
         raise stopped from self.refused
 
-    def sent_elsewhere(self, step: CellStep) -> tuple[str, int, tuple[int, ...]]:
-        """A step is about to run in other processes, which save by themselves: where, in which run, and as what."""
-        entered = self.live.enter(step, fresh=False)
-        before, sent = self._elsewhere.get(entered) or (self._saved_of(entered) - entered.calls, 0)
-        self._elsewhere[entered] = before, sent + 1
-        return self.live.store.url, self.live.record.id, entered.accepted
-
-    def end(self) -> list[str]:
-        """Count what other processes saved; what is left to say."""
-        for entered, (before, sent) in self._elsewhere.items():
-            computed = self._saved_of(entered) - entered.calls - before
-            self.live.progress.found_elsewhere(computed, min(before, sent - computed))
-        if not self.live.calls and not self._elsewhere:
+    def left_to_say(self) -> list[str]:
+        """About a cell that has ended well."""
+        if not self.live.calls and not self.elsewhere.is_used:
             return ["nothing in this cell was kept: nothing that it called in a loop is a step. See %durable explain"]
         if self.live.record.attempts > 1 and self.kept and not self.live.progress.restored and self._found_some():
             return [
                 "none of the saved results was used: every call has other arguments than before. See %durable explain"
             ]
         return []
-
-    def _saved_of(self, entered: StepInRun) -> int:
-        contents = self.live.store.contents(self.live.record.id)
-        return sum(version.saved for version in contents if version.id == entered.step_id)
 
     def _found_some(self) -> bool:
         return any(computation.entered.saved for computation in self._computations.values())

@@ -45,7 +45,7 @@ class Handed:
             return _itself, (self.__durable_step__,)
         calls = self._replay.calls
         assert calls is not None
-        url, run_id, accepted = calls.sent_elsewhere(self._callee.step)
+        url, run_id, accepted = calls.elsewhere.send(self._callee.step)
         given = (self.__durable_step__, url, session.settings().durability, run_id, accepted, bool(self._callee.bound))
         return InWorker, given
 

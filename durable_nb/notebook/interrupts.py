@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def also_on_interrupt(stop: Callable[[], None], withholds: Callable[[], bool]) -> Callable[[], None]:
@@ -34,6 +35,22 @@ def also_on_interrupt(stop: Callable[[], None], withholds: Callable[[], bool]) -
 
     signal.signal(signal.SIGINT, interrupted)
     return undo
+
+
+@contextlib.contextmanager
+def interrupts_withheld() -> Iterator[None]:
+    """In a worker process: ■ reaches it too, and waits until a result is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    come: list[tuple[int, Any]] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: come.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if come and callable(previous):
+            previous(*come[0])
 
 
 def _wake_loop() -> None:

@@ -187,8 +187,8 @@ class DurableMagics(Magics):
     def _end(self, result: ExecutionResult | None) -> None:
         live, replay, self._live, self._replay = self._live, self._replay, None, None
         assert live is not None
-        if replay is not None and live.stopping.is_set():
-            replay.land()
+        if replay is not None:
+            replay.land(is_stopped=live.stopping.is_set())
         if result is None:
             live.finish(KeyboardInterrupt())
             return

@@ -62,15 +62,17 @@ class Replay:
         self.preflight.replace_named(self._kept_everywhere)
 
     def settle(self) -> DurableError | None:
-        """The cell has ended, its run not yet: say what is left to say; an error of ours that the cell has caught itself."""
+        """The cell has ended well, its run not yet: say what is left to say; an error of ours that it has caught itself."""
         if self._calls.refused is None:
-            for sentence in self._calls.end():
+            for sentence in self._calls.left_to_say():
                 self._calls.say(sentence)
         return self._calls.refused
 
-    def land(self) -> None:
-        """The cell was stopped: calls in other threads may end, and are saved."""
-        self._calls.land()
+    def land(self, *, is_stopped: bool) -> None:
+        """The cell has ended. If it was stopped, calls in other threads may end, and are saved."""
+        if is_stopped:
+            self._calls.land()
+        self._calls.elsewhere.count()
 
     def end(self) -> None:
         """The run has ended; what is still called is called plainly."""

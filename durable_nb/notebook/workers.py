@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
+from durable_nb.notebook.interrupts import interrupts_withheld
 from durable_nb.records import Checkpoint, State
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ class InWorker:
         except BaseException:
             store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
             raise
-        seconds = clock.stopwatch() - before
-        codec, payload = codecs.encode(value)
-        label = labels.of_arguments(args, kwargs, 0)
-        checkpoint = Checkpoint(
-            self._run_id, self._accepted[0], key, State.DONE, 0, label, 1, None, started, seconds, codec, payload
-        )
-        store.save_now(checkpoint).result()
+        with interrupts_withheld():
+            seconds = clock.stopwatch() - before
+            codec, payload = codecs.encode(value)
+            label = labels.of_arguments(args, kwargs, 0)
+            checkpoint = Checkpoint(
+                self._run_id, self._accepted[0], key, State.DONE, 0, label, 1, None, started, seconds, codec, payload
+            )
+            store.save_now(checkpoint).result()
         return value
 
     def _store(self) -> Store:

@@ -99,8 +99,6 @@ def run_of(folder: Path, name: str) -> dict:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_cell_stops_and_goes_on(kernel: Start, tmp_path: Path, shape: str) -> None:
     """■ gives control back at once, keeps every call that ended, and the cell run again computes the others once each."""
-    if shape == "processes":
-        pytest.xfail("SIGINT reaches worker processes too: what they have computed and not yet saved is computed again")
     one, cell = prepared(kernel), f"%%durable {shape}\n{SHAPES[shape]}"
     stopped = interrupted(one, cell)
     after = run_of(tmp_path, shape)
