@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Collection
 from enum import EnumType
 from types import FunctionType, ModuleType
@@ -11,7 +12,7 @@ from typing import Any
 from durable_nb import syntax
 from durable_nb.bytecode import functions_of, is_generated, names_filled
 from durable_nb.keys import qualified_name
-from durable_nb.origins import Origin, origin_of
+from durable_nb.origins import SCALARS, Origin, origin_of
 
 Digest = Callable[[Any], str]
 # What enum, namedtuple and dataclass put into a class, each Python another choice of them.
@@ -20,6 +21,7 @@ _GIVEN = frozenset(
     "_use_args_ _unhashable_values_ _hashable_values_ _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ "
     "_inverted_".split()
 )
+_CLASS = "type(self)"
 _DATACLASS_OPTIONS = (
     "init",
     "repr",
@@ -60,6 +62,48 @@ def filled_by(cls: type, method: str, seen: frozenset[str] = frozenset()) -> fro
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == me:
             found |= filled_by(cls, part.attr, seen | {method})
     return found
+
+
+def filled_through_objects(cls: type) -> frozenset[str]:
+    """The attributes (``.count``) of a class that its methods write by ``type(self)``, or fill and never assign by ``self``."""
+    written, filled, assigned = set[str](), set[str](), set[str]()
+    for function in (one for functions in methods_of(cls).values() for one in functions):
+        code = getattr(function, "__code__", None)
+        node = None if code is None or not code.co_argcount else syntax.function_node(code)
+        if code is None or node is None:
+            continue
+        me = code.co_varnames[0]
+        found = names_filled(_ClassOf(me).visit(copy.deepcopy(node)))
+        written |= found[_CLASS].written if _CLASS in found else set()
+        filled |= found[me].written if me in found else set()
+        assigned |= {
+            f".{part.attr}"
+            for part in ast.walk(node)
+            if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and _is_name(part.value, me)
+        }
+    own = {f".{attribute}" for attribute, value in data_of(cls).items() if not isinstance(value, SCALARS)}
+    return frozenset(written | ((filled - assigned) & own))
+
+
+class _ClassOf(ast.NodeTransformer):
+    """Puts a name in place of ``type(self)`` and ``self.__class__``."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _is_name(node.func, "type") and len(node.args) == 1 and _is_name(node.args[0], self._me):
+            return ast.Name(_CLASS, ast.Load())
+        return self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if node.attr == "__class__" and _is_name(node.value, self._me):
+            return ast.Name(_CLASS, ast.Load())
+        return self.generic_visit(node)
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def data_of(cls: type) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import ast
 import copy
 import functools
 import re
+import sys
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -207,13 +208,18 @@ class Parts:
                 self.filled[id(scope), name] = filled.joined(self.filled.get((id(scope), name)))
 
     def fill_by_class_methods(self, cls: type) -> None:
-        """Note what class methods of an own class write on it: ``cls.made += 1`` counts."""
+        """Note what methods of an own class write on the class: ``cls.made += 1`` counts, ``type(self).made += 1`` does too."""
         for name, function in classes.class_methods_of(cls).items():
-            scope, written = function.__globals__, classes.filled_by(cls, name)
-            if written and scope.get(cls.__name__) is cls:
-                place, filled = (id(scope), cls.__name__), Filled(written, frozenset(), frozenset())
-                self.scopes[id(scope)] = scope
-                self.filled[place] = filled.joined(self.filled.get(place))
+            self._fill_class(cls, function.__globals__, classes.filled_by(cls, name))
+        home = sys.modules.get(cls.__module__)
+        if home is not None:
+            self._fill_class(cls, vars(home), classes.filled_through_objects(cls))
+
+    def _fill_class(self, cls: type, scope: dict[str, Any], written: frozenset[str]) -> None:
+        if written and scope.get(cls.__name__) is cls:
+            place, filled = (id(scope), cls.__name__), Filled(written, frozenset(), frozenset())
+            self.scopes[id(scope)] = scope
+            self.filled[place] = filled.joined(self.filled.get(place))
 
     def written_of(self, cls: type) -> frozenset[str]:
         """The attributes of a class that the code seen so far assigns, by a name of the class: ``Shelf.count = 0``."""
