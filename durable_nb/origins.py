@@ -157,7 +157,7 @@ def is_setting(value: Any) -> bool:
 
 def is_small(value: Any, budget: int = _SMALL_BYTES) -> bool:
     """Whether to read all of a value takes microseconds; an estimate that reads little of a large one."""
-    waiting = [value]
+    waiting, seen = [value], set[int]()
     while waiting and budget > 0:
         one = waiting.pop()
         kind = type(one)
@@ -172,6 +172,7 @@ def is_small(value: Any, budget: int = _SMALL_BYTES) -> bool:
             size = getattr(one, "nbytes", None)
             # A table says how many cells it has, or nothing at all: then it is not small.
             budget -= size if isinstance(size, int) else 16 * int(getattr(one, "size", _SMALL_BYTES))
-        else:
-            waiting += (getattr(one, "__dict__", None) or {}).values()
+        elif (fields := getattr(one, "__dict__", None)) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += fields.values()
     return budget > 0

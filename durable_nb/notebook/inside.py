@@ -1,17 +1,19 @@
 """Objects of libraries that a call is given or reads: which of their attributes it changes, and what to.
 
 A model or client has no value, but its attributes may have: a counter, a seed, the last page. Those that are small data are
-saved after a call that changes them; anything else that is seen to change is told.
+saved after a call that changes them; anything else that is seen to change is told: so is a queue that is filled, a
+context variable that is set, a database that is written to.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys, origins
 from durable_nb.errors import Unkeyable
-from durable_nb.origins import Origin, is_data
+from durable_nb.origins import SCALARS, Origin, is_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from durable_nb.sources import Fingerprint
 
 _CODE = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType)
+_QUEUES = frozenset({"queue", "_queue", "asyncio.queues", "multiprocessing.queues"})
 _KEPT_BYTES = 4096  # of one attribute that is saved after each call that changes it
 
 
@@ -32,7 +35,7 @@ class Inside:
 
     def changes(self, *, alone: bool) -> tuple[dict[str, Any], list[str]]:
         """The attributes that have another value now; and what the object is called, if some of that cannot be saved."""
-        now, fields = _seen(self._one), vars(self._one)
+        now, fields = _seen(self._one), getattr(self._one, "__dict__", {})
         if now == self._before:
             return {}, []
         changed = {name for name in now.keys() | self._before.keys() if now.get(name) != self._before.get(name)}
@@ -54,20 +57,23 @@ def objects_of(arguments: dict[Any, Any], fingerprint: Fingerprint) -> Iterator[
 
 
 def _is_watched(one: Any) -> bool:
-    fields = getattr(one, "__dict__", None)
+    if _level(one) is not None:
+        return True
+    fields = _fields(one)
     return (
         bool(fields)
         and not isinstance(one, _CODE)
         and origins.origin_of(type(one).__module__) is Origin.LIBRARY
         and not is_data(one)
-        and not origins.is_display(one)
-        and origins.is_small(dict(fields or {}))
+        and origins.is_small(fields)
     )
 
 
 def _seen(one: Any) -> dict[str, Any]:
+    if (level := _level(one)) is not None:
+        return {"": level}
     found: dict[str, Any] = {}
-    for name, value in list(vars(one).items()):
+    for name, value in _fields(one).items():
         try:
             found[name] = (
                 id(value) if isinstance(value, _CODE) else keys.digest(value) if is_data(value) else type(value)
@@ -75,6 +81,29 @@ def _seen(one: Any) -> dict[str, Any]:
         except (Unkeyable, RuntimeError):  # no value, or changed by another thread meanwhile
             found[name] = type(value)
     return found
+
+
+def _fields(one: Any) -> dict[str, Any]:
+    """The attributes of an object; of one that shows something where it stands, not how it looks."""
+    fields = dict(getattr(one, "__dict__", None) or {})
+    if not origins.is_display(one):
+        return fields
+    return {name: value for name, value in fields.items() if isinstance(value, SCALARS)}
+
+
+def _level(one: Any) -> Any:
+    """What tells that an object of the standard library is not what it was; None for any other."""
+    module = type(one).__module__
+    try:
+        if isinstance(one, ContextVar):
+            return (id(one.get(_level)),)
+        if module in _QUEUES:
+            return one.qsize()
+        if module == "sqlite3" and hasattr(one, "total_changes"):
+            return one.total_changes
+    except Exception:  # of another thread's connection, or a queue that cannot count
+        return None
+    return None
 
 
 def _can_be_kept(fields: dict[str, Any], name: str) -> bool:
