@@ -100,6 +100,11 @@ class Calls:
             raise self.refused
         self.say(f"line {site.line}: `{site.text}` is run again after a restart: {why}")
 
+    def _runs_again(self, site: Site, found: RunsAgain) -> Any:
+        self.say(f"line {site.line}: `{site.text}` is run again after a restart: {found.why}")
+        self._run_again(site, found.why)
+        return found.value
+
     def returns_awaitable(self, site: Site, callee: Callee) -> bool:
         """Whether a call, not awaited where it stands, gives something to await."""
         assert callee.step is not None
@@ -136,9 +141,7 @@ class Calls:
     ) -> Any:
         """The value of a call: saved, or computed and saved."""
         __tracebackhide__ = True
-        if (
-            link is not None
-        ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
+        if link is not None:  # before the call: its own commit takes this along; one to what was not saved is none
             link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
@@ -146,17 +149,14 @@ class Calls:
             with self._flight.computing(self, site, link, is_async=False), plain as call:
                 return self._computed(plain.computation.compute(call))
         except RunsAgain as found:
-            self._run_again(site, found.why)
-            return found.value
+            return self._runs_again(site, found)
 
     async def awaited(
         self, site: Site, step: CellStep, plain: PlainCall, places: dict[Place, Any], link: Link | None = None
     ) -> Any:
         """As ``value``, for a call that is awaited."""
         __tracebackhide__ = True
-        if (
-            link is not None
-        ):  # before the call, so that its own commit takes this along; a link to what was not saved is none
+        if link is not None:  # before the call: its own commit takes this along; one to what was not saved is none
             link.leads_to(plain.digest, plain.occurrence)
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
@@ -164,22 +164,20 @@ class Calls:
             with self._flight.computing(self, site, link, is_async=True), plain as call:
                 return self._computed(await plain.computation.compute_async(call))
         except RunsAgain as found:
-            self._run_again(site, found.why)
-            return found.value
+            return self._runs_again(site, found)
 
     def restored(self, site: Site, step: CellStep, plain: PlainCall, places: Callable[[], dict[Place, Any]]) -> Any:
         """The saved value, and everything else that the call did."""
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
         if what:
-            arguments = places() if what.keys() & {"arguments", "holds", "inside", "returned"} else {}
-            if what.keys() & {"arguments", "holds"} and not self.live.store.trusted:
+            if what.keys() & effects.PICKLED and not self.live.store.trusted:
                 raise UntrustedStore(self.live.store.where)
-            value = effects.returned(what, value, arguments)
-            for name in effects.repeat(what, arguments, self._scope):
+            value, others = effects.replayed(what, value, places, step.fingerprint(fresh=False), self._scope)
+            for name in others:
                 self.say(
-                    f"`{name}` is not what it was when `{site.text}` was computed: documents came or went. It is set to "
-                    "what it was after that call"
+                    f"`{name}` is not what it was when `{site.text}` was computed: documents came or went. What that call "
+                    "added to it is added; if it cannot be told apart, it is set to what it was after that call"
                 )
             step.settle()
             self._changed(site, what)

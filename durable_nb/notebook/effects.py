@@ -9,36 +9,37 @@ from __future__ import annotations
 
 import functools
 import sys
-from types import FunctionType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
+from durable_nb.notebook.contents import can_be_put_back, put_value
+from durable_nb.notebook.deltas import add, delta
 from durable_nb.notebook.generators import Generators, set_states
 from durable_nb.notebook.heap import (
     Heap,
     NotRestorable,
-    can_be_put_back,
-    partly_digested,
     put_back,
-    put_value,
     result_of,
+    way_from,
     way_to,
 )
 from durable_nb.notebook.inside import Inside, objects_of
-from durable_nb.origins import SCALARS, is_data
+from durable_nb.notebook.state import GONE, LARGE, Seen, at, glance, places_of, shared_globals
+from durable_nb.origins import SCALARS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from durable_nb.sources import Fingerprint
 
-__all__ = ["Effects", "NotRestorable", "Place", "Watch", "places", "repeat", "returned"]
+__all__ = ["PICKLED", "Effects", "NotRestorable", "Place", "Watch", "places", "repeat", "replayed"]
 
 Place = int | str
 Effects = dict[str, Any]
-_GONE = object()
-_LARGE = 4096  # bytes of a global that is saved whole after each call that changes it: a counter, not a cache
+PICKLED = frozenset({"arguments", "holds", "shared"})
+"""Effects that are pickles of their own: nothing of a database that is not trusted is unpickled."""
 
 
 def places(bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Place, Any]:
@@ -55,8 +56,9 @@ class Watch:
         self._fingerprint = fingerprint
         self.saw_data_change = False
         """Whether data that the code reads is not what it was, once ``effects`` was asked."""
-        self._heap = Heap(arguments)
-        self._globals = [(scope, name, _glance(_at(scope, name))) for scope, name in _places_of(fingerprint)]
+        self._shared = shared_globals(fingerprint, arguments)
+        self._heap = Heap(arguments, self._shared)
+        self._globals = [Seen.of(scope, name) for scope, name in places_of(fingerprint, arguments)]
         self._generators = Generators(fingerprint)
         self._inside = [Inside(place, one) for place, one in objects_of(arguments, fingerprint)]
 
@@ -68,17 +70,9 @@ class Watch:
         NotRestorable
         """
         found: Effects = {}
-        assigned, before, left_out = {}, {}, list(self._used_up())
-        if (changes := self._heap.changes()) is not None:
-            found["arguments"] = changes
-        if (way := self._heap.way_of(value)) is not None:
-            found["returned"] = way
-        else:
-            try:
-                if (held := self._heap.holding(value)) is not None:
-                    found["holds"] = held
-            except NotRestorable as error:
-                left_out.append(f"the {type(error.value).__qualname__} that its result holds a part of")
+        left_out = list(self._used_up())
+        if changed := self._heap.changed_arguments():
+            found["arguments"] = self._heap.changes(set(changed))
         for one in self._inside:
             moved, lost = one.changes(alone=alone)
             if moved:
@@ -86,15 +80,9 @@ class Watch:
             left_out += lost
         for scope, name, now in self._changed():
             home = str(scope.get("__name__") or "")
-            if alone and home and now is not _GONE and origins.is_small(now, _LARGE) and _has_value(now):
-                assigned[home, name] = now
-                before[home, name] = next(
-                    (seen for at, other, seen in self._globals if at is scope and other == name), None
-                )
-            else:
+            if not (alone and home and self._take_global(found, scope, (home, name), now)):
                 left_out.append(name)
-        if assigned:
-            found["globals"], found["globals_before"] = assigned, before
+        left_out += self._take_result(found, value, changed)
         if drawn := self._generators.moved():
             if alone:
                 found["random"] = drawn
@@ -102,13 +90,54 @@ class Watch:
                 left_out.append("the state of random numbers")
         return found, left_out
 
+    def _take_global(self, found: Effects, scope: Any, place: tuple[str, str], now: Any) -> bool:
+        """What a global holds now, by value and, if it holds other objects, by the ways to those that were there."""
+        if now is GONE or not origins.is_small(now, LARGE):
+            return False
+        by_ways = self._by_ways(place) if self._shared.get(place) is now else None
+        if by_ways is not None:
+            found.setdefault("shared", {})[place] = by_ways
+        if _has_value(now):
+            found.setdefault("globals", {})[place] = now
+        elif by_ways is None:
+            return False
+        seen = next((one for one in self._globals if one.scope is scope and one.name == place[1]), None)
+        found.setdefault("globals_before", {})[place] = None if seen is None else seen.digest
+        if seen is not None and (change := delta(seen.held, now)):
+            found.setdefault("deltas", {})[place] = change
+        return True
+
+    def _by_ways(self, place: tuple[str, str]) -> bytes | None:
+        try:
+            return self._heap.changes({place}, with_shared=True)
+        except NotRestorable:
+            return None
+
+    def _take_result(self, found: Effects, value: Any, changed: dict[Place, Any]) -> list[str]:
+        """Where the result is, or objects in it are, if it is not all new; what cannot be said of that."""
+        if isinstance(value, SCALARS):
+            return []
+        if (way := self._heap.way_of(value)) is not None:
+            found["returned"] = way
+            return []
+        filled = {place: self._shared[place] for place in found.get("globals_before", ()) if place in self._shared}
+        if (changed or filled) and (way := way_from({**changed, **filled}, value)) is not None:
+            found["placed"] = way
+            return []
+        try:
+            if (held := self._heap.holding(value)) is not None:
+                found["holds"] = held
+        except NotRestorable as error:
+            return [f"the {type(error.value).__qualname__} that its result holds a part of"]
+        return []
+
     def _changed(self) -> Iterator[tuple[Any, str, Any]]:
         """(scope, name, value) of every global, or other data of the function, that is not what it was."""
         told = set()
-        for scope, name, before in self._globals:
-            now = _at(scope, name)
+        for scope, name, before, _ in self._globals:
+            now = at(scope, name)
             told.add(id(now))
-            if before != _glance(now):
+            if before != glance(now):
                 yield scope, name, now
         changed = sources.changed_data(self._fingerprint)
         self.saw_data_change = bool(changed)
@@ -129,23 +158,40 @@ class Watch:
         return next(found, ({}, ""))
 
 
-def _places_of(fingerprint: Fingerprint) -> Iterator[tuple[Any, str]]:
-    """(scope, name) of what the code assigns or fills; of a class or function its attributes, as ``Shelf.count``."""
-    for scope, name in fingerprint.state:
-        value = scope.get(name)
-        if isinstance(value, (type, FunctionType)):
-            own = (key for key, one in vars(value).items() if is_data(one) and not key.startswith("__"))
-            yield from ((scope, f"{name}.{attribute}") for attribute in own)
-        yield scope, name
+def replayed(
+    effects: Effects,
+    value: Any,
+    arguments: Callable[[], dict[Place, Any]],
+    fingerprint: Fingerprint,
+    scope: dict[str, Any],
+) -> tuple[Any, list[str]]:
+    """The value of a restored call, with all else that the call did; the globals that are not what they were before it.
+
+    The value is the very object, or has objects in it that are, if that is what the call returned.
+    """
+    has_place = effects.keys() & {"shared", "returned", "placed"}
+    given = arguments() if has_place or effects.keys() & {"arguments", "holds", "inside"} else {}
+    shared = shared_globals(fingerprint, given) if has_place else {}
+    if "holds" in effects:
+        value = result_of(effects["holds"], given)
+    value = _at_the_end(effects.get("returned"), value, {**given, **shared})
+    others = repeat(effects, given, scope, shared)
+    return _at_the_end(effects.get("placed"), value, {**given, **shared}), others
 
 
-def _at(scope: Any, name: str) -> Any:
-    owner, _, attribute = name.partition(".")
-    found = scope.get(owner, _GONE)
-    return getattr(found, attribute, _GONE) if attribute else found
+def _at_the_end(way: tuple[Any, ...] | None, value: Any, around: dict[Any, Any]) -> Any:
+    try:
+        return value if way is None else way_to(way, around)
+    except KeyError:  # what was shared is not what it was, and that is said
+        return value
 
 
-def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any]) -> list[str]:
+def repeat(
+    effects: Effects,
+    arguments: dict[Place, Any],
+    scope: dict[str, Any],
+    shared: Mapping[tuple[str, str], Any] = MappingProxyType({}),
+) -> list[str]:
     """Do again what a call did besides returning its value; the globals that are not what they were before it."""
     others: list[str] = []
     if "arguments" in effects:
@@ -154,19 +200,38 @@ def repeat(effects: Effects, arguments: dict[Place, Any], scope: dict[str, Any])
         owner = _home(place[0], scope)[place[1]] if isinstance(place, tuple) else arguments[place]
         for name, after in fields.items():
             _put(vars(owner).get(name), after, functools.partial(vars(owner).__setitem__, name))
-    for (module, name), after in effects.get("globals", {}).items():
-        home, (owner, _, attribute) = _home(module, scope), name.partition(".")
-        assign = (
-            functools.partial(setattr, home[owner], attribute)
-            if attribute
-            else functools.partial(home.__setitem__, name)
-        )
-        before = effects.get("globals_before", {}).get((module, name))
-        if before is not None and before != _glance(_at(home, name)):
+    for place, before in effects.get("globals_before", {}).items():
+        home, name = _home(place[0], scope), place[1]
+        is_same = before is None or before == glance(at(home, name))
+        if not is_same:
             others.append(name)
-        _put(_at(home, name), after, assign)
+            if place in effects.get("deltas", {}) and (now := at(home, name)) is not GONE:
+                _put_global(home, name, add(now, effects["deltas"][place]))
+                continue
+        if not (is_same and _put_shared(effects, place, arguments, shared)) and place in effects.get("globals", {}):
+            _put_global(home, name, effects["globals"][place])
     set_states(effects.get("random", {}), scope)
     return others
+
+
+def _put_shared(
+    effects: Effects, place: tuple[str, str], arguments: dict[Place, Any], shared: Mapping[tuple[str, str], Any]
+) -> bool:
+    if place not in effects.get("shared", {}):
+        return False
+    try:
+        put_back(effects["shared"][place], dict[Any, Any](arguments) | dict(shared))
+    except KeyError:
+        return False
+    return True
+
+
+def _put_global(home: dict[str, Any], name: str, after: Any) -> None:
+    owner, _, attribute = name.partition(".")
+    assign = (
+        functools.partial(setattr, home[owner], attribute) if attribute else functools.partial(home.__setitem__, name)
+    )
+    _put(at(home, name), after, assign)
 
 
 def _home(module: str, scope: dict[str, Any]) -> dict[str, Any]:
@@ -181,40 +246,8 @@ def _put(now: Any, after: Any, assign: Callable[[Any], object]) -> None:
         assign(after)
 
 
-def returned(effects: Effects, value: Any, arguments: dict[Place, Any]) -> Any:
-    """The value of a restored call: the very argument, or with parts of it inside, if that is what the call returned."""
-    if "holds" in effects:
-        return result_of(effects["holds"], arguments)
-    return way_to(effects["returned"], arguments) if "returned" in effects else value
-
-
 def _has_value(value: Any) -> bool:
     try:
         return bool(keys.digest(value))
     except Unkeyable:
         return False
-
-
-def _glance(value: Any) -> bytes | None:
-    """A digest of a global that is assigned or filled; of a large one its length."""
-    if isinstance(value, FunctionType):
-        return repr(sorted(vars(value))).encode()  # an attribute that was not there
-    try:
-        if isinstance(value, SCALARS) or origins.is_small(value):
-            return keys.digest(value)
-        return _shallow(value)
-    except Unkeyable:
-        return partly_digested(value)
-    except (RuntimeError, TypeError):  # changed by another thread meanwhile, no length
-        return None
-
-
-def _shallow(value: Any) -> bytes:
-    """Of a large value which objects it holds; of an array or table its memory."""
-    if isinstance(value, dict):
-        return repr(hash((*map(id, value), *map(id, value.values())))).encode()
-    if isinstance(value, (list, tuple)):
-        return repr(hash(tuple(map(id, value)))).encode()
-    if type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
-        return keys.digest(value)
-    return repr(len(value)).encode()

@@ -36,6 +36,10 @@ class Handed:
             return self.__durable_step__(*args, **kwargs)
         return self._replay.once(self._site, self.__durable_step__, args, kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        """What a function has and an object does not: ``__code__``, ``__defaults__``."""
+        return getattr(self.__dict__["__durable_step__"], name)
+
     def __repr__(self) -> str:
         return f"<durable {self.__durable_step__!r}>"
 

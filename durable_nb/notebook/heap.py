@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.errors import Unkeyable
-from durable_nb.notebook.generators import is_generator, set_state, state_of
-from durable_nb.origins import SCALARS, Origin, is_data, origin_of
+from durable_nb.notebook.contents import can_be_put_back, held_by, is_array, is_own, put
+from durable_nb.notebook.generators import is_generator, state_of
+from durable_nb.notebook.views import is_view, step_to_view, view_of
+from durable_nb.origins import SCALARS, is_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,6 @@ Way = tuple[Any, ...]
 
 _LEAVES = (*SCALARS, complex, range, slice, type)
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})  # a long list of these is passed over in C
-_COLLECTIONS = (list, deque, dict, set, bytearray)
 
 
 class NotRestorable(Exception):
@@ -37,40 +38,44 @@ class NotRestorable(Exception):
 
 
 class Heap:
-    """The arguments of one call before it is made."""
+    """The arguments of one call before it is made, and the globals that it may fill, by (module, name)."""
 
-    def __init__(self, arguments: dict[Any, Any]) -> None:
+    def __init__(self, arguments: dict[Any, Any], shared: dict[Any, Any]) -> None:
         self._digests = {place: seen for place, value in arguments.items() if (seen := seen_of(value)) is not None}
-        self._arguments = {place: arguments[place] for place in self._digests}
+        self._tops = {place: arguments[place] for place in self._digests} | shared
         self._objects: dict[int, tuple[Way, Any, Any]] = {}
-        for place, value in self._arguments.items():
+        for place, value in self._tops.items():
             for way, one in _walk(value, (place,)):
                 self._objects.setdefault(id(one), (way, one, _shape(one)))
 
-    def changes(self) -> bytes | None:
-        """What the objects hold now, pickled; None if no argument was changed.
+    def changed_arguments(self) -> dict[Any, Any]:
+        """Those that are not what they were, by their places."""
+        return {
+            place: self._tops[place] for place, before in self._digests.items() if seen_of(self._tops[place]) != before
+        }
+
+    def changes(self, places: set[Any], *, with_shared: bool = False) -> bytes:
+        """What the objects in these places hold now, pickled; with the ways to objects of shared globals if asked.
 
         Raises
         ------
         NotRestorable
         """
-        changed = {place for place, before in self._digests.items() if seen_of(self._arguments[place]) != before}
-        if not changed:
-            return None
         held = {}
         for way, one, shape in self._objects.values():
-            if way[0] in changed:
-                if not _can_be_put_back(one) or _shape(one) != shape:
+            if way[0] in places:
+                if not can_be_put_back(one) or _shape(one) != shape:
                     if seen_of(one) == shape:
                         continue
                     raise NotRestorable(way[0], one)
-                held[way] = _held(one)
-        return self._pickled(held, next(iter(changed)))
+                held[way] = held_by(one)
+        return self._pickled(held, next(iter(places)), with_shared=with_shared)
 
-    def way_of(self, value: Any) -> Way | None:
-        """The way to an object that a call returned, if it is one of its arguments or in one."""
+    def way_of(self, value: Any, *, with_shared: bool = True) -> Way | None:
+        """The way to an object that a call returned, if it is known, or in what is, or a view of it."""
         known = self._objects.get(id(value))
-        return None if known is None else known[0]
+        way = self._way_of_view(value) if known is None else known[0]
+        return way if way is not None and (with_shared or not isinstance(way[0], tuple)) else None
 
     def holding(self, value: Any) -> bytes | None:
         """A result that holds objects of the arguments, pickled with the ways to them; None for one that holds none.
@@ -81,31 +86,45 @@ class Heap:
         """
         if not self._objects or isinstance(value, _LEAVES):
             return None
-        held = (self._objects.get(id(one)) for _, one in _walk(value, ()))
-        way = next((known[0] for known in held if known is not None), None)
-        return None if way is None else self._pickled(value, way[0])
+        ways = (self.way_of(one, with_shared=False) for _, one in _walk(value, ()))
+        way = next((way for way in ways if way is not None), None)
+        return None if way is None else self._pickled(value, way[0], with_shared=False)
 
-    def _pickled(self, held: Any, place: Any) -> bytes:
-        known = {id(one): way for way, one, _ in self._objects.values()}
+    def _way_of_view(self, value: Any) -> Way | None:
+        if not is_array(value) or value.base is None:
+            return None
+        for way, one, _ in self._objects.values():
+            if is_array(one) and (step := step_to_view(one, value)):
+                return (*way, *step)
+        return None
+
+    def _pickled(self, held: Any, place: Any, *, with_shared: bool) -> bytes:
+        way_of = self.way_of
 
         class Pickler(pickle.Pickler):
             def persistent_id(self, part: Any) -> Way | None:
-                return known.get(id(part))
+                return way_of(part, with_shared=with_shared)
 
         buffer = io.BytesIO()
         try:
             Pickler(buffer, 5).dump(held)
         except Exception as error:
-            raise NotRestorable(place, self._arguments[place]) from error
+            raise NotRestorable(place, self._tops[place]) from error
         return buffer.getvalue()
 
 
 def put_back(changes: bytes, arguments: dict[Any, Any]) -> None:
-    """Make the objects of the arguments hold what they held after the call."""
+    """Make the objects of the arguments hold what they held after the call.
+
+    Raises
+    ------
+    KeyError
+        If an object is no longer there; nothing has been changed then.
+    """
     found = _by_way(arguments)
     held: dict[Way, Any] = _unpickled(changes, found)
-    for way, content in held.items():
-        _put(found[way], content)
+    for one, content in [(found[way], content) for way, content in held.items()]:
+        put(one, content)
 
 
 def result_of(held: bytes, arguments: dict[Any, Any]) -> Any:
@@ -124,19 +143,33 @@ def _by_way(arguments: dict[Any, Any]) -> dict[Way, Any]:
 def _unpickled(payload: bytes, found: dict[Way, Any]) -> Any:
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, way: Way) -> Any:
-            return found[way]
+            return view_of(found[way[:-2]], way[-1]) if is_view(way) else found[way]
 
     return Unpickler(io.BytesIO(payload)).load()
 
 
 def way_to(way: Way, arguments: dict[Any, Any]) -> Any:
-    """The object at the end of a way."""
-    return next(one for here, one in _walk(arguments[way[0]], (way[0],)) if here == way)
+    """The object at the end of a way.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    if is_view(way):
+        return view_of(way_to(way[:-2], arguments), way[-1])
+    for here, one in _walk(arguments[way[0]], (way[0],)):
+        if here == way:
+            return one
+    raise KeyError(way)
 
 
-def put_value(now: Any, after: Any) -> None:
-    """Make one object equal to another of its kind, in place."""
-    _put(now, _held(after))
+def way_from(arguments: dict[Any, Any], value: Any) -> Way | None:
+    """The way to an object, if it is somewhere in these."""
+    return next(
+        (way for place, top in arguments.items() for way, one in _walk(top, (place,)) if one is value),
+        None,
+    )
 
 
 def seen_of(value: Any) -> bytes | None:
@@ -155,7 +188,7 @@ def seen_of(value: Any) -> bytes | None:
 
 def partly_digested(value: Any) -> bytes | None:
     """A digest of the parts that have a value, of own objects and collections; None for anything else."""
-    if not (_is_own(value) or isinstance(value, (dict, list, tuple))):
+    if not (is_own(value) or isinstance(value, (dict, list, tuple))):
         return None
     seen: list[Any] = []
     parts = value.items() if isinstance(value, dict) else _parts(value)  # those of plain values only are parts too
@@ -165,11 +198,6 @@ def partly_digested(value: Any) -> bytes | None:
         except Unkeyable:
             seen.append((repr(step), type(part).__qualname__))
     return keys.digest((type(value).__qualname__, seen))
-
-
-def can_be_put_back(value: Any) -> bool:
-    """Whether a change inside of it can be repeated."""
-    return _can_be_put_back(value)
 
 
 def _walk(value: Any, way: Way) -> Iterator[tuple[Way, Any]]:
@@ -192,9 +220,9 @@ def _parts(value: Any) -> Iterator[tuple[Way, Any]]:
         yield from ((("item", index), item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)) and not set(map(type, value)) <= _PLAIN:
         yield from ((("member", index), item) for index, item in enumerate(sorted(value, key=_order)))
-    elif _is_array(value) and value.dtype.hasobject and value.dtype.names is None:
+    elif is_array(value) and value.dtype.hasobject and value.dtype.names is None:
         yield from ((("item", index), item) for index, item in enumerate(value.flat))
-    if _is_own(value):
+    if is_own(value):
         yield from ((("attr", name), item) for name, item in vars(value).items())
 
 
@@ -208,79 +236,6 @@ def _order(member: Any) -> bytes:
 
 def _shape(value: Any) -> Any:
     """What must not change for the object to be put back; of one that never can, all of it."""
-    if _is_array(value):
+    if is_array(value):
         return (value.shape, str(value.dtype))
-    return None if _can_be_put_back(value) else seen_of(value)
-
-
-def _can_be_put_back(value: Any) -> bool:
-    if isinstance(value, _COLLECTIONS) or is_generator(value) or _is_array(value):
-        return True
-    return (_is_table(value) and hasattr(value, "_update_inplace")) or _is_own(value)
-
-
-def _held(value: Any) -> Any:
-    """What an object holds, as another object."""
-    fields = (dict(vars(value)), _slots(value)) if _is_own(value) else None
-    if isinstance(value, dict):
-        return (dict(value), fields)
-    if isinstance(value, _COLLECTIONS):
-        return (bytes(value) if isinstance(value, bytearray) else list(value), fields)
-    if is_generator(value):
-        return (state_of(value), None)
-    if _is_array(value):
-        return (value.copy(), None)
-    if _is_table(value):
-        return (value.copy(deep=True), (dict(value.attrs), getattr(value, "name", None)))
-    return (None, fields)
-
-
-def _put(now: Any, held: tuple[Any, Any]) -> None:
-    content, fields = held
-    if isinstance(now, (dict, set)):
-        now.clear()
-        now.update(content)
-    elif isinstance(now, (list, deque)):
-        now.clear()
-        now.extend(content)
-    elif isinstance(now, bytearray):
-        now[:] = content
-    elif is_generator(now):
-        set_state(now, content)
-    elif _is_array(now):
-        now[...] = content
-    elif _is_table(now):
-        now._update_inplace(content)  # noqa: SLF001 - what pandas itself does for inplace=True
-        now.attrs = fields[0]
-        if hasattr(now, "name") and type(now).__name__ == "Series":
-            now.name = fields[1]
-        return
-    if _is_own(now):
-        vars(now).clear()
-        vars(now).update(fields[0])
-        for name, part in fields[1].items():
-            object.__setattr__(now, name, part)
-
-
-def _slots(value: Any) -> dict[str, Any]:
-    """What an object holds besides its ``__dict__``: slots of its bases, pydantic's private fields."""
-    names = {name for base in type(value).__mro__ for name in _names_of(vars(base).get("__slots__", ()))}
-    return {n: getattr(value, n) for n in names - {"__dict__", "__weakref__"} if hasattr(value, n)}
-
-
-def _names_of(slots: Any) -> Any:
-    return (slots,) if isinstance(slots, str) else slots
-
-
-def _is_array(value: Any) -> bool:
-    return type(value).__module__ == "numpy" and type(value).__name__ == "ndarray"
-
-
-def _is_table(value: Any) -> bool:
-    kind = type(value)
-    return kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in ("DataFrame", "Series")
-
-
-def _is_own(value: Any) -> bool:
-    kind = type(value)
-    return hasattr(value, "__dict__") and not isinstance(value, type) and origin_of(kind.__module__) is Origin.OWN
+    return None if can_be_put_back(value) else seen_of(value)

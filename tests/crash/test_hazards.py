@@ -99,6 +99,7 @@ def embed(text):
     fakeai.work(text)
     return [len(text), sum(map(ord, text)) % 97]
 """
+CAUGHT = "an `except` of the cell caught this"
 REFUSALS = ("ConfigError", "Unsaveable", "Unkeyable")
 
 
@@ -225,7 +226,8 @@ def verdict_of(plain: Outcome, resumed: Outcome) -> str:
     assert resumed.reply is not None
     if resumed.reply.status == "error":
         name = resumed.reply.error.partition(":")[0]
-        return REFUSED if name in REFUSALS else f"error: {resumed.reply.error}"
+        is_refused = name in REFUSALS or (name == "RunStopped" and CAUGHT in resumed.reply.traceback)
+        return REFUSED if is_refused else f"error: {resumed.reply.error}"
     if (plain.names, plain.files) == (resumed.names, resumed.files):
         return SAME
     return ANNOUNCED if resumed.said else "silently different"

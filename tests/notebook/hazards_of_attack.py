@@ -379,7 +379,7 @@ def work(d):
 out = [work(d) for d in docs[:10]]
 table[5] = 2
 out += [work(d) for d in docs[:10]]
-## step that puts its argument into a global | rows index | ANNOUNCED index
+## step that puts its argument into a global | rows index | SAME index
 rows = [{"t": d} for d in docs]
 index = {}
 def work(row):
@@ -611,4 +611,389 @@ from functools import partial
 loop = asyncio.get_running_loop()
 many = docs + [f"more {i}" for i in range(20)]
 out = await asyncio.gather(*[loop.run_in_executor(None, partial(embed, d)) for d in many])
+## list slice returned, then changed | X
+X = np.zeros((20, 2))
+def row(X, i):
+    embed(docs[i])
+    return X[i]
+for i in range(20):
+    row(X, i)[:] = i + 1
+## view assigned then changed | X
+X = np.zeros((20, 2))
+def row(X, i):
+    embed(docs[i])
+    return X[i]
+for i in range(20):
+    r = row(X, i)
+    r += i
+## chat history returned | out history
+history = []
+def chat(message):
+    history.append(embed(message)[1])
+    return history
+out = []
+for d in docs:
+    out.append(chat(d))
+## large list of a global filled by place | results | ANNOUNCED `results`
+results = [None] * 3000
+def work(i):
+    results[i] = embed(docs[i])
+for i in range(20):
+    work(i)
+results = results[:20]
+## large dict of a global updated | table | ANNOUNCED `table`
+table = {f"k{i}": 0 for i in range(3000)}
+def work(i):
+    table[f"k{i}"] = embed(docs[i])[1]
+for i in range(20):
+    work(i)
+table = {k: v for k, v in table.items() if v}
+## large array of a global filled | X | ANNOUNCED `X`
+X = np.zeros((20000, 2))
+def work(i):
+    X[i] = embed(docs[i])
+for i in range(20):
+    work(i)
+X = X[:20]
+## large table of a global filled | df | ANNOUNCED `df`
+df = pd.DataFrame({"v": np.zeros(20000)})
+def work(i):
+    df.loc[i, "v"] = float(embed(docs[i])[1])
+for i in range(20):
+    work(i)
+df = df.head(20)
+## stats with a lock | out n
+class Stats:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.n = 0
+stats = Stats()
+def work(d):
+    v = embed(d)
+    with stats.lock:
+        stats.n += 1
+    return v
+out = [work(d) for d in docs]
+n = stats.n
+## dict with a lock and a counter | out n
+state = {"lock": threading.Lock(), "n": 0}
+def work(d):
+    with state["lock"]:
+        state["n"] += 1
+    return embed(d)
+out = [work(d) for d in docs]
+n = state["n"]
+## alias into a global dict | good stats
+stats = {"good": {"n": 0}, "bad": {"n": 0}}
+good = stats["good"]
+def work(d):
+    v = embed(d)
+    stats["good" if v[1] % 2 else "bad"]["n"] += 1
+    return v
+out = [work(d) for d in docs]
+## alias of a list in a global object | seen out
+class State:
+    def __init__(self):
+        self.seen = []
+state = State()
+seen = state.seen
+def work(d):
+    state.seen.append(d)
+    return embed(d)
+out = [work(d) for d in docs]
+## rows of a global changed while looped over | rows
+rows = [{"t": d} for d in docs[:6]]
+def enrich(i):
+    rows[i]["v"] = embed(rows[i]["t"])[1]
+for i, row in enumerate(rows):
+    enrich(i)
+    row["done"] = row["v"] + 1
+## broad except around what cannot be saved | ok bad | REFUSED --replay fetch
+def fetch(d):
+    embed(d)
+    return fakeai.Response([d])
+ok, bad = [], []
+for d in docs:
+    try:
+        r = fetch(d)
+        ok.append(r.data[0])
+    except Exception:
+        bad.append(d)
+## contextlib.suppress around what cannot be saved | ok | REFUSED --replay fetch
+from contextlib import suppress
+def fetch(d):
+    embed(d)
+    return fakeai.Response([d])
+ok = []
+for d in docs:
+    with suppress(Exception):
+        r = fetch(d)
+        ok.append(r.data[0])
+## random numbers in gathered coroutines | out after | ANNOUNCED random numbers | +1
+random.seed(3)
+async def work(d):
+    await asyncio.sleep(0)
+    return [embed(d), random.randint(0, 999)]
+out = await asyncio.gather(*[work(d) for d in docs])
+after = random.random()
+## random numbers around a named inner step | out after | ANNOUNCED random numbers | --steps embed
+random.seed(3)
+def work(d):
+    return [embed(d), random.randint(0, 999)]
+out = [work(d) for d in docs]
+after = random.random()
+## retries that are counted | out retries | ANNOUNCED `tries`
+tries = {}
+def flaky(d):
+    tries[d] = tries.get(d, 0) + 1
+    if tries[d] < 2 and d.endswith("3"):
+        raise ConnectionError(d)
+    return embed(d)
+out, retries = [], 0
+for d in docs:
+    for attempt in range(3):
+        try:
+            out.append(flaky(d))
+            break
+        except ConnectionError:
+            retries += 1
+## type(self) that counts | out n
+class M:
+    n = 0
+    def enc(self, d):
+        type(self).n += 1
+        return embed(d)
+m = M()
+out = [m.enc(d) for d in docs]
+n = M.n
+## list of a class filled through self | out seen
+class M:
+    seen = []
+    def enc(self, d):
+        self.seen.append(d)
+        return embed(d)
+m = M()
+out = [m.enc(d) for d in docs]
+seen = M.seen
+## context variable set by a step | out n | ANNOUNCED `count`
+from contextvars import ContextVar
+count = ContextVar("count", default=0)
+def work(d):
+    count.set(count.get() + 1)
+    return embed(d)
+out = [work(d) for d in docs]
+n = count.get()
+## database in memory filled by a step | n | ANNOUNCED `con`
+con = sqlite3.connect(":memory:")
+con.execute("create table t(a)")
+def work(d):
+    v = embed(d)
+    con.execute("insert into t values (?)", [v[1]])
+    return v
+out = [work(d) for d in docs]
+n = con.execute("select count(*) from t").fetchone()[0]
+## queue filled by a step | n | ANNOUNCED `q`
+import queue
+q = queue.Queue()
+def work(d):
+    q.put(embed(d))
+for d in docs:
+    work(d)
+n = q.qsize()
+## own subclass of an array | out
+class Vec(np.ndarray):
+    pass
+X = np.zeros(20).view(Vec)
+def fill(X, i):
+    X[i] = embed(docs[i])[1]
+for i in range(20):
+    fill(X, i)
+out = np.asarray(X)
+## workers of an asyncio queue, then another stage | out after | ANNOUNCED `out` | +3
+q, out = asyncio.Queue(), {}
+for d in docs[:5]:
+    q.put_nowait(d)
+async def aembed(d):
+    await asyncio.sleep(0)
+    return embed(d)
+async def worker():
+    while not q.empty():
+        d = await q.get()
+        out[d] = await aembed(d)
+await asyncio.gather(*[worker() for _ in range(2)])
+after = [embed(d) for d in docs]
+## object with a function inside as a result | out | SAME makes a function | +8
+class Rule:
+    def __init__(self, d, f):
+        self.d, self.f = d, f
+scale = 1
+def work(d):
+    n = embed(d)[1]
+    return Rule(d, lambda x: x * n * scale)
+rules = [work(d) for d in docs]
+scale = 3
+out = [rule.f(2) for rule in rules]
+## function deep inside of a result | out | SAME makes a function | +8
+scale = 1
+def work(d):
+    n = embed(d)[1]
+    return {"a": {"f": lambda x: x * n * scale}}
+rules = [work(d) for d in docs]
+scale = 3
+out = [rule["a"]["f"](2) for rule in rules]
+## defaultdict with a lambda | out | SAME makes a function | +8
+from collections import defaultdict
+base = 1
+def work(d):
+    return defaultdict(lambda: base, {d: embed(d)})
+found = [work(d) for d in docs]
+base = 2
+out = [f["none"] for f in found]
+## shared object of a cache changed by the cell | out
+nodes = {}
+def node(d):
+    key = embed(d)[0]
+    return nodes.setdefault(key, {"n": 0})
+out = []
+for d in docs:
+    one = node(d)
+    one["n"] += 1
+    out.append(one["n"])
+## code attribute of a function that is handed over | out
+def apply(f, xs):
+    return [f(*[x] * f.__code__.co_argcount) for x in xs]
+out = apply(embed, docs)
+## own list with an own iterator | b out
+class Batch(list):
+    def __iter__(self):
+        return (f"<{x}>" for x in list.__iter__(self))
+b = Batch(["a"])
+def add(b, d):
+    b.append(embed(d)[1])
+for d in docs:
+    add(b, d)
+out = [b[i] for i in range(len(b))]
+## own dict that counts its updates | d2 n
+class D(dict):
+    n = 0
+    def __setitem__(self, k, v):
+        D.n += 1
+        dict.__setitem__(self, k, v)
+    def update(self, other):
+        for k, v in other.items():
+            self[k] = v
+d2 = D()
+def add(d2, d):
+    d2[d] = embed(d)
+for d in docs:
+    add(d2, d)
+n = D.n
+## tqdm updated by a step | n
+from tqdm import tqdm
+bar = tqdm(total=20)
+def work(d):
+    v = embed(d)
+    bar.update(1)
+    return v
+out = [work(d) for d in docs]
+n = bar.n
+## state in an own object in an own dict, two names | a b
+class Acc:
+    def __init__(self):
+        self.total = 0
+accs = {"a": Acc(), "b": Acc()}
+a, b = accs["a"], accs["b"]
+def work(i):
+    accs["a" if i % 2 else "b"].total += embed(docs[i])[1]
+for i in range(20):
+    work(i)
+## global of a module of a library set by a step | out n
+def work(d):
+    fakeai.seen = getattr(fakeai, "seen", 0) + 1
+    return embed(d)
+out = [work(d) for d in docs]
+n = fakeai.seen
+## announcement of a stage that is finished before the kill | n | ANNOUNCED `n`
+def counting():
+    n = 0
+    def work(d):
+        nonlocal n
+        n += 1
+        return embed(d)
+    return work, lambda: n
+work, count = counting()
+first = [work(d) for d in docs[:3]]
+rest = [embed(d) for d in docs]
+n = count()
+## dict with a client and a counter | n
+state = {"client": fakeai.Client(), "n": 0}
+def ask(d):
+    state["n"] += 1
+    return state["client"].create(input=d).data[0].embedding
+out = [ask(d) for d in docs]
+n = state["n"]
+## broad except, an argument without a value | ok bad | REFUSED Move what is done with one document into a function
+class Job:
+    def __init__(self, d):
+        self.d, self.lock = d, threading.Lock()
+def work(job):
+    return embed(job.d)
+ok, bad = [], []
+for d in docs:
+    job = Job(d)
+    try:
+        ok.append(work(job))
+    except Exception:
+        bad.append(d)
+## fails in the first pass, works in the second | out | ANNOUNCED `calls` | +4
+calls = {"n": 0}
+def flaky(d):
+    calls["n"] += 1
+    if calls["n"] <= 3:
+        raise ConnectionError(d)
+    return embed(d)
+out = []
+for turn in range(5):
+    for d in docs[:4]:
+        try:
+            out.append(flaky(d))
+        except ConnectionError:
+            out.append(None)
+## global dict of own objects, updated through a local name | accs first
+accs = {"x": {"n": 0, "tags": []}}
+first = accs["x"]["tags"]
+def work(d):
+    one = accs["x"]
+    one["n"] += 1
+    one["tags"].append(embed(d)[1])
+for d in docs:
+    work(d)
+## two steps share a lock object, threads | n out | ANNOUNCED `meter` | +3
+class Meter:
+    def __init__(self):
+        self.lock, self.total = threading.Lock(), 0
+    def add(self, x):
+        with self.lock:
+            self.total += x
+meter = Meter()
+def work(d):
+    v = embed(d)
+    meter.add(v[1])
+    return v
+with ThreadPoolExecutor(2) as ex:
+    out = list(ex.map(work, docs))
+n = meter.total
+## token usage kept in a client wrapper of the notebook | out used
+class LLM:
+    def __init__(self):
+        self.client, self.used = fakeai.Client(), 0
+    def ask(self, d):
+        v = self.client.create(input=d).data[0].embedding
+        self.used += v[0]
+        return v
+llm = LLM()
+def ask(d):
+    return llm.ask(d)
+out = [ask(d) for d in docs]
+used = llm.used
 """)

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durable_nb import codecs, keys
+from durable_nb.notebook.contents import put_value
 from durable_nb.notebook.effects import NotRestorable, Watch, places, repeat
-from durable_nb.notebook.heap import put_value
 from durable_nb.sources import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
