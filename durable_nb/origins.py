@@ -35,6 +35,9 @@ _LIBRARY_DATA = frozenset({"pandas", "polars", "pyarrow", "PIL"})
 _DISPLAYS = frozenset({"tqdm", "rich", "alive_progress", "progressbar", "ipywidgets", "IPython", "logging"})
 
 
+_ORIGINS: dict[str | None, Origin] = {}
+
+
 class Origin(Enum):
     """Of a module: what a change in it means."""
 
@@ -48,6 +51,15 @@ class Origin(Enum):
 
 def origin_of(module: str | None) -> Origin:
     """Of a module by its name; what is not known to have been installed is the user's own."""
+    known = _ORIGINS.get(module)
+    if known is None:
+        known = _origin_of(module)
+        if module in sys.modules:  # one that is not loaded may turn out to be installed
+            _ORIGINS[module] = known
+    return known
+
+
+def _origin_of(module: str | None) -> Origin:
     top = (module or "__main__").partition(".")[0]
     if top in ("__main__", "__mp_main__"):  # whatever was started: of a kernel it is a file of ipykernel
         return Origin.OWN

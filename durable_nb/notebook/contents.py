@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from durable_nb.notebook.generators import is_generator, set_state, state_of
-from durable_nb.origins import Origin, origin_of
+from durable_nb.origins import SCALARS, Origin, origin_of
 
 _COLLECTIONS = (list, deque, dict, set, bytearray)
+_NEVER = (*SCALARS, type, FunctionType, MethodType, BuiltinFunctionType, ModuleType)
 
 
 def can_be_put_back(value: Any) -> bool:
     """Whether a change inside of an object can be repeated."""
+    if isinstance(value, _NEVER):
+        return False
     if isinstance(value, _COLLECTIONS) or is_generator(value) or is_array(value):
         return True
     return (is_table(value) and hasattr(value, "_update_inplace")) or is_own(value)
@@ -86,7 +90,9 @@ def _names_of(slots: Any) -> Any:
 def is_array(value: Any) -> bool:
     """Whether an object is an array of numpy, or of a class of the user's that is one."""
     kind = type(value)
-    if origin_of(kind.__module__) is Origin.OWN and hasattr(kind, "__array_interface__"):
+    if not hasattr(kind, "__array_interface__"):
+        return False
+    if origin_of(kind.__module__) is Origin.OWN:
         kind = _given(value)
     return kind.__module__ == "numpy" and kind.__name__ == "ndarray"
 

@@ -237,5 +237,5 @@ def _order(member: Any) -> bytes:
 def _shape(value: Any) -> Any:
     """What must not change for the object to be put back; of one that never can, all of it."""
     if is_array(value):
-        return (value.shape, str(value.dtype))
+        return (value.shape, value.dtype)
     return None if can_be_put_back(value) else seen_of(value)

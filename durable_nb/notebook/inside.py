@@ -57,16 +57,14 @@ def objects_of(arguments: dict[Any, Any], fingerprint: Fingerprint) -> Iterator[
 
 
 def _is_watched(one: Any) -> bool:
+    if isinstance(one, (*_CODE, *SCALARS)):
+        return False
     if _level(one) is not None:
         return True
+    if origins.origin_of(type(one).__module__) is not Origin.LIBRARY or is_data(one):
+        return False
     fields = _fields(one)
-    return (
-        bool(fields)
-        and not isinstance(one, _CODE)
-        and origins.origin_of(type(one).__module__) is Origin.LIBRARY
-        and not is_data(one)
-        and origins.is_small(fields)
-    )
+    return bool(fields) and origins.is_small(fields)
 
 
 def _seen(one: Any) -> dict[str, Any]:
