@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import EllipsisType
 
+    from durable_nb.rates import Flow
+
 ACTIONS = ("pause", "resume", "stop", "workers", "rate")
 
 _LOOK_S = 1.0  # who waits is woken by every change; this is for a halt that nobody announced
@@ -31,6 +33,8 @@ class Gate:
         Whether a call has to ask (`admit`); while False it need only note itself in ``running``.
     running : set of int
         Numbers of the documents whose calls are inside the user's function.
+    flows : set of Flow
+        What the steps of the run may ask of their services, for `waiting_for`.
     """
 
     def __init__(self) -> None:
@@ -38,6 +42,7 @@ class Gate:
         self.workers: int | None = None
         self.per_minute: float | None = None
         self.running: set[int] = set()
+        self.flows: set[Flow] = set()
         self._queue: deque[_Waiting] = deque()
         self._next = 0.0  # when the next call may start, for per_minute
         self._lock = threading.Lock()
@@ -78,7 +83,7 @@ class Gate:
         if self.paused:
             return "somebody to press Resume"
         if not self._queue:
-            return ""
+            return next((text for flow in list(self.flows) if (text := flow.waiting_for)), "")
         if self.workers is not None and len(self.running) >= self.workers:
             return f"one of {self.workers:,} calls at a time to end"
         return "" if self.per_minute is None else f"the limit of {self.per_minute:g} calls a minute"

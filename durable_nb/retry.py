@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Retry(NamedTuple):
@@ -37,3 +37,30 @@ class Retry(NamedTuple):
             return None
         # 2**60 half-seconds is beyond any cap; the min keeps the float from overflowing at absurd attempt numbers.
         return jitter * min(self.longest_s, self.first_s * 2.0 ** min(attempt - 1, 60))
+
+
+class TenacityRetry(NamedTuple):
+    """The rules of a ``tenacity.Retrying`` or ``AsyncRetrying``: its ``retry``, ``stop`` and ``wait``; it does not sleep here."""
+
+    rules: Any
+
+    @property
+    def retries(self) -> Any:
+        """What was given."""
+        return self.rules
+
+    def delay(self, attempt: int, error: BaseException, jitter: float) -> float | None:  # noqa: ARG002 - wait has its own
+        """As `Retry.delay`."""
+        from tenacity import RetryCallState
+
+        state = RetryCallState(self.rules, None, (), {})
+        state.attempt_number = attempt
+        state.set_exception((type(error), error, error.__traceback__))
+        if not self.rules.retry(state) or self.rules.stop(state):
+            return None
+        return float(self.rules.wait(state))
+
+
+def is_tenacity(thing: object) -> bool:
+    """Whether retries are given as an object of tenacity."""
+    return type(thing).__module__.partition(".")[0] == "tenacity" and hasattr(thing, "stop")

@@ -30,8 +30,8 @@ def _code_flags(function: Any) -> int:
     return code.co_flags if code is not None else 0
 
 
-def check_step(function: Any, name: str, retries: int, on: tuple[Any, ...], timeout_s: float | None) -> None:
-    """Raise ConfigError for what cannot be a step, or an option that is not possible."""
+def check_step(function: Any, name: str) -> None:
+    """Raise ConfigError for what cannot be a step."""
     if not callable(function) or isinstance(function, type):
         raise ConfigError(f"@step wraps functions, not {function!r:.80}.", "Put it above a `def`.")
     if _code_flags(function) & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
@@ -40,12 +40,6 @@ def check_step(function: Any, name: str, retries: int, on: tuple[Any, ...], time
         raise ConfigError(
             "a lambda has no name to find its results by.", 'Give it one: step(name="shorten")(lambda …).'
         )
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ConfigError(f"retries={retries!r} is not possible.", "Give a number of extra attempts: 0, 1, 2 …")
-    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on):
-        raise ConfigError(f"retry_on={on!r} is not possible.", "Give an exception type or a tuple of them.")
-    if timeout_s is not None and (isinstance(timeout_s, bool | str) or not timeout_s > 0):
-        raise ConfigError(f"timeout={timeout_s!r} is not possible.", "Give seconds above 0, or None for no limit.")
 
 
 def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any) -> None:

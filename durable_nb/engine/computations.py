@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
+    from durable_nb.rates import Flow
 
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
@@ -40,7 +41,9 @@ class Computation:
         """By key, of the calls that gave up."""
         self._run_id, self._step_id = self.live.record.id, entered.step_id
         self._save, self._save_now = self.live.store.save, self.live.store.save_now
-        self._gate = self.live.gate
+        self._gate, self._flow = self.live.gate, step.flow
+        if step.flow is not None:
+            self._gate.flows.add(step.flow)
 
     def compute(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
         """The value of a call, saved; the exception of its last attempt is raised as it is.
@@ -48,8 +51,10 @@ class Computation:
         While it waits before the gate, ``halted`` says whether it may still be wanted; by default that is up to the run.
         """
         __tracebackhide__ = True  # the line of the notebook and the user's function are what counts
-        gate, attempt = self._gate, 1
+        gate, flow, attempt = self._gate, self._flow, 1
         while True:
+            if flow is not None and flow.holds:
+                self._pace(flow, call, halted or self._is_halted)
             if gate.limited and not is_inside():
                 self._refuse_unless(gate.admit(call.document, halted or self._is_halted))
             else:
@@ -59,6 +64,8 @@ class Computation:
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
+                if flow is not None and flow.refused(error):
+                    continue  # nobody's failure: it uses up no attempt
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
                     raise
@@ -89,8 +96,10 @@ class Computation:
         __tracebackhide__ = True
         import asyncio
 
-        gate, attempt = self._gate, 1
+        gate, flow, attempt = self._gate, self._flow, 1
         while True:
+            if flow is not None and flow.holds:
+                await self._pace_async(flow, call)
             if gate.limited and not is_inside():
                 self._refuse_unless(await gate.admit_async(call.document, self._is_halted))
             else:
@@ -100,6 +109,8 @@ class Computation:
             try:
                 value = await self._awaited(call)
             except Exception as error:
+                if flow is not None and flow.refused(error):
+                    continue
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
                     raise
@@ -117,6 +128,23 @@ class Computation:
         if commit is not None:
             await asyncio.wrap_future(commit)
         return value
+
+    def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
+        __tracebackhide__ = True
+        for seconds in flow.waits(call.args, call.kwargs):
+            self._refuse_unless(not halted())
+            clock.wait(self.live.stopping, seconds)
+        self._refuse_unless(not halted())
+        flow.acquire()
+
+    async def _pace_async(self, flow: Flow, call: Call) -> None:
+        __tracebackhide__ = True
+        import asyncio
+
+        for seconds in flow.waits(call.args, call.kwargs):
+            self._refuse_unless(not self.live.halted)
+            await asyncio.sleep(seconds)
+        await flow.acquire_async()
 
     def _is_halted(self) -> bool:
         return self.live.halted
@@ -175,6 +203,8 @@ class Computation:
                 codecs.verify(codec, payload)
                 self._verified.add(type(value))
             self.entered.proven = True
+            if self._flow is not None:
+                self._flow.succeeded()
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
             self._save(self._failure(call, located, attempt, started, seconds))

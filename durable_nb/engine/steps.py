@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 from contextlib import nullcontext
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from durable_nb import keys, sources
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.computations import Computation, PlainCall
+from durable_nb.engine.options import Options, StepOptions
 from durable_nb.errors import CodeChanged, ConfigError
-from durable_nb.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import timedelta
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.versions import StepInRun
@@ -35,11 +35,10 @@ class Step(Generic[P, R]):
     of one it is the plain function. ``map`` and ``amap`` open a run named after the step when there is none.
     """
 
-    def __init__(
-        self, function: Callable[P, R], *, name: str, retry: Retry, timeout_s: float | None, version: str | None
-    ) -> None:
+    def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
         functools.update_wrapper(self, function)
-        self.function, self.name, self.retry, self.timeout_s, self.version = function, name, retry, timeout_s, version
+        self.function, self.name = function, name
+        self.given, self.retry, self.timeout_s, self.version, self.flow = options
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""
@@ -160,19 +159,16 @@ class Step(Generic[P, R]):
             await batch.run_async(items)
             return self._finished(batch, on_error)
 
-    def options(self, **changes: Any) -> Step[P, R]:
-        """The same step with other options, as ``step`` takes them: ``embed.options(timeout=5).map(docs)``."""
-        now: dict[str, Any] = {
-            "name": self.name,
-            "retries": self.retry.retries,
-            "retry_on": self.retry.on,
-            "timeout": self.timeout_s,
-            "version": self.version,
-        }
-        unknown = changes.keys() - now.keys()
-        if unknown:
-            raise ConfigError(f"there is no option {', '.join(sorted(unknown))}.", f"There are: {', '.join(now)}.")
-        changed: Step[P, R] = step(self.function, **now | changes)
+    def options(self, **changes: Unpack[StepOptions]) -> Step[P, R]:
+        """The same step with other options, as ``step`` takes them: ``embed.options(timeout=5).map(docs)``.
+
+        Limits that are not changed are shared: both ask the same service.
+        """
+        written: StepOptions = {**self.given, **changes}
+        now = Options(self.given, self.retry, self.timeout_s, self.version, self.flow)
+        changed: Step[P, R] = Step(
+            self.function, name=written.get("name") or self.name, options=Options.of(written, like=now)
+        )
         changed.bound = self.bound
         return changed
 
@@ -235,38 +231,26 @@ class Step(Generic[P, R]):
 
 
 @overload
-def step(
-    function: Callable[P, R],
-    /,
-    *,
-    name: str | None = None,
-    retries: int = 0,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
-    timeout: float | timedelta | None = None,
-    version: str | None = None,
-) -> Step[P, R]: ...
+def step(function: Callable[P, R], /, **options: Unpack[StepOptions]) -> Step[P, R]: ...
 @overload
-def step(
-    function: None = None,
-    /,
-    *,
-    name: str | None = None,
-    retries: int = 0,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
-    timeout: float | timedelta | None = None,
-    version: str | None = None,
-) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(function: None = None, /, **options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Any = None,
     /,
     *,
     name: str | None = None,
-    retries: int = 0,
+    retries: Any = 0,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     timeout: float | timedelta | None = None,
     version: str | None = None,
+    rate_limit: Any = None,
+    token_limit: str | None = None,
+    tokens: Callable[..., float] | None = None,
 ) -> Any:
-    """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60)``.
+    """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
+
+    An error by which a service says "later" (429, ``Retry-After``) is no failure: it uses up no attempt, and all calls of
+    the step wait for as long as the service asks, whatever the options.
 
     Parameters
     ----------
@@ -274,8 +258,9 @@ def step(
         A function or coroutine function; given by the ``@``.
     name : str, optional
         What the step is called in messages and in the database. Default: the function's name.
-    retries : int
-        Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter.
+    retries : int, or tenacity.Retrying
+        Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
+        ``stop`` and ``wait`` of an object of tenacity.
     retry_on : exception type or tuple of them
         Errors worth another attempt.
     timeout : float (seconds) or timedelta, optional
@@ -283,18 +268,27 @@ def step(
         not async goes on in the background and its late result is dropped.
     version : str, optional
         Stands for the code instead of its fingerprint: results are kept until you change it.
+    rate_limit : str or limiter, optional
+        Calls that start in a time, evenly spaced, over all threads and coroutines: ``"3000/min"``, ``"20/s"``. Or an object
+        with ``acquire`` (and ``aacquire``), such as a limiter of LangChain, LlamaIndex or aiolimiter.
+    token_limit : str, optional
+        As ``rate_limit``, of what ``tokens`` counts: ``"1M/min"``.
+    tokens : callable, optional
+        The arguments of a call → how many tokens it will use.
 
     Raises
     ------
     ConfigError
         For a function that cannot be a step (a generator, a class) or an option that is not possible.
     """
+    options: StepOptions = {
+        "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
+        "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens,
+    }  # fmt: skip
     if function is None:
-        return functools.partial(step, name=name, retries=retries, retry_on=retry_on, timeout=timeout, version=version)
+        return functools.partial(step, **options)
     if isinstance(function, Step):
         function = function.function
-    timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    on = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     named = name or arguments.name_of(function)
-    arguments.check_step(function, named, retries, on, timeout_s)
-    return Step(function, name=named, retry=Retry(retries=retries, on=on), timeout_s=timeout_s, version=version)
+    arguments.check_step(function, named)
+    return Step(function, name=named, options=Options.of(options))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb import keys, sources
 from durable_nb.bytecode import step_function
 from durable_nb.engine import arguments
+from durable_nb.engine.options import Options
 from durable_nb.engine.steps import Step
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import Origin, is_data, origin_of
-from durable_nb.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +46,14 @@ class Callee(NamedTuple):
     """It is a ``@step``, which keeps its results itself."""
 
 
+_AS_WRITTEN = Options.of({})._replace(flow=None)
+
+
 class CellStep(Step[..., Any]):
     """A function that a cell calls, undecorated."""
 
     def __init__(self, function: Callable[..., Any], *, name: str) -> None:
-        super().__init__(function, name=name, retry=Retry(), timeout_s=None, version=None)
+        super().__init__(function, name=name, options=_AS_WRITTEN)
 
     def settle(self) -> None:
         """Data that the code reads was changed by the code itself: that is no edit."""

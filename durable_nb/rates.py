@@ -1,0 +1,175 @@
+"""How fast the calls of a step may start: so many a minute, so many tokens a minute, and none while the service asks to wait."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock
+from durable_nb.errors import ConfigError
+from durable_nb.throttling import backoff, seconds_asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_WRITTEN = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?)\s*([kM]?)\s*/\s*(s|sec|second|min|minute|h|hour|d|day)s?\s*")
+_THOUSANDS = {"": 1.0, "k": 1e3, "M": 1e6}
+_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
+_LOOK_S = 0.5  # who waits looks this often whether it may still be wanted
+_SLOWEST_PER_S = 0.2
+_STEADY = 50  # answers without a refusal, before the pace is raised
+_PATIENCE_S = 600.0
+"""A service that answers nobody for so long has not asked to wait a moment: then it is a failure like any other."""
+
+
+def parsed(written: object, option: str) -> float:
+    """Of ``"3000/min"``, ``"20/s"`` or ``"1M/min"`` how many a second.
+
+    Raises
+    ------
+    ConfigError
+    """
+    match = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
+    number = float(re.sub("[_,]", "", match[1])) * _THOUSANDS[match[2]] if match else 0.0
+    if match is None or number <= 0:
+        raise ConfigError(f"{option}={written!r:.60} is not possible.", 'Write "3000/min", "20/s" or "1M/h".')
+    return number / _SECONDS.get(match[3], 86400.0)
+
+
+class Pace:
+    """Starts that are evenly spaced. Without bursts: a service that counts in windows of its own is not surprised."""
+
+    def __init__(self, per_s: float) -> None:
+        self.per_s = per_s
+        self._free, self._lock = 0.0, threading.Lock()
+
+    def reserve(self, amount: float, now: float) -> float:
+        """Take the next ``amount``; how many seconds from ``now`` it may go."""
+        with self._lock:
+            at = max(now, self._free)
+            self._free = at + amount / self.per_s
+            return at - now
+
+
+class Flow:
+    """What one step may ask of its service, by all threads and coroutines and in all runs of this kernel.
+
+    Parameters
+    ----------
+    rate : str, limiter or None
+        ``"3000/min"``; or an object with ``acquire`` (and ``aacquire`` or ``async_acquire``), as LangChain, LlamaIndex and
+        aiolimiter have them.
+    token_limit : str or None
+        ``"1M/min"``.
+    tokens : callable or None
+        The arguments of a call → how many tokens it will use.
+
+    Attributes
+    ----------
+    holds : bool
+        Whether a call has to ask before it starts.
+    """
+
+    def __init__(
+        self, rate: Any = None, token_limit: str | None = None, tokens: Callable[..., float] | None = None
+    ) -> None:
+        if (token_limit is None) != (tokens is None):
+            raise ConfigError(
+                "token_limit and tokens belong together.",
+                'Give both: token_limit="1M/min", tokens=lambda text: len(text) // 4',
+            )
+        self.rate, self.token_limit, self.tokens = rate, token_limit, tokens
+        self._limiter = None if rate is None or isinstance(rate, str) else _limiter(rate)
+        self._calls = Pace(parsed(rate, "rate_limit")) if isinstance(rate, str) else None
+        self._amounts = None if token_limit is None else Pace(parsed(token_limit, "token_limit"))
+        self._is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
+        self.holds = self._is_limited
+        self._learned: Pace | None = None  # how fast the service turned out to answer
+        self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
+        self._answered, self._counted_from = 0, clock.monotonic()
+
+    @property
+    def waiting_for(self) -> str:
+        """What calls wait for, '' if none does."""
+        left = self._until - clock.monotonic()
+        if left > 0:
+            return f"the service, which asked to wait {left:,.0f} s more"
+        limits = [str(one) for one in (self.rate, self.token_limit and f"{self.token_limit} tokens") if one]
+        return f"the limit of {' and '.join(limits)}" if self._waiting else ""
+
+    def waits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[float]:
+        """Seconds to sleep, one after the other, until the call may start; what it needs is taken."""
+        now = clock.monotonic()
+        delay = 0.0 if self._calls is None else self._calls.reserve(1, now)
+        if self._amounts is not None and self.tokens is not None:
+            delay = max(delay, self._amounts.reserve(self.tokens(*args, **kwargs), now))
+        if self._learned is not None:
+            delay = max(delay, self._learned.reserve(1, max(now, self._until)) + max(0.0, self._until - now))
+        at = now + delay
+        self._waiting += 1
+        try:
+            while (left := max(at, self._until) - clock.monotonic()) > 0:
+                yield min(left, _LOOK_S)
+        finally:
+            self._waiting -= 1
+        self.holds = self._is_limited or self._learned is not None
+
+    def acquire(self) -> None:
+        """Wait for the limiter of somebody else, if there is one."""
+        if self._limiter is not None:
+            self._limiter.acquire()
+
+    async def acquire_async(self) -> None:
+        """As ``acquire``, without blocking the loop."""
+        if self._limiter is None:
+            return
+        named = (getattr(self._limiter, name, None) for name in ("aacquire", "async_acquire"))
+        own = next((one for one in named if one is not None), None)
+        if own is not None:
+            await own()
+        elif inspect.iscoroutinefunction(self._limiter.acquire):
+            await self._limiter.acquire()
+        else:
+            import asyncio
+
+            await asyncio.to_thread(self._limiter.acquire)
+
+    def succeeded(self) -> None:
+        """The service has answered."""
+        self._refused = 0
+        self._answered += 1
+        if self._learned is not None and self._answered > _STEADY:
+            self._learned.per_s *= 1.25  # it may do more by now; if not, it will say so
+            self._answered, self._counted_from = 0, clock.monotonic()
+
+    def refused(self, error: BaseException) -> bool:
+        """Whether the service asked to wait, rather than that the call failed; then nobody starts for so long."""
+        asked = seconds_asked(error, clock.now())
+        if asked is None:
+            return False
+        now = clock.monotonic()
+        self._since = self._since if self._refused else now
+        if now - self._since > _PATIENCE_S or asked > _PATIENCE_S:
+            return False
+        if now >= self._until:  # those of one volley count once
+            self._refused += 1
+            self._learn(now, asked or backoff(self._refused))
+        self._until = max(self._until, now + (asked or backoff(self._refused)))
+        self.holds = True
+        return True
+
+    def _learn(self, now: float, wait: float) -> None:
+        """From what was answered since the last volley of refusals, and the wait that it costs, at which pace to go on."""
+        per_s = max(_SLOWEST_PER_S, self._answered / (now - self._counted_from + wait))
+        self._learned = Pace(per_s if self._learned is None else min(per_s, self._learned.per_s))
+        self._answered, self._counted_from = 0, now + wait
+
+
+def _limiter(thing: Any) -> Any:
+    if not callable(getattr(thing, "acquire", None)):
+        raise ConfigError(
+            f"rate_limit={thing!r:.60} is not possible.", 'Write "3000/min", or give an object with acquire().'
+        )
+    return thing

@@ -1,0 +1,68 @@
+"""Does an error say "later"? By the shapes that HTTP clients and SDKs give it; none of them is imported."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+_TOO_MANY, _OVERLOADED, _UNAVAILABLE = 429, 529, 503
+_NAMES = frozenset(
+    {"RateLimitError", "RateLimitExceeded", "TooManyRequests", "TooManyRequestsError", "ResourceExhausted"}
+    | {"ThrottlingException", "Throttling", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"}
+)
+_NEVER = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # OpenAI: also a 429, and no wait helps
+_LONGEST_S = 60.0
+
+
+def seconds_asked(error: BaseException, now: float) -> float | None:
+    """How long a service asks to wait, 0 if it does not say; None for an error that is about something else.
+
+    Understood are a status of 429 or 529, or of 503 with ``Retry-After``, on the error or its ``response`` (httpx, requests,
+    aiohttp, urllib, OpenAI, Anthropic, Google), throttling codes of botocore, and well-known names of exceptions.
+
+    Parameters
+    ----------
+    error : exception
+        What a call raised.
+    now : float
+        Seconds since the epoch, for a ``Retry-After`` that is a date.
+    """
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        details = response.get("Error", {})
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return _wait(headers, now) or 0.0 if details.get("Code") in _NAMES else None
+    if getattr(error, "code", None) in _NEVER:
+        return None
+    wait = _wait(getattr(response, "headers", None) or getattr(error, "headers", None), now)
+    statuses = {getattr(one, name, None) for one in (error, response) for name in ("status_code", "status", "code")}
+    if statuses & {_TOO_MANY, _OVERLOADED} or type(error).__name__ in _NAMES:
+        return wait or 0.0
+    return wait if _UNAVAILABLE in statuses else None
+
+
+def backoff(refused: int) -> float:
+    """Seconds to wait after so many refusals in a row by a service that does not say how long: 1, 2, 4 … 60, jittered."""
+    return min(_LONGEST_S, 2.0 ** min(refused - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+def _wait(headers: Any, now: float) -> float | None:
+    """What ``Retry-After`` says, in any of its forms."""
+    get = getattr(headers, "get", None)
+    if get is None:
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        written = get(name) or get(name.title())
+        if written is None:
+            continue
+        try:
+            return max(0.0, float(written) * unit)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(written).timestamp() - now)
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,290 @@
+"""A real server with a limit, asked by real clients: no document is lost, and few requests are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+import tenacity
+from aiolimiter import AsyncLimiter
+from langchain_core.rate_limiters import InMemoryRateLimiter
+
+from durable_nb import step
+from durable_nb.engine import runs
+from durable_nb.errors import ConfigError, RunStopped, StepFailed
+from tests.kernels import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("store")
+PER_S = 40
+DOCUMENTS = 80
+
+
+class Service(ThreadingHTTPServer):
+    """Answers ``PER_S`` requests a second, from a bucket of as many; refuses the others with 429 and ``Retry-After``."""
+
+    daemon_threads, request_queue_size = True, 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.answered, self.refused, self.headers = 0, 0, {"Retry-After": "0.5"}
+        self._left, self._at, self._lock = float(PER_S), time.monotonic(), threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def take(self) -> bool:
+        """Whether one more request is answered now."""
+        with self._lock:
+            now = time.monotonic()
+            self._left, self._at = min(PER_S, self._left + (now - self._at) * PER_S), now
+            is_answered = self._left >= 1
+            self._left -= is_answered
+            self.answered += is_answered
+            self.refused += not is_answered
+            return is_answered
+
+
+class Answer(BaseHTTPRequestHandler):
+    """A text comes back in capitals; as an embedding for the client of OpenAI."""
+
+    server: Service
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """One document."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.server.take():
+            self._reply(429, b'{"error": {"message": "slow down"}}', self.server.headers)
+        elif self.path.endswith("/embeddings"):
+            self._reply(
+                200,
+                b'{"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [1.5]}]}',
+            )
+        else:
+            self._reply(200, body.upper())
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A server of its own for each test."""
+    server = Service()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+DOCS = [f"document {i}" for i in range(DOCUMENTS)]
+EXPECTED = [text.upper() for text in DOCS]
+
+
+def test_threads_lose_nothing_against_a_limit(service: Service) -> None:
+    """32 at once, no option given: who is refused waits as long as it is asked to, and uses up no attempt."""
+
+    @step
+    def shout(text: str) -> str:
+        request = urllib.request.Request(service.url, data=text.encode(), method="POST")
+        with urllib.request.urlopen(request) as reply:
+            return str(reply.read().decode())
+
+    assert EXPECTED == list(shout.map(DOCS, workers=32))
+    assert service.answered == DOCUMENTS
+    assert 0 < service.refused < DOCUMENTS
+
+
+def test_coroutines_lose_nothing_against_a_limit(service: Service) -> None:
+    """The same on a loop, with httpx."""
+
+    @step
+    async def shout(text: str) -> str:
+        async with httpx.AsyncClient() as client:
+            reply = await client.post(service.url, content=text)
+            reply.raise_for_status()
+            return reply.text
+
+    assert EXPECTED == list(asyncio.run(shout.amap(DOCS, workers=32)))
+    assert service.answered == DOCUMENTS
+
+
+def test_client_of_openai_loses_nothing(service: Service) -> None:
+    """Its own two retries alone lose most of them."""
+    client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0)
+
+    @step
+    def embed(text: str) -> list[float]:
+        return client.embeddings.create(input=text, model="m", encoding_format="float").data[0].embedding
+
+    assert [[1.5]] * DOCUMENTS == list(embed.map(DOCS, workers=32))
+    assert service.answered == DOCUMENTS
+
+
+def test_a_service_that_does_not_say_how_long(service: Service) -> None:
+    """Without ``Retry-After`` the waits double."""
+    service.headers = {}
+
+    @step
+    def shout(text: str) -> str:
+        return httpx.post(service.url, content=text).raise_for_status().text
+
+    assert EXPECTED == list(shout.map(DOCS, workers=32))
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        f"{PER_S * 60 * 0.9}/min",
+        InMemoryRateLimiter(requests_per_second=PER_S * 0.9, check_every_n_seconds=0.01, max_bucket_size=1),
+    ],
+    ids=["written", "langchain"],
+)
+def test_threads_below_the_limit_are_never_refused(service: Service, limit: Any) -> None:
+    """With a limit of ours, or one of somebody else's."""
+
+    @step(rate_limit=limit)
+    def shout(text: str) -> str:
+        return httpx.post(service.url, content=text).raise_for_status().text
+
+    assert EXPECTED == list(shout.map(DOCS, workers=32))
+    assert (service.answered, service.refused) == (DOCUMENTS, 0)
+
+
+@pytest.mark.parametrize("kind", ["written", "langchain", "aiolimiter"])
+def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: str) -> None:
+    """On a loop, which no limiter may block."""
+
+    async def everything() -> list[str]:
+        limits = {
+            "written": f"{PER_S * 0.9}/s",
+            "langchain": InMemoryRateLimiter(
+                requests_per_second=PER_S * 0.9, check_every_n_seconds=0.01, max_bucket_size=1
+            ),
+            "aiolimiter": AsyncLimiter(PER_S * 0.9, 1),
+        }
+
+        @step(rate_limit=limits[kind])
+        async def shout(text: str) -> str:
+            async with httpx.AsyncClient() as client:
+                return (await client.post(service.url, content=text)).raise_for_status().text
+
+        return list(await shout.amap(DOCS, workers=32))
+
+    assert EXPECTED == asyncio.run(everything())
+    assert (service.answered, service.refused) == (DOCUMENTS, 0)
+
+
+def test_tokens_are_counted_by_the_function_that_is_given() -> None:
+    """Six documents of 10 tokens at 100 a second: half a second for what follows the first."""
+    started = time.monotonic()
+
+    @step(token_limit="100/s", tokens=len)
+    def shout(text: str) -> str:
+        return text.upper()
+
+    assert ["X" * 10] * 6 == list(shout.options(version="1").map(["x" * 10] * 6, workers=6))
+    assert time.monotonic() - started >= 0.5
+
+
+def test_options_share_a_limit_that_is_the_same() -> None:
+    """Both ask the same service: another time-out makes no second allowance."""
+
+    @step(rate_limit="10/s", retries=1)
+    def shout(text: str) -> str:
+        return text
+
+    assert shout.options(timeout=5).flow is shout.flow
+    assert shout.options(timeout=5).retry == shout.retry
+    assert shout.options(rate_limit="20/s").flow is not shout.flow
+
+
+def test_rules_of_tenacity_say_when_to_try_again() -> None:
+    """Its ``retry``, ``stop`` and ``wait``; an error that they do not name is final at once."""
+    attempts: list[str] = []
+
+    @step(
+        retries=tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(3),
+            wait=tenacity.wait_none(),
+            retry=tenacity.retry_if_exception_type(OSError),
+        )
+    )
+    def read(path: str) -> str:
+        attempts.append(path)
+        raise OSError(path) if path == "slow" else KeyError(path)
+
+    results = read.map(["slow", "gone"], workers=1, on_error="collect")
+
+    assert ["slow", "slow", "slow", "gone"] == attempts
+    assert [3, 1] == [failure.attempts for failure in results.failed]
+
+
+def test_a_stop_is_not_kept_waiting(service: Service) -> None:
+    """A service that asks to wait for minutes: the panel says so, and Stop ends the map at once."""
+    service.headers, service._left = {"Retry-After": "500"}, -1e9
+
+    @step
+    def shout(text: str) -> str:
+        return httpx.post(service.url, content=text).raise_for_status().text
+
+    with runs.opened("shouting") as live:
+
+        def stop() -> None:
+            wait_until(lambda: "asked to wait" in live.gate.waiting_for, describing="the run waits for the service")
+            live.stop()
+
+        threading.Thread(target=stop).start()
+        started = time.monotonic()
+        with pytest.raises(RunStopped):
+            shout.map(DOCS[:8], workers=4)
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rate_limit": "fast"}, {"rate_limit": 5}, {"token_limit": "1M/min"}, {"retries": "3"}, {"limit": "20/s"}],
+)
+def test_options_that_are_not_possible(options: dict[str, Any]) -> None:
+    """They are refused where they stand, with what to write."""
+
+    def any_function(text: str) -> str:
+        return text
+
+    with pytest.raises((ConfigError, TypeError)):
+        step(**options)(any_function)
+
+
+def test_a_failure_is_a_failure() -> None:
+    """An error that is not about too many requests uses up its attempts as before."""
+
+    @step(retries=1, rate_limit="100/s")
+    def broken(text: str) -> str:
+        raise ValueError(text)
+
+    with pytest.raises(StepFailed, match="2 attempts"):
+        broken.map(["a"])
