@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, overload
 
+from durable_nb import frames
 from durable_nb.codecs import decode
 from durable_nb.errors import ConfigError
 from durable_nb.layouts import matrix
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
     from durable_nb.records import Failure, Saved
@@ -91,6 +92,16 @@ class Results(Sequence[Any]):
             missing = self._failures
             return self._read(i for i, value in enumerate(self._values) if value is not _PENDING and i not in missing)
 
+    @property
+    def pending(self) -> list[int]:
+        """Indices of the documents that have neither a result nor failed: the map was stopped."""
+        return [i for i, value in enumerate(self._values) if value is _PENDING]
+
+    @property
+    def errors(self) -> dict[int, BaseException]:
+        """By index the StepFailed of each document that gave up; its ``__cause__`` is what the function raised."""
+        return {i: self._values[i] for i in sorted(self._failures)}
+
     def retry(self) -> Results:
         """Try the failed documents again; the same object, with what now succeeded in its place."""
         if self._failures and self._retry is not None:
@@ -105,7 +116,7 @@ class Results(Sequence[Any]):
         ConfigError
             The shapes differ or a document failed; the text names the first such document.
         """
-        np = _library("numpy", "to_numpy()")
+        np = frames.library("numpy", "to_numpy()")
         self._refuse_gaps()
         if not self._values:
             return np.empty((0,), dtype)  # type: ignore[no-any-return]
@@ -127,18 +138,36 @@ class Results(Sequence[Any]):
         Columns are ``document``, then ``value`` (or, when every result is a dict, its keys), then ``error`` if a
         document failed. A column of that name in the results wins; ours then begins with an underscore.
         """
-        pandas = _library("pandas", "to_pandas()")
-        return pandas.DataFrame({name: _pandas_column(pandas, values) for name, values in self._columns().items()})
+        return frames.pandas_frame(self._columns())
+
+    def to_polars(self) -> pl.DataFrame:
+        """A polars DataFrame with the columns of `to_pandas`; needs pyarrow too."""
+        return frames.polars_frame(self._columns())
 
     def to_arrow(self) -> pa.Table:
         """A pyarrow Table with the columns of `to_pandas`; vectors of equal length become fixed-size lists."""
-        arrow = _library("pyarrow", "to_arrow()")
-        return arrow.table({name: _arrow_column(arrow, name, values) for name, values in self._columns().items()})
+        return frames.arrow_table(self._columns())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The table of `to_arrow` for whoever speaks the Arrow PyCapsule interface: polars, duckdb, pandas."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table of `to_arrow` to a Parquet file."""
-        parquet = _library("pyarrow.parquet", "to_parquet()")
+        parquet = frames.library("pyarrow.parquet", "to_parquet()")
         parquet.write_table(self.to_arrow(), path)
+
+    def iter_batches(self, rows: int = 1000) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most so many documents, with the columns of `to_arrow`.
+
+        What was restored is decoded for its batch only and not kept, so that ten million vectors go to a database or a
+        file in the memory of a thousand.
+        """
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise ConfigError(f"rows={rows!r} is not possible.", "Give a whole number from 1.")
+        for start in range(0, len(self), rows):
+            part = range(start, min(start + rows, len(self)))
+            yield from frames.arrow_table(self._columns(part)).combine_chunks().to_batches()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -175,33 +204,28 @@ class Results(Sequence[Any]):
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # whoever reads the pickle needs neither the store nor this library
 
-    def _read(self, positions: Iterable[int]) -> list[Any]:
-        """Values of these slots, decoded in place."""
+    def _read(self, positions: Iterable[int], *, keep: bool = True) -> list[Any]:
+        """Values of these slots, decoded, in place if they are to be kept."""
         found = []
         with self._lock, _paused_gc():
             for i in positions:
+                value = self._values[i]
                 if (codec := self._codecs[i]) is not None:
-                    self._values[i] = decode(codec, self._values[i], trusted=self._trusted, where=self._where)
-                    self._codecs[i] = None
-                found.append(self._values[i])
+                    value = decode(codec, value, trusted=self._trusted, where=self._where)
+                    if keep:
+                        self._values[i], self._codecs[i] = value, None
+                found.append(value)
                 if found[-1] is _PENDING:
                     self._refuse(i, "has no result yet.", "Run the cell again to go on.")
         return found
 
-    def _columns(self) -> dict[str, list[Any]]:
+    def _columns(self, part: range | None = None) -> frames.Columns:
         """Columns of the tables; None where a document failed."""
-        values = [None if i in self._failures else value for i, value in enumerate(self)]
-        good = self.ok
-        if good and all(isinstance(value, dict) and all(type(key) is str for key in value) for value in good):
-            keys = dict.fromkeys(key for value in good for key in value)
-            columns = {key: [None if value is None else value.get(key) for value in values] for key in keys}
-        else:
-            columns = {"value": values}
-        ours: dict[str, list[Any]] = {_free_name("document", columns): [self._label(i) for i in range(len(self))]}
-        if self._failures:
-            errors = [failure and failure.error for failure in map(self._failures.get, range(len(self)))]
-            columns[_free_name("error", columns)] = errors
-        return ours | columns
+        positions = range(len(self)) if part is None else part
+        values = self._read(positions, keep=part is None)
+        failures = list(map(self._failures.get, positions))
+        values = [value if failure is None else None for value, failure in zip(values, failures, strict=True)]
+        return frames.columns_of(values, list(map(self._label, positions)), [one and one.error for one in failures])
 
     def _stack(self, np: Any, values: list[Any]) -> Any:
         """np.stack that names the document which does not fit."""
@@ -242,58 +266,3 @@ def _paused_gc() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _library(name: str, what: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise ConfigError(f"{what} needs {package}, which is not installed here.", f"pip install {package}") from error
-
-
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    while name in taken:
-        name = f"_{name}"
-    return name
-
-
-def _pandas_column(pandas: Any, values: list[Any]) -> Any:
-    """A Series; whatever has parts goes in as one object, since pandas would try to align or unpack it."""
-    if not any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values):
-        return pandas.Series(values)
-    import numpy as np
-
-    objects = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        objects[i] = value
-    return pandas.Series(objects)
-
-
-def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
-    """A pyarrow array; a fixed-size list if every value is a vector of one length."""
-    try:
-        if any(getattr(value, "shape", ()) for value in values) or all(map(_is_vector, values)):
-            return _arrow_vectors(arrow, values)
-        return arrow.array(values)
-    except (arrow.ArrowException, ValueError, TypeError) as error:
-        problem = f"the values of column {name!r} are not of one Arrow type ({error})."
-        raise ConfigError(problem, "Use .to_pandas(), or iterate over the results.") from error
-
-
-def _is_vector(value: Any) -> bool:
-    return value is None or (type(value) is list and set(map(type, value)) == {float})
-
-
-def _arrow_vectors(arrow: Any, values: list[Any]) -> Any:
-    import numpy as np
-
-    arrays = [None if value is None else np.asarray(value) for value in values]
-    kinds = {(array.shape, array.dtype) for array in arrays if array is not None}
-    if len(kinds) == 1:
-        shape, dtype = kinds.pop()
-        if len(shape) == 1 and shape[0] and dtype.kind in "biuf":
-            flat = np.concatenate([np.zeros(shape, dtype) if array is None else array for array in arrays])
-            mask = arrow.array([array is None for array in arrays])
-            return arrow.FixedSizeListArray.from_arrays(arrow.array(flat), shape[0], mask=mask)
-    return arrow.array([None if array is None else array.tolist() for array in arrays])

@@ -399,7 +399,8 @@ def test_to_parquet_writes_the_table(tmp_path: Path, saved: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "library"), [("to_numpy", "numpy"), ("to_pandas", "pandas"), ("to_arrow", "pyarrow")]
+    ("method", "library"),
+    [("to_numpy", "numpy"), ("to_pandas", "pandas"), ("to_arrow", "pyarrow"), ("to_polars", "polars")],
 )
 def test_a_missing_library_is_named(method: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the library the error says what to install."""
@@ -407,3 +408,50 @@ def test_a_missing_library_is_named(method: str, library: str, monkeypatch: pyte
 
     with pytest.raises(ConfigError, match=f"pip install {library}"):
         getattr(results(1), method)()
+
+
+def test_to_polars_has_the_same_columns(saved: bool) -> None:
+    """Vectors become an Array column; what speaks Arrow can also take the results themselves."""
+    pl = pytest.importorskip("polars")
+    made = results({"id": 1, "v": np.ones(2, "f4")}, ValueError("x"), saved=saved)
+
+    found = made.to_polars()
+
+    assert ["document", "id", "v", "error"] == found.columns
+    assert pl.Array(pl.Float32, 2) == found.schema["v"]
+    assert [1, None] == found["id"].to_list()
+    assert made.to_arrow().equals(pytest.importorskip("pyarrow").table(made))
+
+
+def test_batches_have_all_rows_in_order_and_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million vectors go to a file a thousand at a time: what a batch decodes is dropped with it."""
+    pa = pytest.importorskip("pyarrow")
+    made = results(*(np.full(2, i, "f4") for i in range(26)), saved=True)
+
+    batches = list(made.iter_batches(rows=10))
+
+    assert [10, 10, 6] == [batch.num_rows for batch in batches]
+    assert made.to_arrow().equals(pa.Table.from_batches(batches))
+    made = results(1, 2, saved=True)
+    list(made.iter_batches(rows=1))
+    decoded: list[str] = []
+    monkeypatch.setattr("durable_nb.results.decode", lambda codec, *_, **__: decoded.append(codec))
+    list(made)
+    assert 2 == len(decoded)
+
+
+@pytest.mark.parametrize("rows", [0, -1, 1.5, True, "10"])
+def test_batches_of_no_rows_are_refused(rows: Any) -> None:
+    """A number of rows, or a sentence that says so."""
+    with pytest.raises(ConfigError, match="rows="):
+        list(results(1).iter_batches(rows=rows))
+
+
+def test_errors_and_pending_say_where() -> None:
+    """Indices into the results, as they are asked for."""
+    made = results(1, OSError("gone"), 3)
+    made.grow(5)
+
+    assert [3, 4] == made.pending
+    assert [1] == list(made.errors)
+    assert made.errors[1] is made[1]

@@ -1,0 +1,108 @@
+"""Results as tables of pandas, Arrow and polars: named columns of Python values in, their table out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+Columns = dict[str, list[Any]]
+
+
+def columns_of(values: list[Any], labels: list[str], errors: list[str | None]) -> Columns:
+    """``document``, then ``value`` or the keys of results that are dicts, then ``error`` if there is one.
+
+    A value is None where the document failed. A column of that name in the results wins; ours begins with an underscore.
+    """
+    good = [value for value, error in zip(values, errors, strict=True) if error is None]
+    if good and all(isinstance(value, dict) and all(type(key) is str for key in value) for value in good):
+        keys = dict.fromkeys(key for value in good for key in value)
+        columns = {key: [None if value is None else value.get(key) for value in values] for key in keys}
+    else:
+        columns = {"value": values}
+    ours: Columns = {_free_name("document", columns): list(labels)}
+    if any(errors):
+        columns[_free_name("error", columns)] = list(errors)
+    return ours | columns
+
+
+def pandas_frame(columns: Columns) -> pd.DataFrame:
+    """A DataFrame; whatever has parts stays one object."""
+    pandas = library("pandas", "to_pandas()")
+    return pandas.DataFrame({name: _pandas_column(pandas, values) for name, values in columns.items()})
+
+
+def arrow_table(columns: Columns) -> pa.Table:
+    """A pyarrow Table; vectors of equal length become fixed-size lists."""
+    arrow = library("pyarrow", "to_arrow()")
+    return arrow.table({name: _arrow_column(arrow, name, values) for name, values in columns.items()})
+
+
+def polars_frame(columns: Columns) -> pl.DataFrame:
+    """A polars DataFrame by way of Arrow."""
+    polars = library("polars", "to_polars()")
+    return polars.from_arrow(arrow_table(columns))  # type: ignore[no-any-return]
+
+
+def library(name: str, what: str) -> Any:
+    """A library that is not required; ConfigError says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ConfigError(f"{what} needs {package}, which is not installed here.", f"pip install {package}") from error
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    while name in taken:
+        name = f"_{name}"
+    return name
+
+
+def _pandas_column(pandas: Any, values: list[Any]) -> Any:
+    """A Series; whatever has parts goes in as one object, since pandas would try to align or unpack it."""
+    if not any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values):
+        return pandas.Series(values)
+    import numpy as np
+
+    objects = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        objects[i] = value
+    return pandas.Series(objects)
+
+
+def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
+    """A pyarrow array; a fixed-size list if every value is a vector of one length."""
+    try:
+        if any(getattr(value, "shape", ()) for value in values) or all(map(_is_vector, values)):
+            return _arrow_vectors(arrow, values)
+        return arrow.array(values)
+    except (arrow.ArrowException, ValueError, TypeError) as error:
+        problem = f"the values of column {name!r} are not of one Arrow type ({error})."
+        raise ConfigError(problem, "Use .to_pandas(), or iterate over the results.") from error
+
+
+def _is_vector(value: Any) -> bool:
+    return value is None or (type(value) is list and set(map(type, value)) == {float})
+
+
+def _arrow_vectors(arrow: Any, values: list[Any]) -> Any:
+    import numpy as np
+
+    arrays = [None if value is None else np.asarray(value) for value in values]
+    kinds = {(array.shape, array.dtype) for array in arrays if array is not None}
+    if len(kinds) == 1:
+        shape, dtype = kinds.pop()
+        if len(shape) == 1 and shape[0] and dtype.kind in "biuf":
+            flat = np.concatenate([np.zeros(shape, dtype) if array is None else array for array in arrays])
+            mask = arrow.array([array is None for array in arrays])
+            return arrow.FixedSizeListArray.from_arrays(arrow.array(flat), shape[0], mask=mask)
+    return arrow.array([None if array is None else array.tolist() for array in arrays])
