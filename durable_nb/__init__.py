@@ -29,12 +29,23 @@ from durable_nb.errors import CodeChanged, DurableError, RunBusy, StepFailed
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from durable_nb.engine.context import current_call
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.session import configure
     from durable_nb.engine.steps import step
     from durable_nb.engine.workflows import run, workflow
 
-__all__ = ["CodeChanged", "DurableError", "RunBusy", "StepFailed", "configure", "run", "step", "workflow"]
+__all__ = [
+    "CodeChanged",
+    "DurableError",
+    "RunBusy",
+    "StepFailed",
+    "configure",
+    "current_call",
+    "run",
+    "step",
+    "workflow",
+]
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
@@ -55,6 +66,7 @@ def unload_ipython_extension(shell: "InteractiveShell") -> None:
 # pay the 25 ms of the engine.
 _ROOMS = {
     "configure": "engine.session",
+    "current_call": "engine.context",
     "step": "engine.steps",
     "run": "engine.workflows",
     "workflow": "engine.workflows",

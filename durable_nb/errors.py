@@ -155,16 +155,21 @@ class CodeChanged(_Refusal, DurableError):
 class StepFailed(DurableError):
     """A call used up its attempts; the original exception is ``__cause__``."""
 
-    def __init__(self, step: str, label: str, attempts: int, error: str, others: int = 0) -> None:
-        super().__init__(step, label, attempts, error, others)
+    def __init__(self, step: str, label: str, attempts: int, error: str, others: int = 0, aside: bool = False) -> None:
+        super().__init__(step, label, attempts, error, others, aside)
         self.step, self.label, self.attempts, self.error, self.others = step, label, attempts, error, others
+        self.aside = aside
+        """The call is not made again until somebody asks for it."""
 
     def __str__(self) -> str:
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        again = "run the cell again to try only what failed."
+        if self.aside:
+            again = "this document is tried again only when you ask: .retry(), Retry failed, or %durable retry NAME."
         more = f" {self.others:,} more failed too." if self.others else ""
         return (
             f"{self.step} failed on {self.label} after {tries}: {self.error}.{more} Everything else is finished and "
-            "saved; run the cell again to try only what failed."
+            f"saved; {again}"
         )
 
 

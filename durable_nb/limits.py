@@ -11,7 +11,7 @@ from durable_nb import clock
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Hashable
     from types import EllipsisType
 
     from durable_nb.rates import Flow
@@ -43,6 +43,8 @@ class Gate:
         self.per_minute: float | None = None
         self.running: set[int] = set()
         self.flows: set[Flow] = set()
+        self._apart: set[Hashable] = set()  # names of calls that run alone
+        self._alone: Hashable = None  # the one of them that runs now
         self._queue: deque[_Waiting] = deque()
         self._next = 0.0  # when the next call may start, for per_minute
         self._lock = threading.Lock()
@@ -67,6 +69,12 @@ class Gate:
                 parsed(action, str(value))
         self._set(workers=workers, per_minute=per_minute)
 
+    def keep_apart(self, names: Collection[Hashable]) -> None:
+        """Let calls of these names run only while no other call does, until they have passed."""
+        with self._lock:
+            self._apart.update(names)
+            self._close_or_open()
+
     def end(self) -> None:
         """The run is over: nobody waits any more, and none of those who did may start."""
         self._ended = True
@@ -84,16 +92,24 @@ class Gate:
             return "somebody to press Resume"
         if not self._queue:
             return next((text for flow in list(self.flows) if (text := flow.waiting_for)), "")
+        if self._alone is not None:
+            return "a document that runs alone, because a kernel died during it"
         if self.workers is not None and len(self.running) >= self.workers:
             return f"one of {self.workers:,} calls at a time to end"
         return "" if self.per_minute is None else f"the limit of {self.per_minute:g} calls a minute"
 
-    def admit(self, document: int, halted: Callable[[], bool]) -> bool:
-        """Block until the call may start, and note it in ``running``; False once it may not, because of a halt."""
+    def admit(
+        self, document: int, halted: Callable[[], bool], name: Hashable = None, *, patience_s: float | None = None
+    ) -> bool:
+        """Block until the call may start, and note it in ``running``; False once it may not, because of a halt.
+
+        After ``patience_s`` it starts although it, or the one that runs, should be alone.
+        """
         waiting = _InThread()
+        until = None if patience_s is None else clock.monotonic() + patience_s
         try:
             while not (self._ended or halted()):
-                delay = self._try(document, waiting)
+                delay = self._try(document, waiting, name, until)
                 if delay is None:
                     return True
                 clock.wait(waiting, delay)
@@ -101,12 +117,12 @@ class Gate:
         finally:
             self._leave(waiting)
 
-    async def admit_async(self, document: int, halted: Callable[[], bool]) -> bool:
+    async def admit_async(self, document: int, halted: Callable[[], bool], name: Hashable = None) -> bool:
         """As ``admit``, without blocking the loop."""
         waiting = _OnLoop()
         try:
             while not (self._ended or halted()):
-                delay = self._try(document, waiting)
+                delay = self._try(document, waiting, name)
                 if delay is None:
                     return True
                 await waiting.wait(delay)
@@ -114,8 +130,18 @@ class Gate:
         finally:
             self._leave(waiting)
 
-    def left(self) -> None:
-        """A call has ended while the gate was limited: somebody may have waited for its place."""
+    def left(self, name: Hashable = None, *, is_saved: bool = True) -> None:
+        """A call has ended while the gate was limited: somebody may have waited for its place.
+
+        Once it ``is_saved`` it need not run alone any more.
+        """
+        if name is not None and (name == self._alone or name in self._apart):
+            with self._lock:
+                self._alone = None if name == self._alone else self._alone
+                if is_saved:
+                    self._apart.discard(name)
+                self._close_or_open()
+            self.wake()
         self._wake_first()
 
     def _set(
@@ -132,17 +158,25 @@ class Gate:
                 self.workers = workers
             if per_minute is not ...:
                 self.per_minute, self._next = per_minute, 0.0
-            self.limited = self.paused or self.workers is not None or self.per_minute is not None
+            self._close_or_open()
         self.wake()
 
-    def _try(self, document: int, waiting: _Waiting) -> float | None:
+    def _close_or_open(self) -> None:
+        asked = self.paused or self.workers is not None or self.per_minute is not None
+        self.limited = asked or bool(self._apart)
+
+    def _try(self, document: int, waiting: _Waiting, name: Hashable = None, until: float | None = None) -> float | None:
         """None if the call may start, else for how long to wait before asking again."""
         with self._lock:
             if waiting not in self._queue:
                 self._queue.append(waiting)
-            if self.paused or self._queue[0] is not waiting:
+            is_late = bool(self._apart) and until is not None and clock.monotonic() >= until
+            if self.paused or (self._queue[0] is not waiting and not is_late):
                 return _LOOK_S
             if self.workers is not None and len(self.running) >= self.workers:
+                return _LOOK_S
+            is_apart = name in self._apart
+            if (self._alone is not None or (is_apart and self.running)) and not is_late:
                 return _LOOK_S
             if self.per_minute is not None:
                 now = clock.monotonic()
@@ -152,8 +186,9 @@ class Gate:
                 # left unused is gone, so that no burst follows.
                 slot = 60 / self.per_minute
                 self._next = (self._next if now < self._next + slot else now) + slot
-            self._queue.popleft()
+            self._queue.remove(waiting)
             self.running.add(document)
+            self._alone = name if is_apart else None
         self._wake_first()
         return None
 

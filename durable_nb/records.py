@@ -35,6 +35,15 @@ class Call(NamedTuple):
     """Number of the document in the run, where its square is in the panel; the position of its checkpoint."""
 
 
+class CurrentCall(NamedTuple):
+    """What the function of a step may know of the call that it computes."""
+
+    key: str
+    """Names the call for others, as an idempotency key does: the same in every attempt and after a restart."""
+    attempt: int
+    """From 1, of this kernel."""
+
+
 class Checkpoint(NamedTuple):
     """The durable record of a call; the fields are the columns of the table ``checkpoints``, in order."""
 
@@ -127,6 +136,9 @@ class Mosaic(NamedTuple):
 
 
 WAITING, RESTORED, COMPUTED, GAVE_UP = range(4)
+
+DEATHS = 3
+"""After so many deaths of kernels during one call it is set aside: not made any more until somebody asks for it."""
 
 
 class Document(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.engine import labels
-from durable_nb.engine.computations import is_inside, within
+from durable_nb.engine.context import is_inside, within
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
 from durable_nb.records import GAVE_UP, WAITING, Call, Failure
@@ -76,6 +76,7 @@ class Batch:
         self.results = results
         calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
         executor = inline if self.workers == 1 else threads
+        self.computation.spare(calls)
         try:
             executor.run(self._one, [calls], workers=self.workers, halted=self._halted, abandon=self.cancel)
         finally:
@@ -104,7 +105,8 @@ class Batch:
         for position in sorted(self._errors):
             error = self._errors[position]
             more = len(self._errors) - 1
-            raise StepFailed(error.step, error.label, error.attempts, error.error, more) from error.__cause__
+            counted = StepFailed(error.step, error.label, error.attempts, error.error, more, error.aside)
+            raise counted from error.__cause__
 
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
         """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
@@ -137,12 +139,22 @@ class Batch:
                 restored.append((position, saved))
                 seconds += saved.seconds
                 renumbered = renumbered or saved.position != start + position
+        if live.suspects.deaths:
+            missing = [call for call in missing if not self._is_aside(call)]
         entered.ask_about([call.key for call in missing])
         if restored:
             results.put_restored(restored)
             documents = [start + position for position, _ in restored]
             live.progress.restore(documents, seconds, renumbered=renumbered)
         return missing
+
+    def _is_aside(self, call: Call) -> bool:
+        """Whether kernels died during a call; its failure is put in place then."""
+        failed = self.computation.set_aside(call)
+        if failed is None:
+            return False
+        self._put_failed(call, failed)
+        return True
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
         call_digest, key, bound = keys.call_digest, self._key, self.step.bound
@@ -180,8 +192,8 @@ class Batch:
         try:
             value = self.computation.compute(call, self._halted)
         except DurableError as error:
-            # Ours say that nothing can be saved, or that the run is over; only a timeout is about this one document.
-            if not isinstance(error, StepTimeout):
+            # Ours say that nothing can be saved, or that the run is over; only these are about this one document.
+            if not isinstance(error, (StepTimeout, StepFailed)):
                 raise
             self._put_failure(call, error)
         except Exception as error:  # recorded for this document, raised after the others are finished
@@ -199,7 +211,7 @@ class Batch:
                 raise
             # Whoever awaits the map raises what is to be raised: not a task of many.
         except DurableError as error:
-            if not isinstance(error, StepTimeout):
+            if not isinstance(error, (StepTimeout, StepFailed)):
                 raise
             self._put_failure(call, error)
         except Exception as error:
@@ -211,9 +223,12 @@ class Batch:
         attempts, text = self.computation.attempts.pop(call.key, 1), labels.of_error(error)
         failed = StepFailed(self.step.name, call.label, attempts, text)
         failed.__cause__ = error
+        self._put_failed(call, failed, labels.traceback_of(error))
+
+    def _put_failed(self, call: Call, failed: StepFailed, traceback: str = "") -> None:
         self.failed[call.position] = call
         self._errors[call.position] = failed
-        failure = Failure(call.position, call.label, text, attempts, labels.traceback_of(error))
+        failure = Failure(call.position, call.label, failed.error, failed.attempts, traceback)
         self.results.put_failure(failure, failed)
 
     def _retry(self, results: Results) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import clock, codecs, keys
+from durable_nb import clock, codecs
 from durable_nb.engine import labels
-from durable_nb.errors import StepTimeout, Unsaveable
-from durable_nb.records import Call, Checkpoint, Outcome
+from durable_nb.engine.context import inside
+from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
+from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
+from durable_nb.records import DEATHS, Call, Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from durable_nb.engine.steps import Step
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
 _COMMIT_AT_ONCE_S = 0.005
-# Key of the step call that is being computed in this context: calls of steps inside of it are numbered within it, so that
-# a restored outer call takes no number away from the inner calls of another one.
-_inside: ContextVar[bytes] = ContextVar("durable_nb_inside", default=b"")
+PATIENCE_S = 2.0
+"""A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
 
 
 class Computation:
@@ -41,7 +42,8 @@ class Computation:
         """By key, of the calls that gave up."""
         self._run_id, self._step_id = self.live.record.id, entered.step_id
         self._save, self._save_now = self.live.store.save, self.live.store.save_now
-        self._gate, self._flow = self.live.gate, step.flow
+        self._gate, self._recorder, self._flow = self.live.gate, self.live.recorder, step.flow
+        self._mark = mark_of(self._step_id)
         if step.flow is not None:
             self._gate.flows.add(step.flow)
 
@@ -51,16 +53,20 @@ class Computation:
         While it waits before the gate, ``halted`` says whether it may still be wanted; by default that is up to the run.
         """
         __tracebackhide__ = True  # the line of the notebook and the user's function are what counts
-        gate, flow, attempt = self._gate, self._flow, 1
+        gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
+        saving, thread, places = self.live.saving, threading.get_ident(), recorder.places
+        mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         while True:
             if flow is not None and flow.holds:
                 self._pace(flow, call, halted or self._is_halted)
-            if gate.limited and not is_inside():
-                self._refuse_unless(gate.admit(call.document, halted or self._is_halted))
+            if gate.limited and not outer:
+                self._await_admission(call, halted)
             else:
                 gate.running.add(call.document)
+            place, is_saved = places.pop() if places else UNREAD, False
+            recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            outer = _inside.set(call.key)
+            before_me = inside.set((self, call, attempt))
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
@@ -69,43 +75,47 @@ class Computation:
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
                     raise
-            else:
-                break
+            else:  # still noted: what it returned may be too large to be turned into bytes
+                saving.add(thread)  # ■ waits so long: what has been computed is not lost
+                commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
+                if commit is not None:
+                    commit.result()
+                is_saved = True
+                return value
             finally:
-                _inside.reset(outer)
+                inside.reset(before_me)
+                recorder.memory[place] = FREE
+                places.append(place)
                 gate.running.discard(call.document)
                 if gate.limited:
-                    gate.left()
+                    gate.left((self._step_id, call.key), is_saved=is_saved)
+                saving.discard(thread)
+                if saving.withheld:
+                    saving.give_way()
             clock.wait(self.live.stopping, delay)
             self.live.check()
             attempt += 1
-        saving, thread = self.live.saving, threading.get_ident()
-        saving.add(thread)  # ■ waits so long: what has been computed is not lost
-        try:
-            commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
-            if commit is not None:
-                commit.result()
-        finally:
-            saving.discard(thread)
-            if saving.withheld:
-                saving.give_way()
-        return value
 
     async def compute_async(self, call: Call) -> Any:
         """As ``compute``, for a step that is a coroutine function."""
         __tracebackhide__ = True
         import asyncio
 
-        gate, flow, attempt = self._gate, self._flow, 1
+        gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
+        places = recorder.places
+        mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         while True:
             if flow is not None and flow.holds:
                 await self._pace_async(flow, call)
-            if gate.limited and not is_inside():
-                self._refuse_unless(await gate.admit_async(call.document, self._is_halted))
+            if gate.limited and not outer:
+                name = (self._step_id, call.key)
+                self._refuse_unless(await gate.admit_async(call.document, self._is_halted, name))
             else:
                 gate.running.add(call.document)
+            place, is_saved = places.pop() if places else UNREAD, False
+            recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            outer = _inside.set(call.key)
+            before_me = inside.set((self, call, attempt))
             try:
                 value = await self._awaited(call)
             except Exception as error:
@@ -115,19 +125,35 @@ class Computation:
                 if delay is None:
                     raise
             else:
-                break
+                commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
+                if commit is not None:
+                    await asyncio.wrap_future(commit)
+                is_saved = True
+                return value
             finally:
-                _inside.reset(outer)
+                inside.reset(before_me)
+                recorder.memory[place] = FREE
+                places.append(place)
                 gate.running.discard(call.document)
                 if gate.limited:
-                    gate.left()
+                    gate.left((self._step_id, call.key), is_saved=is_saved)
             await asyncio.sleep(delay)
             self.live.check()
             attempt += 1
-        commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
-        if commit is not None:
-            await asyncio.wrap_future(commit)
-        return value
+
+    def set_aside(self, call: Call) -> StepFailed | None:
+        """The failure, noted, of a call that is not made because kernels died during it; None for one that may be made."""
+        if not self.live.suspects.is_aside((self._step_id, call.key)):
+            return None
+        error = StepFailed(self.step.name, call.label, DEATHS, "the kernel died each time it was computed", aside=True)
+        text = f"KernelDied: {error.error}; set aside"
+        self._save(self._failure(call, text, DEATHS, clock.now(), 0.0))
+        self.live.store.tell(self._run_id, "set aside", f"{self.step.name} on {call.label}")
+        return error
+
+    def spare(self, calls: Iterable[Call]) -> None:
+        """Somebody asked for these calls: those that were set aside are made once more, alone."""
+        self._gate.keep_apart(self.live.suspects.spare(self._step_id, [call.key for call in calls]))
 
     def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
         __tracebackhide__ = True
@@ -148,6 +174,14 @@ class Computation:
 
     def _is_halted(self) -> bool:
         return self.live.halted
+
+    def _await_admission(self, call: Call, halted: Callable[[], bool] | None) -> None:
+        __tracebackhide__ = True
+        # A plain call may be waited for by one that runs: it is not held back for ever.
+        patience_s = PATIENCE_S if halted is None else None
+        name = (self._step_id, call.key)
+        is_admitted = self._gate.admit(call.document, halted or self._is_halted, name, patience_s=patience_s)
+        self._refuse_unless(is_admitted)
 
     def _refuse_unless(self, admitted: bool) -> None:
         __tracebackhide__ = True
@@ -207,7 +241,7 @@ class Computation:
                 self._flow.succeeded()
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
-            self._save(self._failure(call, located, attempt, started, seconds))
+            self._save(self._failure(call, text_of(located), attempt, started, seconds))
             raise located from error
         checkpoint = Checkpoint(
             self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
@@ -222,70 +256,19 @@ class Computation:
         """Seconds until the next attempt; None after the last, which is recorded."""
         delay = self.step.retry.delay(attempt, error, random.random())  # noqa: S311 - jitter, not a secret
         if delay is None:
-            self._save(self._failure(call, error, attempt, started, seconds))
+            self._save(self._failure(call, text_of(error), attempt, started, seconds))
             self.attempts[call.key] = attempt
             if attempt > 1:
                 error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
         return delay
 
-    def _failure(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> Checkpoint:
+    def _failure(self, call: Call, error: str, attempt: int, started: float, seconds: float) -> Checkpoint:
         return Checkpoint(
             self._run_id, self._step_id, call.key, "failed", call.document, call.label, attempt,
-            f"{labels.of_error(error)}\n{labels.traceback_of(error)}", started, seconds, "", None,
+            error, started, seconds, "", None,
         )  # fmt: skip
 
 
-class PlainCall:
-    """One call written as ``embed(doc)``: found, or computed under its number among the equal calls of the run."""
-
-    def __init__(
-        self,
-        computation: Computation,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        digest: bytes | None = None,
-        occurrence: int | None = None,
-    ) -> None:
-        self.computation, self.entered = computation, computation.entered
-        self.args, self.kwargs = args, kwargs
-        self.digest = within(keys.call_digest(args, kwargs)) if digest is None else digest
-        self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
-        self.key = keys.numbered(self.digest, self.occurrence)
-        self.saved = self.entered.find(self.key)
-
-    def restored(self) -> Any:
-        """The saved value, decoded."""
-        return self.outcome().value
-
-    def outcome(self) -> Outcome:
-        """The saved value, decoded, and what else the call did."""
-        assert self.saved is not None
-        live = self.entered.live
-        found = codecs.outcome(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
-        number = live.progress.number()
-        live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number)
-        return found
-
-    def __enter__(self) -> Call:
-        self.entered.live.check()
-        entered = self.entered
-        before = entered.documents.pop(self.key, None) if entered.documents else None
-        number = self._document = entered.live.progress.number() if before is None else before
-        label = labels.of_arguments(self.args[self.computation.unlabelled :], self.kwargs, number)
-        return Call(number, self.key, label, self.args, self.kwargs, number)
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is not None:
-            self.entered.give_back(self.digest, self.occurrence)
-            self.entered.documents[self.key] = self._document
-
-
-def within(digest: bytes) -> bytes:
-    """The digest of a call, as one made inside of the step call that is being computed, if there is one."""
-    outer = _inside.get()
-    return keys.digest((outer, digest)) if outer else digest
-
-
-def is_inside() -> bool:
-    """Whether a step call is being computed in this context."""
-    return bool(_inside.get())
+def text_of(error: BaseException) -> str:
+    """What is saved of an error: one line, then the traceback."""
+    return f"{labels.of_error(error)}\n{labels.traceback_of(error)}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import config
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
+from durable_nb.engine.recorder import Recorder
+from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import Question, StepInRun
@@ -47,12 +49,16 @@ class LiveRun:
         self.store: Store = session.store(url=url)
         self.on_change = session.settings(on_change=on_change).on_change
         self.owner = owner_of_this_process(session.kernel)
+        before = self.store.run(self.name)
         self.record = self.store.begin(
             self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source
         )
         about = self.store.snapshot(self.name)
         assert about is not None
+        self.recorder = Recorder(self.owner.token)
+        self.suspects = Suspects(self.store, self.record.id, before)
         self.gate = Gate()
+        self.gate.keep_apart(self.suspects.alone())
         self.progress = Progress(about, self.gate)
         self.store.watch(self.record.id, owner=self.owner, ledger=self.progress)
         self.finished: list[Callable[[], None]] = []
@@ -157,6 +163,7 @@ class LiveRun:
     def stop(self) -> None:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
+        self.recorder.excuse()
         self.gate.wake()
 
     def control(self, action: str, value: str = "") -> None:
@@ -214,6 +221,7 @@ class LiveRun:
             raise
         finally:
             self.store.unwatch(self.record.id)
+            self.recorder.close()
             if _current.get() is self:
                 _current.set(None)
             with contextlib.suppress(ValueError):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, over
 from durable_nb import keys, sources
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
-from durable_nb.engine.computations import Computation, PlainCall
+from durable_nb.engine.computations import Computation
 from durable_nb.engine.options import Options, StepOptions
+from durable_nb.engine.plain import PlainCall
 from durable_nb.errors import CodeChanged, ConfigError
 
 if TYPE_CHECKING:

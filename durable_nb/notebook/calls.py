@@ -17,7 +17,7 @@ from durable_nb.records import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from durable_nb.engine.computations import PlainCall
+    from durable_nb.engine.plain import PlainCall
     from durable_nb.engine.runs import LiveRun
     from durable_nb.errors import DurableError
     from durable_nb.notebook.callees import Callee, CellStep

@@ -11,7 +11,7 @@ import functools
 import operator
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine.computations import PlainCall
+from durable_nb.engine.plain import PlainCall
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.callees import Callee, Callees, repeated
 from durable_nb.notebook.calls import Calls

@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys, sources
-from durable_nb.engine.computations import within
+from durable_nb.engine.context import within
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import is_generator
 from durable_nb.notebook.heap import partly_digested

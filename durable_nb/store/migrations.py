@@ -40,7 +40,16 @@ def _second(conn: sa.Connection) -> None:
         conn.exec_driver_sql(statement)
 
 
-STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second}
+def _third(conn: sa.Connection) -> None:
+    """Calls that were running when kernels died."""
+    whole, blob = ("INTEGER", "BLOB") if conn.dialect.name == "sqlite" else ("BIGINT", "BYTEA")
+    conn.exec_driver_sql(
+        f"CREATE TABLE suspects (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
+        f"deaths {whole} DEFAULT '0' NOT NULL, PRIMARY KEY (run_id, step_id, key))"
+    )
+
+
+STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third}
 """``STEPS[n]`` brings version n to n + 1; a published one is never edited. A new database is made as it is today."""
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Owner, Run, State
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the layout below; a change adds a function to ``migrations``."""
 
 BLOB_BYTES = 1 << 20
@@ -175,6 +175,17 @@ tallies = sa.Table(
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     _count("made"),
     _text("given_back"),  # numbers of calls that raised, with spaces between
+)
+
+
+# Calls that were running when a kernel died.
+suspects = sa.Table(
+    "suspects",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _count("deaths"),
 )
 
 

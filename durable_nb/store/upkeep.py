@@ -19,11 +19,12 @@ from durable_nb.store.tables import (
     run_of,
     runs,
     steps,
+    suspects,
     tallies,
 )
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

@@ -21,11 +21,11 @@ from durable_nb.records import (
     State,
     StepVersion,
 )
-from durable_nb.store import leases, reader, tables
+from durable_nb.store import leases, reader, suspects, tables
 from durable_nb.store.tables import run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     import sqlalchemy as sa
 
@@ -150,6 +150,23 @@ class Views:
                 ),
                 [made | {"older_step_id": old} for old in older],
             )
+
+    def suspects(self, run_id: int) -> dict[tuple[int, bytes], int]:
+        """By step id and key, how many deaths of kernels count for each call that has no result."""
+        with self._database.reading() as conn:
+            return suspects.of_run(conn, run_id)
+
+    def note_death(
+        self, run_id: int, guilty: Collection[tuple[int, bytes]], beside: Collection[tuple[int, bytes]]
+    ) -> None:
+        """A kernel died: count it for the ``guilty`` calls, and remember those that ran ``beside`` them."""
+        with self._database.writing() as conn:
+            suspects.note_death(conn, run_id, guilty, beside)
+
+    def spare(self, run_id: int, names: Collection[tuple[int, bytes]] | None = None) -> int:
+        """Let calls that were set aside, all or those of these step ids and keys, run once more; how many they are."""
+        with self._database.writing() as conn:
+            return suspects.spare(conn, run_id, names)
 
     def control(self, run_id: int, action: str, value: str = "") -> int:
         """Ask something of a live run, which looks every 0.1 s; the id of the request.

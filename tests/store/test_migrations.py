@@ -108,7 +108,7 @@ def test_an_upgrade_that_fails_changes_nothing(old, opens, monkeypatch):
 
 def test_who_only_looks_upgrades_nothing(old, opens):
     """A server says that a kernel has to bring the database up to date; afterwards it reads it."""
-    with pytest.raises(StoreUnavailable, match="schema 1; this one reads 2.*durable cells"):
+    with pytest.raises(StoreUnavailable, match="schema 1; this one reads 3.*durable cells"):
         Store.read_only(old)
     opens(old)
     reader = Store.read_only(old)
@@ -123,5 +123,5 @@ def test_a_newer_database_is_refused_by_who_only_looks(url, opens):
     with store._database.writing() as conn:
         conn.execute(sa.update(tables.meta).where(tables.meta.c.key == "schema").values(value="9"))
     for open_it in (Store.open, Store.read_only):
-        with pytest.raises(StoreTooNew, match="schema 9; this one knows 2"):
+        with pytest.raises(StoreTooNew, match="schema 9; this one knows 3"):
             open_it(url)

@@ -226,7 +226,7 @@ def test_a_newer_store_is_refused(path, url, opens):
     raw.execute("UPDATE meta SET value = '7' WHERE key = 'schema'")
     raw.commit()
     raw.close()
-    with pytest.raises(StoreTooNew, match="schema 7; this one knows 2"):
+    with pytest.raises(StoreTooNew, match="schema 7; this one knows 3"):
         Store.open(url)
 
 

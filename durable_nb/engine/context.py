@@ -1,0 +1,63 @@
+"""Which call is being computed here: what its function may ask, and what calls inside of it are named by."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from durable_nb import keys
+from durable_nb.errors import ConfigError
+from durable_nb.records import CurrentCall
+
+if TYPE_CHECKING:
+    from durable_nb.engine.computations import Computation
+    from durable_nb.records import Call
+
+# The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
+# it, so that a restored outer call takes no number away from the inner calls of another one.
+inside: ContextVar[tuple[Computation, Call, int] | None] = ContextVar("durable_nb_inside", default=None)
+
+
+def within(digest: bytes) -> bytes:
+    """The digest of a call, as one made inside of the step call that is being computed, if there is one."""
+    outer = inside.get()
+    return keys.digest((outer[1].key, digest)) if outer else digest
+
+
+def is_inside() -> bool:
+    """Whether a step call is being computed in this context."""
+    return inside.get() is not None
+
+
+def current_call() -> CurrentCall:
+    """The call of a step that is being computed; asked by its function, for a sink that can tell a repetition::
+
+        @step
+        def order(item):
+            shop.order(item, idempotency_key=current_call().key)
+
+    A call in flight when the kernel dies is made again, so what it does outside is done at least once. It has the same
+    ``key`` then, as in each of its attempts; ``attempt`` counts those of this kernel from 1. Threads that the function
+    starts do not know of it: ask before, and hand it over.
+
+    Returns
+    -------
+    CurrentCall
+        ``key`` is a text of 32 characters, another one for every other call: other arguments, a later one of equal calls,
+        another step, another run. Code that was edited does not change it.
+
+    Raises
+    ------
+    ConfigError
+        No call of a step is being computed here.
+    """
+    found = inside.get()
+    if found is None:
+        raise ConfigError(
+            "current_call() is for the function of a step.", "Call the step inside of a run or by .map()."
+        )
+    computation, call, attempt = found
+    run = computation.live.record
+    # When the run began for the first time tells runs of one name in several databases apart, also when a file is moved.
+    name = keys.digest((run.name, repr(run.created), computation.step.name, call.key))
+    return CurrentCall(name.hex(), attempt)

@@ -1,0 +1,65 @@
+"""What a restarted kernel must not simply do again: calls during which kernels died.
+
+A death counts for the calls that were running. As long as several were, none of them is set aside for it: in the next
+attempt each of those runs alone, so that a further death has one culprit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from durable_nb.engine import recorder
+from durable_nb.engine.recorder import NOBODY, Mark
+from durable_nb.records import DEATHS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from durable_nb.records import Run
+    from durable_nb.store import Store
+
+Name = tuple[int, bytes]
+"""Step id and key of a call."""
+
+
+class Suspects:
+    """Calls of one run that ran when a kernel died, and have no result since."""
+
+    def __init__(self, store: Store, run_id: int, before: Run | None) -> None:
+        """``before`` is the run as it was before this attempt claimed it: with an owner, if that one died."""
+        self._store, self._run_id = store, run_id
+        if before is not None and before.owner is not None:
+            guilty, beside = blame(recorder.left_by(before.owner.token))
+            if guilty:
+                store.note_death(run_id, guilty, beside)
+            recorder.discard(before.owner.token)
+        self.deaths: dict[Name, int] = store.suspects(run_id)
+
+    def alone(self) -> set[Name]:
+        """The calls that may run only while no other one does."""
+        return {name for name, deaths in self.deaths.items() if deaths < DEATHS}
+
+    def is_aside(self, name: Name) -> bool:
+        """Whether a call is not made any more."""
+        return self.deaths.get(name, 0) >= DEATHS
+
+    def spare(self, step_id: int, keys: Iterable[bytes]) -> list[Name]:
+        """Somebody asked for calls; those of them that were set aside may run once more, until the next death."""
+        names = [(step_id, key) for key in keys if self.is_aside((step_id, key))]
+        if names:
+            self._store.spare(self._run_id, names)
+            self.deaths.update(dict.fromkeys(names, DEATHS - 1))
+        return names
+
+
+def blame(marks: Sequence[Mark]) -> tuple[list[Name], list[Name]]:
+    """Whom a death counts for, and who ran around them; of a call inside of a call, the inner one was at work.
+
+    Several inner calls of one outer call cannot be told apart, and it runs them at a time each time: it is to blame.
+    """
+    around = {mark.outer for mark in marks}
+    inner = [mark for mark in marks if mark.key not in around]
+    outermost = [mark for mark in marks if mark.outer == NOBODY]
+    guilty = outermost if len(outermost) == 1 and len(inner) > 1 else inner
+    names = {(mark.step_id, mark.key) for mark in guilty}
+    return sorted(names), sorted({(mark.step_id, mark.key) for mark in marks} - names)
