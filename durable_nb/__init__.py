@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from durable_nb.engine.context import current_call
+    from durable_nb.engine.decorator import step
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.session import configure
-    from durable_nb.engine.steps import step
     from durable_nb.engine.workflows import run, workflow
 
 __all__ = [
@@ -67,7 +67,7 @@ def unload_ipython_extension(shell: "InteractiveShell") -> None:
 _ROOMS = {
     "configure": "engine.session",
     "current_call": "engine.context",
-    "step": "engine.steps",
+    "step": "engine.decorator",
     "run": "engine.workflows",
     "workflow": "engine.workflows",
 }

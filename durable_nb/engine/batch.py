@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys
 from durable_nb.engine import labels
 from durable_nb.engine.context import is_inside, within
+from durable_nb.engine.groups import Group, GroupComputation, grouped
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
 from durable_nb.records import GAVE_UP, WAITING, Call, Failure
 from durable_nb.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.runs import LiveRun
@@ -47,7 +48,7 @@ class Batch:
         executor = inline if self.workers == 1 else threads
         with self._giving_back():
             try:
-                chunks = self._chunks(items)
+                chunks = self._units(self._chunks(items))
                 if not self.entered.proven:
                     chunks = self._after_pilot(chunks)
                 executor.run(self._one, chunks, workers=self.workers, halted=self._halted, abandon=self.cancel)
@@ -63,7 +64,7 @@ class Batch:
 
         with self._giving_back():
             try:
-                chunks = self._chunks(items)
+                chunks = self._units(self._chunks(items))
                 if not self.entered.proven:
                     chunks = await self._after_pilot_async(chunks)
                 await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
@@ -78,7 +79,9 @@ class Batch:
         executor = inline if self.workers == 1 else threads
         self.computation.spare(calls)
         try:
-            executor.run(self._one, [calls], workers=self.workers, halted=self._halted, abandon=self.cancel)
+            executor.run(
+                self._one, self._units(iter([calls])), workers=self.workers, halted=self._halted, abandon=self.cancel
+            )
         finally:
             self.live.store.flush()
         self.live.check()
@@ -122,6 +125,13 @@ class Batch:
             found = self._digests_of(batch) if digests is None else list(itertools.islice(digests, len(batch)))
             yield self._missing(batch, found, first, start)
             first += len(batch)
+
+    def _units(self, chunks: Iterator[list[Call]]) -> Iterator[Sequence[Call]]:
+        """What is computed at once: a call, or a group of them."""
+        if not isinstance(self.computation, GroupComputation):
+            return chunks
+        alone = {key for step_id, key in self.live.suspects.alone() if step_id == self.entered.step_id}
+        return grouped(chunks, self.computation.sizes, alone)
 
     def _missing(self, items: list[Any], digests: list[bytes], first: int, start: int) -> list[Call]:
         """The calls of one chunk that are not known; a record is made for these only. ``start``: number of item 0."""
@@ -173,7 +183,7 @@ class Batch:
         self._occurrences += occurrences
         return [numbered(digest, n) if n else digest for digest, n in zip(digests, occurrences, strict=True)]
 
-    def _after_pilot(self, chunks: Iterator[list[Call]]) -> Iterator[list[Call]]:
+    def _after_pilot(self, chunks: Iterator[Sequence[Call]]) -> Iterator[Sequence[Call]]:
         """The first missing call goes alone: if its result cannot be saved, no second one is wasted (promise H)."""
         for chunk in chunks:
             if chunk:
@@ -181,7 +191,7 @@ class Batch:
                 return itertools.chain([chunk[1:]], chunks)
         return iter(())
 
-    async def _after_pilot_async(self, chunks: Iterator[list[Call]]) -> Iterator[list[Call]]:
+    async def _after_pilot_async(self, chunks: Iterator[Sequence[Call]]) -> Iterator[Sequence[Call]]:
         for chunk in chunks:
             if chunk:
                 await self._one_async(chunk[0])
@@ -191,15 +201,14 @@ class Batch:
     def _one(self, call: Call) -> None:
         try:
             value = self.computation.compute(call, self._halted)
-        except DurableError as error:
-            # Ours say that nothing can be saved, or that the run is over; only these are about this one document.
-            if not isinstance(error, (StepTimeout, StepFailed)):
-                raise
-            self._put_failure(call, error)
         except Exception as error:  # recorded for this document, raised after the others are finished
-            self._put_failure(call, error)
+            # Ours say that nothing can be saved, or that the run is over; only these are about this one document.
+            if isinstance(error, DurableError) and not isinstance(error, (StepTimeout, StepFailed)):
+                raise
+            for half in self._halves_of(call, error):
+                self._one(half)
         else:
-            self.results.put_value(call.position, value)
+            self._put_value(call, value)
 
     async def _one_async(self, call: Call) -> None:
         from asyncio import CancelledError
@@ -210,12 +219,28 @@ class Batch:
             if not self._halted():
                 raise
             # Whoever awaits the map raises what is to be raised: not a task of many.
-        except DurableError as error:
-            if not isinstance(error, (StepTimeout, StepFailed)):
-                raise
-            self._put_failure(call, error)
         except Exception as error:
+            if isinstance(error, DurableError) and not isinstance(error, (StepTimeout, StepFailed)):
+                raise
+            for half in self._halves_of(call, error):
+                await self._one_async(half)
+        else:
+            self._put_value(call, value)
+
+    def _halves_of(self, call: Call, error: Exception) -> list[Group]:
+        """What to try of a group that failed; of a single document the failure is put in place."""
+        if not isinstance(call, Group):
             self._put_failure(call, error)
+        elif len(call.parts) == 1:
+            self._put_failure(call.parts[0], error)
+        else:
+            return call.halves()
+        return []
+
+    def _put_value(self, call: Call, value: Any) -> None:
+        if isinstance(call, Group):
+            for part, one in zip(call.parts, value, strict=True):
+                self.results.put_value(part.position, one)
         else:
             self.results.put_value(call.position, value)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
-_COMMIT_AT_ONCE_S = 0.005
+COMMIT_AT_ONCE_S = 0.005
 PATIENCE_S = 2.0
 """A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
 
@@ -228,8 +228,10 @@ class Computation:
                 raise  # the user's own
             raise StepTimeout(self.step.name, call.label, self.step.timeout_s) from error
 
-    def _succeeded(self, call: Call, value: Any, attempt: int, started: float, seconds: float) -> Future[None] | None:
-        """Save ``value``; the commit to wait for, if the call was slow enough to be worth it."""
+    def _succeeded(
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+    ) -> Future[None] | None:
+        """Save ``value``; the commit to wait for, if the call was slow enough to be worth it, or as ``at_once`` says."""
         try:
             codec, payload = codecs.encode(value)
             if codecs.needs_pickle(codec) and type(value) not in self._verified:
@@ -247,10 +249,10 @@ class Computation:
             self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
             started, seconds, codec, payload,
         )  # fmt: skip
-        if seconds < _COMMIT_AT_ONCE_S:
-            self._save(checkpoint)
-            return None
-        return self._save_now(checkpoint)
+        if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
+            return self._save_now(checkpoint)
+        self._save(checkpoint)
+        return None
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """Seconds until the next attempt; None after the last, which is recorded."""

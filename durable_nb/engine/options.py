@@ -24,6 +24,7 @@ class StepOptions(TypedDict, total=False):
     rate_limit: Any
     token_limit: str | None
     tokens: Callable[..., float] | None
+    batch: int | str | None
 
 
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
@@ -38,6 +39,7 @@ class Options(NamedTuple):
     version: str | None
     flow: Flow | None
     """None for calls of a cell, which does with an error what it says."""
+    batch: int | str | None
 
     @classmethod
     def of(cls, written: StepOptions, like: Options | None = None) -> Options:
@@ -64,6 +66,7 @@ class Options(NamedTuple):
             like.flow
             if shared and like is not None
             else Flow(written.get("rate_limit"), written.get("token_limit"), written.get("tokens")),
+            _batch(written.get("batch")),
         )
 
 
@@ -81,3 +84,10 @@ def _retry(retries: Any, retry_on: Any) -> Retry | TenacityRetry:
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on):
         raise ConfigError(f"retry_on={on!r} is not possible.", "Give an exception type or a tuple of them.")
     return Retry(retries=retries, on=on)
+
+
+def _batch(batch: Any) -> int | str | None:
+    is_number = isinstance(batch, int) and not isinstance(batch, bool) and batch >= 1
+    if batch is not None and batch != "auto" and not is_number:
+        raise ConfigError(f"batch={batch!r:.60} is not possible.", 'Give how many documents go at once, or "auto".')
+    return batch  # type: ignore[no-any-return]

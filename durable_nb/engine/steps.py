@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 import functools
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from durable_nb import keys, sources
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.computations import Computation
+from durable_nb.engine.groups import GroupComputation
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
 from durable_nb.errors import CodeChanged, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import timedelta
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.versions import StepInRun
@@ -39,7 +39,8 @@ class Step(Generic[P, R]):
     def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
-        self.given, self.retry, self.timeout_s, self.version, self.flow = options
+        self._options = options
+        _, self.retry, self.timeout_s, self.version, self.flow, self.batch = options
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""
@@ -55,6 +56,8 @@ class Step(Generic[P, R]):
             args = (*self.bound, *args)  # type: ignore[assignment]
         if live is None:
             return self.function(*args, **kwargs)
+        if self.batch is not None:
+            return self._many(*args[len(self.bound) :], **kwargs)  # type: ignore[no-any-return]
         plain = PlainCall(self._computed_in(live.enter(self, fresh=False)), args, kwargs)
         if self.is_async:
             return self._awaited(plain)  # type: ignore[return-value]
@@ -62,6 +65,15 @@ class Step(Generic[P, R]):
             return plain.restored()  # type: ignore[no-any-return]
         with plain as call:
             return plain.computation.compute(call)  # type: ignore[no-any-return]
+
+    def _many(self, items: Any = None, /, *more: Any, **named: Any) -> Any:
+        """A call of a batched step in a run: each document of the list by itself."""
+        if more or named or items is None:
+            raise ConfigError(f"{self.name} is batched: it takes one list of documents.", f"Write {self.name}(docs).")
+        return self._awaited_many(items) if self.is_async else list(self.map(items))
+
+    async def _awaited_many(self, items: Any) -> list[Any]:
+        return list(await self.amap(items))
 
     async def _awaited(self, plain: PlainCall) -> Any:
         if plain.saved is not None:
@@ -165,11 +177,9 @@ class Step(Generic[P, R]):
 
         Limits that are not changed are shared: both ask the same service.
         """
-        written: StepOptions = {**self.given, **changes}
-        now = Options(self.given, self.retry, self.timeout_s, self.version, self.flow)
-        changed: Step[P, R] = Step(
-            self.function, name=written.get("name") or self.name, options=Options.of(written, like=now)
-        )
+        written: StepOptions = {**self._options.written, **changes}
+        options = Options.of(written, like=self._options)
+        changed: Step[P, R] = Step(self.function, name=written.get("name") or self.name, options=options)
         changed.bound = self.bound
         return changed
 
@@ -227,69 +237,6 @@ class Step(Generic[P, R]):
     def _computed_in(self, entered: StepInRun) -> Computation:
         computation = self._computation
         if computation is None or computation.entered is not entered:
-            computation = self._computation = Computation(self, entered)
+            kind = Computation if self.batch is None else GroupComputation
+            computation = self._computation = kind(self, entered)
         return computation
-
-
-@overload
-def step(function: Callable[P, R], /, **options: Unpack[StepOptions]) -> Step[P, R]: ...
-@overload
-def step(function: None = None, /, **options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
-def step(
-    function: Any = None,
-    /,
-    *,
-    name: str | None = None,
-    retries: Any = 0,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
-    timeout: float | timedelta | None = None,
-    version: str | None = None,
-    rate_limit: Any = None,
-    token_limit: str | None = None,
-    tokens: Callable[..., float] | None = None,
-) -> Any:
-    """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
-
-    An error by which a service says "later" (429, ``Retry-After``) is no failure: it uses up no attempt, and all calls of
-    the step wait for as long as the service asks, whatever the options.
-
-    Parameters
-    ----------
-    function : callable
-        A function or coroutine function; given by the ``@``.
-    name : str, optional
-        What the step is called in messages and in the database. Default: the function's name.
-    retries : int, or tenacity.Retrying
-        Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
-        ``stop`` and ``wait`` of an object of tenacity.
-    retry_on : exception type or tuple of them
-        Errors worth another attempt.
-    timeout : float (seconds) or timedelta, optional
-        For one attempt; StepTimeout after it. An async step is cancelled. Python cannot stop a thread, so a step that is
-        not async goes on in the background and its late result is dropped.
-    version : str, optional
-        Stands for the code instead of its fingerprint: results are kept until you change it.
-    rate_limit : str or limiter, optional
-        Calls that start in a time, evenly spaced, over all threads and coroutines: ``"3000/min"``, ``"20/s"``. Or an object
-        with ``acquire`` (and ``aacquire``), such as a limiter of LangChain, LlamaIndex or aiolimiter.
-    token_limit : str, optional
-        As ``rate_limit``, of what ``tokens`` counts: ``"1M/min"``.
-    tokens : callable, optional
-        The arguments of a call → how many tokens it will use.
-
-    Raises
-    ------
-    ConfigError
-        For a function that cannot be a step (a generator, a class) or an option that is not possible.
-    """
-    options: StepOptions = {
-        "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
-        "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens,
-    }  # fmt: skip
-    if function is None:
-        return functools.partial(step, **options)
-    if isinstance(function, Step):
-        function = function.function
-    named = name or arguments.name_of(function)
-    arguments.check_step(function, named)
-    return Step(function, name=named, options=Options.of(options))

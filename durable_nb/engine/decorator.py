@@ -1,0 +1,85 @@
+"""``@step``: a function → a step."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+
+from durable_nb.engine import arguments
+from durable_nb.engine.options import Options, StepOptions
+from durable_nb.engine.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def step(function: Callable[P, R], /, **options: Unpack[StepOptions]) -> Step[P, R]: ...
+@overload
+def step(function: None = None, /, **options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    retries: Any = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    timeout: float | timedelta | None = None,
+    version: str | None = None,
+    rate_limit: Any = None,
+    token_limit: str | None = None,
+    tokens: Callable[..., float] | None = None,
+    batch: int | str | None = None,
+) -> Any:
+    """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
+
+    An error by which a service says "later" (429, ``Retry-After``) is no failure: it uses up no attempt, and all calls of
+    the step wait for as long as the service asks, whatever the options.
+
+    Parameters
+    ----------
+    function : callable
+        A function or coroutine function; given by the ``@``.
+    name : str, optional
+        What the step is called in messages and in the database. Default: the function's name.
+    retries : int, or tenacity.Retrying
+        Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
+        ``stop`` and ``wait`` of an object of tenacity.
+    retry_on : exception type or tuple of them
+        Errors worth another attempt.
+    timeout : float (seconds) or timedelta, optional
+        For one attempt; StepTimeout after it. An async step is cancelled. Python cannot stop a thread, so a step that is
+        not async goes on in the background and its late result is dropped.
+    version : str, optional
+        Stands for the code instead of its fingerprint: results are kept until you change it.
+    rate_limit : str or limiter, optional
+        Calls that start in a time, evenly spaced, over all threads and coroutines: ``"3000/min"``, ``"20/s"``. Or an object
+        with ``acquire`` (and ``aacquire``), such as a limiter of LangChain, LlamaIndex or aiolimiter.
+    token_limit : str, optional
+        As ``rate_limit``, of what ``tokens`` counts: ``"1M/min"``.
+    tokens : callable, optional
+        The arguments of a call → how many tokens it will use.
+    batch : int or "auto", optional
+        The function takes a list of so many documents and returns as many results. Each document is saved by itself; a
+        batch that fails is halved until the document to blame stands alone. ``auto``: as many as take 50 to 500 ms.
+
+    Raises
+    ------
+    ConfigError
+        For a function that cannot be a step (a generator, a class) or an option that is not possible.
+    """
+    options: StepOptions = {
+        "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
+        "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens, "batch": batch,
+    }  # fmt: skip
+    if function is None:
+        return functools.partial(step, **options)
+    if isinstance(function, Step):
+        function = function.function
+    named = name or arguments.name_of(function)
+    arguments.check_step(function, named)
+    return Step(function, name=named, options=Options.of(options))

@@ -1,0 +1,141 @@
+"""Steps that take many documents at once, ``@step(batch=64)``: each document has a checkpoint of its own all the same.
+
+A group is computed like one call, noted and named by its first document; what it returned is taken apart and saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
+from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
+from durable_nb.errors import ConfigError
+from durable_nb.records import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+_FIRST, _LARGEST = 8, 1024
+_SHORT_S, _LONG_S = 0.05, 0.5
+"""With ``batch="auto"`` a call of the function shall take between the two: long enough to be worth it, short enough to lose."""
+
+
+class Group(Call):
+    """One call of the function, with all its documents."""
+
+    parts: tuple[Call, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Call]) -> Group:
+        """The calls of some documents together."""
+        first = parts[0]
+        more = f" and {len(parts) - 1:,} more" if len(parts) > 1 else ""
+        items = [part.args[-1] for part in parts]
+        made = cls(first.position, first.key, f"{first.label}{more}", (*first.args[:-1], items), {}, first.document)
+        made.parts = tuple(parts)
+        return made
+
+    def halves(self) -> list[Group]:
+        """Two groups of half the documents."""
+        middle = len(self.parts) // 2
+        return [Group.of(self.parts[:middle]), Group.of(self.parts[middle:])]
+
+
+class Sizes:
+    """How many documents go into one call of the function."""
+
+    def __init__(self, batch: int | str) -> None:
+        self._is_fixed = isinstance(batch, int)
+        self.now: int = batch if isinstance(batch, int) else _FIRST
+
+    def learn(self, documents: int, seconds: float) -> None:
+        """A call with so many took so long."""
+        if self._is_fixed:
+            return
+        if seconds < _SHORT_S and documents >= self.now:
+            self.now = min(_LARGEST, 2 * documents)
+        elif seconds > _LONG_S:
+            self.now = max(1, documents // 2)
+
+
+def grouped(chunks: Iterable[Sequence[Call]], sizes: Sizes, alone: Collection[bytes]) -> Iterator[list[Group]]:
+    """Calls that are missing, put together to groups of the size that holds when each is full; ``alone`` are keys of calls
+    that share no group.
+    """
+    waiting: list[Call] = []
+    for chunk in chunks:
+        yield [Group.of([call]) for call in chunk if call.key in alone]
+        waiting += [call for call in chunk if call.key not in alone]
+        while len(waiting) >= sizes.now:
+            size = sizes.now
+            yield [Group.of(waiting[:size])]
+            del waiting[:size]
+    if waiting:
+        yield [Group.of(waiting)]
+
+
+class GroupComputation(Computation):
+    """How groups of calls of one step are computed and saved in one run."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sizes = Sizes(self.step.batch or 1)
+
+    def compute(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
+        """The values of a group, saved; what its last attempt raised, unsaved unless it is of one document."""
+        __tracebackhide__ = True
+        with self._noted(call):
+            return super().compute(call, halted)
+
+    async def compute_async(self, call: Call) -> Any:
+        """As ``compute``, for a coroutine function."""
+        __tracebackhide__ = True
+        with self._noted(call):
+            return await super().compute_async(call)
+
+    @contextlib.contextmanager
+    def _noted(self, group: Call) -> Iterator[None]:
+        """The first document is noted as any call is; if the kernel dies, each of the others may be to blame as well."""
+        recorder, taken = self._recorder, []
+        try:
+            for part in _parts(group)[1:]:
+                place = recorder.places.pop() if recorder.places else UNREAD
+                taken.append(place)
+                recorder.memory[place] = self._mark + part.key + NOBODY
+            yield
+        finally:
+            for place in taken:
+                recorder.memory[place] = FREE
+                recorder.places.append(place)
+
+    def _succeeded(
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+    ) -> Future[None] | None:
+        parts = _parts(call)
+        self.sizes.learn(len(parts), seconds)
+        try:
+            found = len(value)
+        except TypeError:
+            found = -1
+        if found != len(parts):
+            returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
+            raise ConfigError(
+                f"{self.step.name} returned {returned} for {len(parts):,} documents ({call.label}).",
+                "A batched step takes a list and returns as many results, in the order of the list.",
+            )
+        slow = seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once
+        commit, share = None, seconds / len(parts)
+        for number, (part, one) in enumerate(zip(parts, value, strict=True), 1):
+            now = slow and number == len(parts)  # one commit takes all of them along
+            commit = super()._succeeded(part, one, attempt, started, share, at_once=now) or commit
+        return commit
+
+    def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
+        parts = _parts(call)
+        return super()._failed(parts[0], error, attempt, started, seconds) if len(parts) == 1 else None
+
+
+def _parts(call: Call) -> tuple[Call, ...]:
+    return call.parts if isinstance(call, Group) else (call,)
