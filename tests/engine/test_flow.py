@@ -185,7 +185,7 @@ def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: st
             "langchain": InMemoryRateLimiter(
                 requests_per_second=PER_S * 0.9, check_every_n_seconds=0.01, max_bucket_size=1
             ),
-            "aiolimiter": AsyncLimiter(PER_S * 0.9, 1),
+            "aiolimiter": AsyncLimiter(PER_S * 0.5, 1),
         }
 
         @step(rate_limit=limits[kind])
