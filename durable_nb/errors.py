@@ -61,7 +61,14 @@ class StoreError(_Refusal, DurableError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be opened, reached or written; nothing that was committed is lost."""
+    """The database cannot be opened, reached or written; nothing that was committed is lost.
+
+    ``may_pass``: by waiting alone, as when another process has it locked or a server starts anew; a live run waits then.
+    """
+
+    def __init__(self, where: str, problem: str = "", remedy: str = "", may_pass: bool = False) -> None:
+        DurableError.__init__(self, where, problem, remedy, may_pass)
+        self.where, self.problem, self.remedy, self.may_pass = where, problem, remedy, may_pass
 
 
 class StoreTooNew(StoreError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -16,13 +16,25 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
 from durable_nb import clock
-from durable_nb.errors import ConfigError, StoreError, StoreUnavailable
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.store import migrations
 from durable_nb.store.addresses import address_of, file_system_of, is_network
+from durable_nb.store.patience import Patience
+from durable_nb.store.troubles import ELSEWHERE, explain
 
-_ELSEWHERE = "Choose another place with configure(url=…) or DURABLE_NB_URL."
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _write_locks: dict[str, threading.RLock] = {}
 _inherited: list[object] = []
+# Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
+_PATIENT_SOCKET = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 
 
 class Database:
@@ -34,6 +46,8 @@ class Database:
         Path, or URL without password, for messages.
     created : bool
         True when this object made the database.
+    patience : Patience
+        How long runs wait for it.
     """
 
     def __init__(
@@ -48,6 +62,7 @@ class Database:
         self._durability, self._busy_s, self._journal = durability, busy_s, journal
         self.path = str(self.address.database) if self.is_sqlite else ""
         self.where = self.path or self.address.set(query={}).render_as_string(hide_password=True)
+        self.patience = Patience()
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self.is_sqlite:
@@ -71,6 +86,24 @@ class Database:
         with self._plain_errors(), self._open()[1].connect() as conn:
             yield conn
 
+    def ask(self, question: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """What ``question`` answers on a reading connection; asked again while the database is away and a run waits."""
+
+        def attempt() -> T:
+            with self.reading() as conn:
+                return question(conn, *args, **options)
+
+        return self.patience.keep(attempt)
+
+    def change(self, change: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """The same in a write transaction. A cut connection may hide that it was committed: ``change`` must bear that."""
+
+        def attempt() -> T:
+            with self.writing() as conn:
+                return change(conn, *args, **options)
+
+        return self.patience.keep(attempt)
+
     def vacuum(self) -> None:
         """Give the space of what was dropped back to the disk; needs as much again while it works."""
         if not self.is_sqlite:
@@ -90,6 +123,7 @@ class Database:
         _inherited.append(self._engines)  # collecting them would close SQLite's files and drop the parent's locks
         self._engines = None
         self._lock = _write_locks[self.where] = threading.RLock()
+        self.patience.start_anew()
 
     @property
     def is_gone(self) -> bool:
@@ -108,6 +142,10 @@ class Database:
             plain = self.explain(problem)
             if plain is problem:
                 raise
+            if not self.is_sqlite and self._engines is not None:
+                self._engines[
+                    0
+                ].dispose()  # after a failover the address leads elsewhere, and old sessions to a standby
             raise plain from problem
 
     def _open(self) -> tuple[sa.Engine, sa.Engine]:
@@ -197,7 +235,7 @@ class Database:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # -wal and -shm inherit the mode
         except OSError as problem:
             reason = (problem.strerror or str(problem)).lower()
-            raise StoreUnavailable(self.where, f"cannot be created or written ({reason}).", _ELSEWHERE) from problem
+            raise StoreUnavailable(self.where, f"cannot be created or written ({reason}).", ELSEWHERE) from problem
         if self._journal is None:
             self._journal = self._fitting_journal()
 
@@ -227,15 +265,15 @@ class Database:
 
     def _postgres(self) -> tuple[sa.Engine, sa.Engine]:
         query = dict(self.address.query)
-        query.setdefault("connect_timeout", "10")
+        for name, value in _PATIENT_SOCKET.items():
+            query.setdefault(name, value)
         try:
             # Positional parameters, as in SQLite: a Checkpoint goes to the driver as it is.
             engine = sa.create_engine(self.address.set(query=query), paramstyle="format", pool_pre_ping=True)
         except (ImportError, sa.exc.NoSuchModuleError) as problem:
             raise ConfigError("PostgreSQL needs a driver.", "Run: pip install 'durable-nb[postgres]'") from problem
-        commit = (
-            "on" if self._durability == "full" else "off"
-        )  # off: an acknowledged commit survives the kernel, not power
+        # Never "off": a server that is killed (out of memory, `kill -9`) would lose up to 0.6 s of commits it acknowledged.
+        commit = "on" if self._durability == "full" else "local"
 
         @event.listens_for(engine, "connect")
         def _settings(raw: Any, _record: object) -> None:
@@ -246,37 +284,6 @@ class Database:
             raw.autocommit = False
 
         return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def explain(problem: BaseException, where: str, busy_s: float, password: object = None) -> BaseException:
-    """A StoreUnavailable that says what to do, for what the driver says about the database itself; else ``problem``."""
-    if isinstance(problem, StoreError) or not isinstance(problem, (sa.exc.DBAPIError, sa.exc.TimeoutError)):
-        return problem
-    reason = str(getattr(problem, "orig", None) or problem).strip()
-    for words, text, remedy in (
-        ("disk is full", "the disk is full; what is not saved yet is kept in memory.",
-         "Free some space and run the cell again."),
-        ("disk I/O error", "the disk refused to write (full, over quota?); what is not saved yet is kept in memory.",
-         "Free some space and run the cell again."),
-        ("is locked", f"another process kept it locked for longer than {busy_s:g} s.",
-         "Close what has it open (a database viewer?) and run the cell again."),
-        ("not a database", "is not an SQLite database.", _ELSEWHERE),
-        ("malformed", "is damaged.", "Run `durable-nb check`, or restore a copy."),
-        ("readonly", "may not be written by you.", _ELSEWHERE),
-        ("unable to open", "cannot be opened.", _ELSEWHERE),
-        ("lock timeout", f"another session kept it locked for longer than {busy_s:g} s.", "Run the cell again."),
-    ):  # fmt: skip
-        if words in reason:
-            return StoreUnavailable(where, text, remedy)
-    invalid = isinstance(problem, sa.exc.DBAPIError) and problem.connection_invalidated
-    if not invalid and not isinstance(problem, (sa.exc.OperationalError, sa.exc.TimeoutError)):
-        return problem
-    line = " ".join(reason.split())
-    if password:
-        line = line.replace(str(password), "***")
-    return StoreUnavailable(
-        where, f"cannot be reached or written ({line}).", "Check that it is running, then run the cell again."
-    )
 
 
 def _identity(path: str) -> tuple[int, int] | None:

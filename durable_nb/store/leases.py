@@ -140,15 +140,27 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, *
 
 
 def release(
-    conn: sa.Connection, run_id: int, *, owner: Owner, state: State, message: str, last: dict[str, Any]
+    conn: sa.Connection,
+    run_id: int,
+    *,
+    owner: Owner,
+    state: State,
+    message: str,
+    last: dict[str, Any],
+    again: bool = False,
 ) -> None:
-    """End a run with its ``last`` counts and let go of it; LeaseLost when somebody else holds it by now."""
+    """End a run with its ``last`` counts and let go of it; LeaseLost when somebody else holds it by now.
+
+    ``again`` after an attempt whose answer was lost with the connection: it may have been committed.
+    """
     now = clock.now()
     mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == owner.token)
     changes: dict[str, Any] = {"state": State(state).value, "owner_token": None, "heartbeat": now, "updated": now}
     if conn.execute(sa.update(runs).where(mine).values(changes | last)).rowcount == 0:
-        name = conn.scalar(sa.select(runs.c.name).where(runs.c.id == run_id))
-        raise LeaseLost(name or str(run_id))
+        found = conn.execute(sa.select(runs.c.name, runs.c.owner_token).where(runs.c.id == run_id)).one_or_none()
+        if again and found is not None and found.owner_token is None:
+            return
+        raise LeaseLost(str(run_id) if found is None else found.name)
     tell(conn, run_id, State(state).value, message)
 
 
