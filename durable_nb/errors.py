@@ -25,6 +25,7 @@ Fields are plain attributes given to ``super().__init__`` raw, so every error su
 from __future__ import annotations
 
 import os
+import platform
 
 
 class DurableError(Exception):
@@ -103,7 +104,7 @@ class RunBusy(_Refusal, DurableError):
         self.run, self.host, self.pid, self.kernel, self.heartbeat_age_s = run, host, pid, kernel, heartbeat_age_s
 
     def __str__(self) -> str:
-        if self.pid == os.getpid():
+        if self.pid == os.getpid() and self.host == platform.node():  # kernels in containers often have the same pid
             return (
                 f"run {self.run!r} is open in this kernel already. One run cannot be opened inside itself or twice at a "
                 "time: leave that block or cell first, or give this one a name of its own."

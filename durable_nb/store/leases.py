@@ -21,6 +21,9 @@ from durable_nb.store.tables import controls, events, insert, run_of, runs, tall
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
 
+_heard: dict[str, tuple[float, float]] = {}
+"""By token, the last heartbeat that lay in the future, and when we saw it first."""
+
 LEASE_S = 30.0
 """How long a run of another machine stays its own without a heartbeat; six missed beats, and room for clock skew."""
 
@@ -41,13 +44,25 @@ def is_alive(owner: Owner, heartbeat: float) -> bool:
     heartbeat : float
         When it last said so, in seconds since the epoch.
     """
-    leased = clock.now() - heartbeat < LEASE_S
+    leased = _is_leased(owner.token, heartbeat)
     if not owner.machine or owner.machine != machine():
         return leased
     if owner.pid == os.getpid() and owner.born == born(owner.pid):
         return owner.token in watched  # a claim of our own that nobody watches: the cell died while it was ending
     started = born(owner.pid)
     return leased if started == "?" else bool(owner.born) and started == owner.born
+
+
+def _is_leased(token: str, heartbeat: float) -> bool:
+    age = clock.now() - heartbeat
+    if age > -LEASE_S:
+        return age < LEASE_S
+    # A heartbeat of the future: a clock was stepped back. Then it counts for as long as we hear another one in time.
+    heard, since = _heard.get(token, (0.0, 0.0))
+    if heard != heartbeat:
+        since = clock.monotonic()
+        _heard[token] = heartbeat, since
+    return clock.monotonic() - since < LEASE_S
 
 
 def machine() -> str:
