@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, limits
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.records import (
     RESTORED,
     Control,
@@ -230,9 +230,19 @@ class Views:
 
     @contextmanager
     def listening(self, run_id: int) -> Iterator[Callable[[int], list[Control]]]:
-        """``controls`` as a function of ``after`` for whoever asks ten times a second: on one connection, held meanwhile."""
+        """``controls`` as a function of ``after`` for whoever asks ten times a second: on one connection, held meanwhile.
+
+        It raises StoreUnavailable once a new one has to be taken.
+        """
+        opened = self._database.openings
         with self._database.reading() as conn:
-            yield lambda after: reader.controls(conn, run_id, after=after)
+
+            def asked(after: int) -> list[Control]:
+                if self._database.openings != opened:
+                    raise StoreUnavailable(self._database.where, "was opened anew.", "Ask again.")
+                return reader.controls(conn, run_id, after=after)
+
+            yield asked
 
 
 def _snapshot(row: Any, store: str) -> Snapshot:

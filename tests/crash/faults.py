@@ -23,6 +23,7 @@ from durable_nb.engine.session import current as session
 
 options = json.loads(sys.argv[1])
 configure(url=options["url"])
+seconds = options["seconds"]
 log = os.open("executed.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 waits, started = [], time.monotonic()
 
@@ -40,7 +41,7 @@ session.observers.append(lambda live: threading.Thread(target=watch, args=(live,
 @step
 def square(number):
     os.write(log, b"%d\\n" % number)
-    time.sleep(options["seconds"])
+    time.sleep(seconds)
     return number * number
 
 {prelude}
