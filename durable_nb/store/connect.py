@@ -186,9 +186,12 @@ class Database:
         """Check or create the tables; waits out the moment in which another kernel is doing the same."""
         with self._plain_errors(), self._open()[0].connect() as conn:
             current = migrations.is_current(conn, self.where)
-        if not current:
+        journal = self._files.journal if self._files else ""
+        while not current:
             with self.writing() as conn:
-                self.created = migrations.bring_up(conn, self.where, journal=self._files.journal if self._files else "")
+                found = migrations.advance(conn, self.where, journal=journal)
+                current = migrations.is_current(conn, self.where)
+            self.created = found == 0
 
     def _refuse_unless_current(self) -> None:
         with self.reading() as conn:
