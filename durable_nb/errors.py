@@ -25,6 +25,7 @@ Fields are plain attributes given to ``super().__init__`` raw, so every error su
 from __future__ import annotations
 
 import os
+import platform
 
 
 class DurableError(Exception):
@@ -61,7 +62,14 @@ class StoreError(_Refusal, DurableError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be opened, reached or written; nothing that was committed is lost."""
+    """The database cannot be opened, reached or written; nothing that was committed is lost.
+
+    ``may_pass``: by waiting alone, as when another process has it locked or a server starts anew; a live run waits then.
+    """
+
+    def __init__(self, where: str, problem: str = "", remedy: str = "", may_pass: bool = False) -> None:
+        DurableError.__init__(self, where, problem, remedy, may_pass)
+        self.where, self.problem, self.remedy, self.may_pass = where, problem, remedy, may_pass
 
 
 class StoreTooNew(StoreError):
@@ -96,7 +104,7 @@ class RunBusy(_Refusal, DurableError):
         self.run, self.host, self.pid, self.kernel, self.heartbeat_age_s = run, host, pid, kernel, heartbeat_age_s
 
     def __str__(self) -> str:
-        if self.pid == os.getpid():
+        if self.pid == os.getpid() and self.host == platform.node():  # kernels in containers often have the same pid
             return (
                 f"run {self.run!r} is open in this kernel already. One run cannot be opened inside itself or twice at a "
                 "time: leave that block or cell first, or give this one a name of its own."

@@ -49,7 +49,7 @@ class Progress:
         self.restored = 0
         self.computed = 0
         self.saved_s = 0.0
-        self._about, self._gate = about, gate or Gate()
+        self._about, self._gate, self._held_up = about, gate or Gate(), ""
         self._guessed = 0
         self._renumbered = False
         self._numbered = 0
@@ -155,6 +155,10 @@ class Progress:
             while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
                 self._samples.popleft()
 
+    def held_up(self, by: str) -> None:
+        """The run waits for ``by``; '' once it goes on."""
+        self._held_up = by
+
     def end(self, state: State, message: str = "") -> None:
         """Nothing more will come."""
         self.state, self.message, self._ended = state, message, clock.monotonic()
@@ -187,7 +191,7 @@ class Progress:
                 limit_workers=gate.workers if running else None,
                 per_minute=gate.per_minute if running else None,
                 heartbeat_age_s=max(0.0, now - self._last_beat) if running and self._last_beat is not None else None,
-                waiting_for=gate.waiting_for if running else "",
+                waiting_for=(self._held_up or gate.waiting_for) if running else "",
                 groups=self._top_groups(now),
                 mosaic_version=self._current_version(),
             )

@@ -13,12 +13,86 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_UNTIL_CLOSED = 'folder=$1; shift; "$@" & server=$!; read _; kill -QUIT $server; wait $server; rm -rf "$folder"/*'
-"""Shell: run the server in the background until standard input ends, then stop it at once."""
+_GUARD = """
+folder=$1; shift
+"$@" & server=$!
+while read -r order; do
+  if [ "$order" = start ]; then "$@" & server=$!; else kill -"$order" $server; wait $server; fi
+done
+kill -QUIT $server; wait $server; rm -rf "$folder"/*
+"""
+"""Shell: run the server in the background, stop it by a signal or start it again as told on standard input, and stop it at
+once when that is closed."""
 
 
 class NoPostgres(Exception):
     """No server to test with; the text says how to get one."""
+
+
+class Postgres:
+    """A server in a folder of its own, on Debian's binaries; it can be stopped, killed and started again."""
+
+    def __init__(self) -> None:
+        self._bin = _binaries()
+        self.folder = Path(tempfile.mkdtemp(prefix="durable-nb-pg-"))
+        self._account = _unprivileged(self.folder)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        data = str(self.folder / "data")
+        command = [str(self._bin / "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder}
+        quiet |= self._account
+        subprocess.run([*command, "--no-locale", "--no-sync"], check=True, timeout=60, **quiet)
+        options = {"fsync": "off", "full_page_writes": "off", "logging_collector": "off"}
+        settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+        server = [str(self._bin / "postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(self.port)]
+        server += ["-k", str(self.folder), *settings]
+        # Its own session, and an open pipe: a killed pytest closes the pipe, and no server stays behind.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, "sh", str(self.folder), *server],
+            stdin=subprocess.PIPE, start_new_session=True, text=True, **quiet,
+        )  # fmt: skip
+        self._wait()
+
+    @property
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        program = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(program, check=False).returncode == 0
+
+    def stop(self, signal: str = "INT") -> None:
+        """By INT (sessions are cut, then it ends in order) or KILL (it recovers at the next start)."""
+        self._tell(signal)
+        due = time.monotonic() + 60
+        while self.answers and time.monotonic() < due:
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        """Once more; after KILL when the last session has seen it."""
+        self._tell("start")
+        self._wait(again=True)
+
+    def close(self) -> None:
+        """For good."""
+        self._guard.communicate(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _tell(self, order: str) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{order}\n")
+        self._guard.stdin.flush()
+
+    def _wait(self, *, again: bool = False) -> None:
+        due, next_try = time.monotonic() + 60, time.monotonic() + 3
+        while not self.answers:
+            if self._guard.poll() is not None or time.monotonic() > due:
+                raise RuntimeError("the throw-away PostgreSQL did not start")
+            if again and time.monotonic() > next_try:
+                self._tell("start")
+                next_try = time.monotonic() + 3
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -33,42 +107,11 @@ def throwaway_postgres() -> Iterator[str]:
     if given := os.environ.get("DURABLE_NB_TEST_PG"):
         yield given
         return
-    binaries = _binaries()
-    folder = Path(tempfile.mkdtemp(prefix="durable-nb-pg-"))
-    account = _unprivileged(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(program: str, *arguments: str) -> None:
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([binaries / program, *arguments], check=True, cwd=folder, timeout=60, **quiet, **account)
-
-    data = str(folder / "data")
-    run("initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
-    options = {"fsync": "off", "full_page_writes": "off", "logging_collector": "off"}
-    settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
-    server = [str(binaries / "postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), *settings]
-    # Its own session, and an open pipe: a killed pytest closes the pipe, and no server stays behind.
-    guard = subprocess.Popen(
-        ["sh", "-c", _UNTIL_CLOSED, "sh", str(folder), *server],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd=folder, start_new_session=True, **account,
-    )  # fmt: skip
+    server = Postgres()
     try:
-        _wait_for(binaries, port, guard)
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+        yield server.url
     finally:
-        guard.communicate(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_for(binaries: Path, port: int, guard: subprocess.Popen[bytes]) -> None:
-    due = time.monotonic() + 60
-    while subprocess.run([binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode:
-        if guard.poll() is not None or time.monotonic() > due:
-            raise RuntimeError("the throw-away PostgreSQL did not start")
-        time.sleep(0.02)
+        server.close()
 
 
 def _binaries() -> Path:

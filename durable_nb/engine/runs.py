@@ -164,6 +164,7 @@ class LiveRun:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
         self.recorder.excuse()
+        self.store.hurry()
         self.gate.wake()
 
     def control(self, action: str, value: str = "") -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     import os
@@ -59,8 +60,10 @@ class Session:
         with self._lock:
             store = self._stores.get(identity)
             if store is not None and store.is_gone and not self.live:
-                # Somebody deleted the database: a new one is made, rather than saving into a file nobody can open.
-                self._stores.pop(identity).close()
+                # Somebody deleted the database: a new one is made, rather than saving into a file nobody can open. What
+                # the old one could not save was an error in the cell.
+                with contextlib.suppress(StoreError):
+                    self._stores.pop(identity).close()
                 store = None
             if store is None:
                 store = Store.open(url, durability=settings.durability, trust=settings.trust)

@@ -56,5 +56,5 @@ class InWorker:
 
         identity = (os.getpid(), self._url)  # a forked worker inherits the table, and not what is open
         if identity not in _stores:
-            _stores[identity] = Store.open(self._url, durability=self._durability)
+            _stores[identity] = Store.open(self._url, durability=self._durability, patient=True)
         return _stores[identity]

@@ -5,22 +5,23 @@
     views                                     runs as the panel, the lab and the server see them
     connect │ upkeep                          open a database; check it, drop a run
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
+    patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
     tables                                    the schema
 """
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 
-from durable_nb import clock
+import sqlalchemy as sa
+
 from durable_nb.errors import ConfigError, StoreError
-from durable_nb.records import Checkpoint, Event, Owner, Run, Saved, State
-from durable_nb.store import leases, migrations, reader, tables, upkeep
+from durable_nb.records import Checkpoint, Event, Owner, Run, State
+from durable_nb.store import leases, migrations, upkeep
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
@@ -55,6 +56,8 @@ class Store(Views):
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     tell : callable
         Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
+    hurry : callable
+        Runs of this process are to end: they wait for an absent database no longer. Safe in a signal handler.
     tallies : Tallies, which number the equal calls of worker processes
     """
 
@@ -65,18 +68,18 @@ class Store(Views):
     save_now: Callable[[Checkpoint], Future[None]]
     lost: Callable[[int], bool]
     tell: Callable[[int, str, str], None]
+    hurry: Callable[[], None]
 
     def __init__(
         self, database: Database, *, trusted: bool, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
-        writer = Writer(
-            database.writing, database.explain, where=database.where, linger_s=linger_s, heartbeat_s=heartbeat_s
-        )
+        writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
         self.url = database.address.render_as_string(hide_password=False)
         self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
         self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
-        self.tallies = Tallies(database.writing)
+        self.tallies = Tallies(database.change)
+        self.hurry = database.patience.hurry
         _open_stores.add(self)
 
     @classmethod
@@ -90,6 +93,7 @@ class Store(Views):
         busy_s: float = 30.0,
         heartbeat_s: float = HEARTBEAT_S,
         journal: str | None = None,
+        patient: bool = False,
     ) -> Store:
         """The store at a database URL, created when missing.
 
@@ -109,6 +113,8 @@ class Store(Views):
             How often the leases of watched runs are renewed.
         journal : str, optional
             SQLite's journal mode, "WAL" or "DELETE"; chosen by the file system.
+        patient : bool
+            Once open, wait for a database that is away also without a run that is watched here: in a worker process.
 
         Raises
         ------
@@ -119,6 +125,7 @@ class Store(Views):
         if not linger_s > 0:
             raise ConfigError(f"linger_s={linger_s!r} must be a positive number of seconds.", "The default is 0.025.")
         database = Database(url, durability=durability, busy_s=busy_s, journal=journal)
+        database.patience.always = patient
         with database.reading() as conn:
             key = migrations.fact(conn, "trust") or ""
         if database.created or trust:
@@ -178,6 +185,7 @@ class Store(Views):
         StoreUnavailable
             Also when results of an earlier run still cannot be saved.
         """
+        self._database.patience.renew()
         self.flush()
         with self._database.writing() as conn:
             return leases.claim(conn, name, owner=owner, parent=parent, notebook=notebook, source=source, cell=cell)
@@ -195,15 +203,22 @@ class Store(Views):
         self.flush()
         watch = self._writer.unwatch(run_id)
         last = {} if watch is None else watch.last(message=message)
+        tried = False
+
+        def let_go(conn: sa.Connection) -> None:
+            nonlocal tried
+            again, tried = tried, True
+            if watch is not None:
+                watch.write_rest(conn, run_id)
+            leases.release(conn, run_id, owner=owner, state=state, message=message, last=last, again=again)
+
         try:
-            with self._database.writing() as conn:
-                if watch is not None:
-                    watch.write_rest(conn, run_id)
-                leases.release(conn, run_id, owner=owner, state=state, message=message, last=last)
+            self._database.change(let_go)
         except StoreError:
             if watch is not None:
                 self._writer.watch(run_id, watch.owner, watch.ledger)
             raise
+        self._database.patience.unwatch(run_id)
         self._let_go(watch)
 
     def forget(self, name: str) -> int:
@@ -212,40 +227,6 @@ class Store(Views):
         with self._database.writing() as conn:
             return upkeep.forget(conn, name)
 
-    def step(self, name: str, *, fingerprint: str, parts: dict[str, str], source: str, kind: str = "function") -> int:
-        """Id of a version of a step, the same for the same name and fingerprint; ask once a run, not once a kernel."""
-        with self._database.reading() as conn:
-            found = reader.step_id(conn, name, fingerprint)
-        if found is not None:
-            return found
-        with self._database.writing() as conn:
-            texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": source}
-            values = texts | {"parts": json.dumps(parts), "created": clock.now()}
-            conn.execute(tables.insert(conn, tables.steps).values(values).on_conflict_do_nothing())
-            made = reader.step_id(conn, name, fingerprint)
-        assert made is not None
-        return made
-
-    def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
-        """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
-        with self._database.reading() as conn:
-            return reader.look_up(conn, run_id, step_ids, keys)
-
-    def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
-        """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
-        with self._database.reading() as conn:
-            return reader.known(conn, run_id, step_ids)
-
-    def fetch(
-        self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
-    ) -> list[tuple[int, bytes, Saved]]:
-        """Up to ``limit`` committed results in the order they were saved, from checkpoint ``from_id`` on.
-
-        Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
-        """
-        with self._database.reading() as conn:
-            return reader.fetch(conn, run_id, step_ids, from_id=from_id, limit=limit)
-
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""
         self._writer.flush()
@@ -253,10 +234,12 @@ class Store(Views):
     def watch(self, run_id: int, *, owner: Owner, ledger: Ledger) -> None:
         """Keep the lease of a run this process began, and its counts, until it is finished or unwatched."""
         leases.watched.add(owner.token)
+        self._database.patience.watch(run_id, ledger)
         self._writer.watch(run_id, owner, ledger)
 
     def unwatch(self, run_id: int) -> None:
         """Stop keeping the lease."""
+        self._database.patience.unwatch(run_id)
         self._let_go(self._writer.unwatch(run_id))
 
     def check(self) -> list[str]:

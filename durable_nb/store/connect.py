@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -16,13 +14,26 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
 from durable_nb import clock
-from durable_nb.errors import ConfigError, StoreError, StoreUnavailable
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.store import migrations
-from durable_nb.store.addresses import address_of, file_system_of, is_network
+from durable_nb.store.addresses import address_of
+from durable_nb.store.files import Files
+from durable_nb.store.patience import Patience
+from durable_nb.store.troubles import explain
 
-_ELSEWHERE = "Choose another place with configure(url=…) or DURABLE_NB_URL."
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _write_locks: dict[str, threading.RLock] = {}
 _inherited: list[object] = []
+# Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
+_PATIENT_SOCKET = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 
 
 class Database:
@@ -34,6 +45,10 @@ class Database:
         Path, or URL without password, for messages.
     created : bool
         True when this object made the database.
+    patience : Patience
+        How long runs wait for it.
+    openings : int
+        Grows when whoever holds a connection for long has to take a new one.
     """
 
     def __init__(
@@ -45,13 +60,16 @@ class Database:
             )
         self.address = address_of(url)
         self.is_sqlite = self.address.drivername == "sqlite"
-        self._durability, self._busy_s, self._journal = durability, busy_s, journal
-        self.path = str(self.address.database) if self.is_sqlite else ""
-        self.where = self.path or self.address.set(query={}).render_as_string(hide_password=True)
+        self._durability, self._busy_s = durability, busy_s
+        self._files = Files(str(self.address.database), busy_s=busy_s, journal=journal) if self.is_sqlite else None
+        self.where = (
+            self._files.path if self._files else self.address.set(query={}).render_as_string(hide_password=True)
+        )
+        self.patience, self.openings = Patience(), 0
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
-        if self.is_sqlite:
-            self._find_file() if existing else self._prepare_file()
+        if self._files is not None:
+            self._files.find() if existing else self._files.prepare()
         self.created = False
         try:
             self._refuse_unless_current() if existing else self._bring_up()
@@ -62,14 +80,35 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A write transaction: committed at the end, rolled back by an exception; one at a time in this process."""
-        with self._lock, self._plain_errors(), self._open()[0].begin() as conn:
-            yield conn
+        with self._lock, self._plain_errors():
+            with self._open()[0].begin() as conn:
+                yield conn
+            if self._files is not None:
+                self._keep_to_the_files(self._files)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A read-only connection outside any transaction, so that it holds up no writer."""
         with self._plain_errors(), self._open()[1].connect() as conn:
             yield conn
+
+    def ask(self, question: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """What ``question`` answers on a reading connection; asked again while the database is away and a run waits."""
+
+        def attempt() -> T:
+            with self.reading() as conn:
+                return question(conn, *args, **options)
+
+        return self.patience.keep(attempt)
+
+    def change(self, change: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """The same in a write transaction. A cut connection may hide that it was committed: ``change`` must bear that."""
+
+        def attempt() -> T:
+            with self.writing() as conn:
+                return change(conn, *args, **options)
+
+        return self.patience.keep(attempt)
 
     def vacuum(self) -> None:
         """Give the space of what was dropped back to the disk; needs as much again while it works."""
@@ -90,11 +129,12 @@ class Database:
         _inherited.append(self._engines)  # collecting them would close SQLite's files and drop the parent's locks
         self._engines = None
         self._lock = _write_locks[self.where] = threading.RLock()
+        self.patience.start_anew()
 
     @property
     def is_gone(self) -> bool:
         """Whether the file at this path is not the one that was opened."""
-        return self.is_sqlite and _identity(self.path) != self._identity
+        return self._files is not None and self._files.is_gone
 
     def explain(self, problem: BaseException) -> BaseException:
         """The same problem as one of our errors where it is the database's, else itself."""
@@ -108,38 +148,64 @@ class Database:
             plain = self.explain(problem)
             if plain is problem:
                 raise
+            if not self.is_sqlite and self._engines is not None:
+                self._engines[
+                    0
+                ].dispose()  # after a failover the address leads elsewhere, and old sessions to a standby
             raise plain from problem
 
     def _open(self) -> tuple[sa.Engine, sa.Engine]:
         if self._engines is None:
             with self._lock:
                 if self._engines is None:
-                    self._engines = self._sqlite() if self.is_sqlite else self._postgres()
+                    self._engines = self._postgres() if self._files is None else self._sqlite(self._files)
         return self._engines
+
+    def _keep_to_the_files(self, files: Files) -> None:
+        """After a commit: it counts only if the file that others open has it."""
+        if files.is_gone:
+            raise StoreUnavailable(
+                self.where,
+                "was deleted or replaced while it was open; what is not saved yet is kept in memory.",
+                "Put the file back, or run the cell again: it makes a new one.",
+            )
+        if files.is_cut_off and self._engines is not None:
+            # We still hold the removed log: what is in it goes into the file, then all of us open new ones. Every
+            # connection has to, since those of one process share the removed -shm, and with it the locks.
+            writer, reader = self._engines
+            with writer.connect() as conn:
+                assert conn.connection.driver_connection is not None
+                conn.connection.driver_connection.execute("PRAGMA wal_checkpoint(FULL)")
+            self.openings += 1
+            due = clock.monotonic() + 1.0
+            while reader.pool.checkedout() and clock.monotonic() < due:  # type: ignore[attr-defined]
+                clock.sleep(0.005)
+            self.dispose()
 
     def _bring_up(self) -> None:
         """Check or create the tables; waits out the moment in which another kernel is doing the same."""
         with self._plain_errors(), self._open()[0].connect() as conn:
             current = migrations.is_current(conn, self.where)
-        if not current:
+        journal = self._files.journal if self._files else ""
+        while not current:
             with self.writing() as conn:
-                self.created = migrations.bring_up(conn, self.where, journal=self._journal or "")
-        self._identity = _identity(self.path)
+                found = migrations.advance(conn, self.where, journal=journal)
+                current = migrations.is_current(conn, self.where)
+            self.created = found == 0
 
     def _refuse_unless_current(self) -> None:
         with self.reading() as conn:
             migrations.refuse_unless_current(conn, self.where)
-        self._identity = _identity(self.path)
 
-    def _sqlite(self) -> tuple[sa.Engine, sa.Engine]:
+    def _sqlite(self, files: Files) -> tuple[sa.Engine, sa.Engine]:
         def write() -> sqlite3.Connection:
             # Own BEGIN (isolation_level=None): the driver's is deferred, and a deferred transaction that reads first
             # cannot wait for the lock. One statement of up to 500 rows is large, so few are cached.
             raw = sqlite3.connect(
-                self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=32
+                files.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=32
             )
             try:
-                self._set_pragmas(raw)
+                self._set_pragmas(raw, files)
             except BaseException:
                 raw.close()
                 raise
@@ -147,7 +213,7 @@ class Database:
 
         def read() -> sqlite3.Connection:
             raw = sqlite3.connect(
-                f"file:{quote(self.path)}?mode=ro",
+                f"file:{quote(files.path)}?mode=ro",
                 uri=True,
                 timeout=self._busy_s,
                 isolation_level=None,
@@ -160,82 +226,43 @@ class Database:
             raw.execute("PRAGMA cache_size=-16384")
             return raw
 
+        files.note()
         writer = sa.create_engine("sqlite://", creator=write, poolclass=QueuePool, pool_size=1, max_overflow=0)
         event.listen(writer, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
         reader = sa.create_engine("sqlite://", creator=read, poolclass=QueuePool)
         return writer, reader
 
-    def _set_pragmas(self, raw: sqlite3.Connection) -> None:
+    def _set_pragmas(self, raw: sqlite3.Connection, files: Files) -> None:
         raw.execute("PRAGMA page_size=8192")  # before the first table; without effect afterwards
         due = clock.monotonic() + self._busy_s
         while True:
             try:
-                mode = raw.execute(f"PRAGMA journal_mode={self._journal}").fetchone()[0]
+                mode = raw.execute(f"PRAGMA journal_mode={files.journal}").fetchone()[0]
                 break
             except sqlite3.OperationalError as problem:
                 # Switching the mode does not honour the busy timeout when two kernels open a new file at once.
                 if "locked" not in str(problem) or clock.monotonic() > due:
                     raise
                 clock.sleep(0.01)
-        if mode == "delete" and self._journal == "WAL":
-            self._journal = "DELETE"  # SQLite itself found shared memory impossible here
+        if mode == "delete" and files.journal == "WAL":
+            files.journal = "DELETE"  # SQLite itself found shared memory impossible here
         raw.execute(f"PRAGMA synchronous={'FULL' if self._durability == 'full' else 'NORMAL'}")
         raw.execute(f"PRAGMA journal_size_limit={64 << 20}")
         raw.execute("PRAGMA cache_size=-65536")
         # 32 MB instead of 8: a checkpoint copies each page once, however often commits wrote it, and waits for the disk.
         raw.execute("PRAGMA wal_autocheckpoint=4000")
 
-    def _prepare_file(self) -> None:
-        path = Path(self.path)
-        try:
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True)
-                if path.parent.name == ".durable_nb":
-                    (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-            if path.is_dir():
-                raise StoreUnavailable(self.where, "is a folder, not a database.", "Name a file in it.")
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # -wal and -shm inherit the mode
-        except OSError as problem:
-            reason = (problem.strerror or str(problem)).lower()
-            raise StoreUnavailable(self.where, f"cannot be created or written ({reason}).", _ELSEWHERE) from problem
-        if self._journal is None:
-            self._journal = self._fitting_journal()
-
-    def _find_file(self) -> None:
-        if not os.path.isfile(self.path):
-            raise StoreUnavailable(self.where, "is not there.", "Run a durable cell: it makes the database.")
-        self._journal = self._fitting_journal()
-
-    def _fitting_journal(self) -> str:
-        try:
-            mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return self._remembered_journal()
-        network = is_network(file_system_of(os.path.realpath(self.path), mounts))
-        return "DELETE" if network else self._remembered_journal()
-
-    def _remembered_journal(self) -> str:
-        """DELETE for a file that was made on a network file system, also when seen from the host that owns the disk."""
-        raw = sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True, timeout=self._busy_s)
-        try:
-            found = raw.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
-        except sqlite3.Error:  # new, or not ours: the check of the schema will say so
-            found = None
-        finally:
-            raw.close()
-        return "DELETE" if found == ("DELETE",) else "WAL"
-
     def _postgres(self) -> tuple[sa.Engine, sa.Engine]:
         query = dict(self.address.query)
-        query.setdefault("connect_timeout", "10")
+        for name, value in _PATIENT_SOCKET.items():
+            query.setdefault(name, value)
         try:
             # Positional parameters, as in SQLite: a Checkpoint goes to the driver as it is.
             engine = sa.create_engine(self.address.set(query=query), paramstyle="format", pool_pre_ping=True)
         except (ImportError, sa.exc.NoSuchModuleError) as problem:
             raise ConfigError("PostgreSQL needs a driver.", "Run: pip install 'durable-nb[postgres]'") from problem
-        commit = (
-            "on" if self._durability == "full" else "off"
-        )  # off: an acknowledged commit survives the kernel, not power
+        # Never "off": a server that is killed (out of memory, `kill -9`) would lose up to 0.6 s of commits it acknowledged.
+        commit = "on" if self._durability == "full" else "local"
 
         @event.listens_for(engine, "connect")
         def _settings(raw: Any, _record: object) -> None:
@@ -246,42 +273,3 @@ class Database:
             raw.autocommit = False
 
         return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def explain(problem: BaseException, where: str, busy_s: float, password: object = None) -> BaseException:
-    """A StoreUnavailable that says what to do, for what the driver says about the database itself; else ``problem``."""
-    if isinstance(problem, StoreError) or not isinstance(problem, (sa.exc.DBAPIError, sa.exc.TimeoutError)):
-        return problem
-    reason = str(getattr(problem, "orig", None) or problem).strip()
-    for words, text, remedy in (
-        ("disk is full", "the disk is full; what is not saved yet is kept in memory.",
-         "Free some space and run the cell again."),
-        ("disk I/O error", "the disk refused to write (full, over quota?); what is not saved yet is kept in memory.",
-         "Free some space and run the cell again."),
-        ("is locked", f"another process kept it locked for longer than {busy_s:g} s.",
-         "Close what has it open (a database viewer?) and run the cell again."),
-        ("not a database", "is not an SQLite database.", _ELSEWHERE),
-        ("malformed", "is damaged.", "Run `durable-nb check`, or restore a copy."),
-        ("readonly", "may not be written by you.", _ELSEWHERE),
-        ("unable to open", "cannot be opened.", _ELSEWHERE),
-        ("lock timeout", f"another session kept it locked for longer than {busy_s:g} s.", "Run the cell again."),
-    ):  # fmt: skip
-        if words in reason:
-            return StoreUnavailable(where, text, remedy)
-    invalid = isinstance(problem, sa.exc.DBAPIError) and problem.connection_invalidated
-    if not invalid and not isinstance(problem, (sa.exc.OperationalError, sa.exc.TimeoutError)):
-        return problem
-    line = " ".join(reason.split())
-    if password:
-        line = line.replace(str(password), "***")
-    return StoreUnavailable(
-        where, f"cannot be reached or written ({line}).", "Check that it is running, then run the cell again."
-    )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

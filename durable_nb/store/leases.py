@@ -21,6 +21,9 @@ from durable_nb.store.tables import controls, events, insert, run_of, runs, tall
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
 
+_heard: dict[str, tuple[float, float]] = {}
+"""By token, the last heartbeat that lay in the future, and when we saw it first."""
+
 LEASE_S = 30.0
 """How long a run of another machine stays its own without a heartbeat; six missed beats, and room for clock skew."""
 
@@ -41,13 +44,25 @@ def is_alive(owner: Owner, heartbeat: float) -> bool:
     heartbeat : float
         When it last said so, in seconds since the epoch.
     """
-    leased = clock.now() - heartbeat < LEASE_S
+    leased = _is_leased(owner.token, heartbeat)
     if not owner.machine or owner.machine != machine():
         return leased
     if owner.pid == os.getpid() and owner.born == born(owner.pid):
         return owner.token in watched  # a claim of our own that nobody watches: the cell died while it was ending
     started = born(owner.pid)
     return leased if started == "?" else bool(owner.born) and started == owner.born
+
+
+def _is_leased(token: str, heartbeat: float) -> bool:
+    age = clock.now() - heartbeat
+    if age > -LEASE_S:
+        return age < LEASE_S
+    # A heartbeat of the future: a clock was stepped back. Then it counts for as long as we hear another one in time.
+    heard, since = _heard.get(token, (0.0, 0.0))
+    if heard != heartbeat:
+        since = clock.monotonic()
+        _heard[token] = heartbeat, since
+    return clock.monotonic() - since < LEASE_S
 
 
 def machine() -> str:
@@ -140,15 +155,27 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, *
 
 
 def release(
-    conn: sa.Connection, run_id: int, *, owner: Owner, state: State, message: str, last: dict[str, Any]
+    conn: sa.Connection,
+    run_id: int,
+    *,
+    owner: Owner,
+    state: State,
+    message: str,
+    last: dict[str, Any],
+    again: bool = False,
 ) -> None:
-    """End a run with its ``last`` counts and let go of it; LeaseLost when somebody else holds it by now."""
+    """End a run with its ``last`` counts and let go of it; LeaseLost when somebody else holds it by now.
+
+    ``again`` after an attempt whose answer was lost with the connection: it may have been committed.
+    """
     now = clock.now()
     mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == owner.token)
     changes: dict[str, Any] = {"state": State(state).value, "owner_token": None, "heartbeat": now, "updated": now}
     if conn.execute(sa.update(runs).where(mine).values(changes | last)).rowcount == 0:
-        name = conn.scalar(sa.select(runs.c.name).where(runs.c.id == run_id))
-        raise LeaseLost(name or str(run_id))
+        found = conn.execute(sa.select(runs.c.name, runs.c.owner_token).where(runs.c.id == run_id)).one_or_none()
+        if again and found is not None and found.owner_token is None:
+            return
+        raise LeaseLost(str(run_id) if found is None else found.name)
     tell(conn, run_id, State(state).value, message)
 
 

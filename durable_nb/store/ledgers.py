@@ -36,6 +36,9 @@ class Ledger(Protocol):
     def mosaic(self) -> Mosaic | None:
         """The state of every document; None while nothing is known."""
 
+    def held_up(self, by: str) -> None:
+        """The run waits for ``by``, the database; '' once it goes on. Called from any thread."""
+
 
 class Watch:
     """A run whose lease this process keeps."""

@@ -1,4 +1,8 @@
-"""Bring a database to the layout of this version: ordered functions, one transaction, never backwards."""
+"""Bring a database to the layout of this version: ordered functions, a transaction each, never backwards.
+
+A kernel that is killed in between leaves a version that the next one goes on from; of two that meet, one waits for the
+other before each step, and looks again.
+"""
 
 from __future__ import annotations
 
@@ -79,27 +83,26 @@ def refuse_unless_current(conn: sa.Connection, where: str) -> None:
         )
 
 
-def bring_up(conn: sa.Connection, where: str, *, journal: str) -> bool:
-    """Create or upgrade the tables; True when this call created the database."""
+def advance(conn: sa.Connection, where: str, *, journal: str) -> int:
+    """Create the tables, or bring them one version further; the version it found, 0 if there were none."""
     if conn.dialect.name == "postgresql":
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_PG_LOCK)))
         if not sa.inspect(conn).has_schema(PG_SCHEMA):  # IF NOT EXISTS would need the right to create even when it does
             conn.execute(sa.schema.CreateSchema(PG_SCHEMA))
     version = _version(conn, where)
-    if version:
-        for older in range(version, tables.SCHEMA):
-            STEPS[older](conn)
-        conn.execute(sa.update(tables.meta).where(tables.meta.c.key == "schema").values(value=str(tables.SCHEMA)))
-        return False
-    tables.metadata.create_all(conn, checkfirst=False)
-    facts = {
-        "schema": str(tables.SCHEMA),
-        "trust": secrets.token_hex(16),
-        "created": repr(clock.now()),
-        "journal": journal,
-    }
-    conn.execute(sa.insert(tables.meta), [{"key": key, "value": value} for key, value in facts.items()])
-    return True
+    if version == 0:
+        tables.metadata.create_all(conn, checkfirst=False)
+        facts = {
+            "schema": str(tables.SCHEMA),
+            "trust": secrets.token_hex(16),
+            "created": repr(clock.now()),
+            "journal": journal,
+        }
+        conn.execute(sa.insert(tables.meta), [{"key": key, "value": value} for key, value in facts.items()])
+    elif version < tables.SCHEMA:
+        STEPS[version](conn)
+        conn.execute(sa.update(tables.meta).where(tables.meta.c.key == "schema").values(value=str(version + 1)))
+    return version
 
 
 def fact(conn: sa.Connection, key: str) -> str | None:

@@ -20,11 +20,23 @@ BLOB_LOCK = 0x646E6202
 """PostgreSQL advisory lock, shared by who refers to blobs, exclusive for who drops orphans."""
 
 
-def upsert(conn: sa.Connection, rows: list[Checkpoint]) -> None:
-    """Write checkpoints; one that is there already is replaced, but never a result by a failure."""
+def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int]) -> None:
+    """Write checkpoints; one that is there already is replaced, but never a result by a failure.
+
+    In runs that are not ``held``, never a result at all. That is the fence: who took a run over has perhaps returned
+    another value for a call that we had in flight.
+    """
+    if {row[0] for row in rows} <= held:
+        _write(conn, rows, _upsert_parts(conn.dialect))
+        return
+    _write(conn, [row for row in rows if row.run_id in held], _upsert_parts(conn.dialect))
+    _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect))
+
+
+def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str]) -> None:
     if any(row.payload is not None and len(row.payload) > BLOB_BYTES for row in rows):
         rows = _with_blobs_apart(conn, rows)
-    head, values, tail = _upsert_parts(conn.dialect)
+    head, values, tail = parts
     if conn.dialect.name == "postgresql":  # executemany is pipelined there, and may hold the same key twice
         if rows:
             conn.exec_driver_sql(head + values + tail, list(rows))
@@ -35,18 +47,36 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint]) -> None:
         conn.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
 
+_IS_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
+
+
 @lru_cache(maxsize=8)
 def _upsert_parts(dialect: sa.Dialect) -> tuple[str, str, str]:
-    """What stands before, in and after the parentheses of VALUES."""
-    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(checkpoints)
+    insert = _insert(dialect)
+    return _parts(dialect, insert, sa.or_(insert.excluded.state == _IS_DONE, checkpoints.c.state != _IS_DONE))
+
+
+@lru_cache(maxsize=8)
+def _add_parts(dialect: sa.Dialect) -> tuple[str, str, str]:
+    return _parts(dialect, _insert(dialect), checkpoints.c.state != _IS_DONE)
+
+
+def _insert(dialect: sa.Dialect) -> sqlite.Insert | postgresql.Insert:
     columns = [checkpoints.c[field] for field in Checkpoint._fields]
     line = {column.name: sa.bindparam(f"{column.name}_", type_=column.type) for column in columns}
-    insert = insert.values([line])  # a list: PostgreSQL would add RETURNING to a plain one
-    done: sa.ColumnElement[str] = sa.literal_column("'done'")
+    insert: sqlite.Insert | postgresql.Insert
+    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(checkpoints)
+    return insert.values([line])  # a list: PostgreSQL would add RETURNING to a plain one
+
+
+def _parts(
+    dialect: sa.Dialect, insert: sqlite.Insert | postgresql.Insert, replacing: sa.ColumnElement[bool]
+) -> tuple[str, str, str]:
+    """What stands before, in and after the parentheses of VALUES, if a row that is there is replaced on a condition."""
     statement = insert.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
-        set_={column.name: insert.excluded[column.name] for column in columns[3:]},
-        where=sa.or_(insert.excluded.state == done, checkpoints.c.state != done),
+        set_={field: insert.excluded[field] for field in Checkpoint._fields[3:]},
+        where=replacing,
     )
     text = str(statement.compile(dialect=dialect))
     head, _, tail = text.partition(" VALUES ")

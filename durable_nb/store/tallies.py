@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,24 +13,31 @@ from durable_nb.store.tables import insert, tallies
 class Tallies:
     """Numbers of equal calls in one attempt, each given once."""
 
-    def __init__(self, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
-        self._writing = writing
+    def __init__(self, change: Callable[..., Any]) -> None:
+        self._change = change
 
     def take(self, run_id: int, step_id: int, digest: bytes) -> int:
         """The lowest number of this call that nobody has in this attempt, from 0."""
-        place = {"run_id": run_id, "step_id": step_id, "digest": digest}
-        here = sa.and_(*(tallies.c[name] == value for name, value in place.items()))
-        with self._writing() as conn:
-            conn.execute(insert(conn, tallies).values(place).on_conflict_do_nothing())
-            query = sa.select(tallies.c.made, tallies.c.given_back).where(here).with_for_update()
-            made, given_back = conn.execute(query).one()
-            free = sorted(map(int, given_back.split()))
-            changes = {"given_back": " ".join(map(str, free[1:]))} if free else {"made": made + 1}
-            conn.execute(sa.update(tallies).where(here).values(changes))
-        return free[0] if free else int(made)
+        return int(self._change(_take, {"run_id": run_id, "step_id": step_id, "digest": digest}))
 
     def give_back(self, run_id: int, step_id: int, digest: bytes, number: int) -> None:
         """The call raised: the next equal one is the same call, tried again."""
-        here = sa.and_(tallies.c.run_id == run_id, tallies.c.step_id == step_id, tallies.c.digest == digest)
-        with self._writing() as conn:
-            conn.execute(sa.update(tallies).where(here).values(given_back=tallies.c.given_back + f" {number}"))
+        self._change(_give_back, {"run_id": run_id, "step_id": step_id, "digest": digest}, number)
+
+
+def _take(conn: sa.Connection, place: dict[str, Any]) -> int:
+    conn.execute(insert(conn, tallies).values(place).on_conflict_do_nothing())
+    query = sa.select(tallies.c.made, tallies.c.given_back).where(_at(place)).with_for_update()
+    made, given_back = conn.execute(query).one()
+    free = sorted(map(int, given_back.split()))
+    changes = {"given_back": " ".join(map(str, free[1:]))} if free else {"made": made + 1}
+    conn.execute(sa.update(tallies).where(_at(place)).values(changes))
+    return free[0] if free else int(made)
+
+
+def _give_back(conn: sa.Connection, place: dict[str, Any], number: int) -> None:
+    conn.execute(sa.update(tallies).where(_at(place)).values(given_back=tallies.c.given_back + f" {number}"))
+
+
+def _at(place: dict[str, Any]) -> sa.ColumnElement[bool]:
+    return sa.and_(*(tallies.c[name] == value for name, value in place.items()))

@@ -1,4 +1,4 @@
-"""What the panel, the lab and the server ask of a store: runs as they are now, from the rows alone, without a kernel."""
+"""What is asked of a store: results by key, and runs as they are now, from the rows alone, for the panel and the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, limits
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.records import (
     RESTORED,
     Control,
@@ -17,6 +17,7 @@ from durable_nb.records import (
     Group,
     Mosaic,
     Run,
+    Saved,
     Snapshot,
     State,
     StepVersion,
@@ -25,7 +26,7 @@ from durable_nb.store import leases, reader, suspects, tables
 from durable_nb.store.tables import run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import sqlalchemy as sa
 
@@ -46,6 +47,39 @@ class Views:
 
     id: str
     _database: Database
+
+    def step(self, name: str, *, fingerprint: str, parts: dict[str, str], source: str, kind: str = "function") -> int:
+        """Id of a version of a step, the same for the same name and fingerprint; ask once a run, not once a kernel."""
+        found = self._database.ask(reader.step_id, name, fingerprint)
+        if found is not None:
+            return found
+        texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": source}
+        values = texts | {"parts": json.dumps(parts), "created": clock.now()}
+
+        def made(conn: sa.Connection) -> int | None:
+            conn.execute(tables.insert(conn, tables.steps).values(values).on_conflict_do_nothing())
+            return reader.step_id(conn, name, fingerprint)
+
+        new = self._database.change(made)
+        assert new is not None
+        return new
+
+    def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
+        """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
+        return self._database.ask(reader.look_up, run_id, step_ids, keys)
+
+    def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
+        """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
+        return self._database.ask(reader.known, run_id, step_ids)
+
+    def fetch(
+        self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
+    ) -> list[tuple[int, bytes, Saved]]:
+        """Up to ``limit`` committed results in the order they were saved, from checkpoint ``from_id`` on.
+
+        Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
+        """
+        return self._database.ask(reader.fetch, run_id, step_ids, from_id=from_id, limit=limit)
 
     def runs(self) -> list[Run]:
         """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
@@ -116,13 +150,11 @@ class Views:
 
     def versions(self, run_id: int, name: str) -> list[StepVersion]:
         """Versions of a step with saved results in this run, the one in use last first."""
-        with self._database.reading() as conn:
-            return reader.versions(conn, run_id, name)
+        return self._database.ask(reader.versions, run_id, name)
 
     def choices(self, run_id: int, step_id: int) -> dict[int, str]:
         """'keep' or 'recompute' by the id of an older version of the step."""
-        with self._database.reading() as conn:
-            return reader.choices_of(conn, run_id, step_id)
+        return self._database.ask(reader.choices_of, run_id, step_id)
 
     def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str, *, edited: bool = False) -> None:
         """Remember what to do with results of older versions; a later choice replaces it.
@@ -135,7 +167,8 @@ class Views:
         made, older = {"run_id": run_id, "step_id": step_id, "choice": choice, "at": clock.now()}, list(older)
         if not older:
             return
-        with self._database.writing() as conn:
+
+        def note(conn: sa.Connection) -> None:
             before = reader.choices_of(conn, run_id, step_id)
             if edited and any(before.get(old) != choice for old in older):
                 done = "kept" if choice == "keep" else "computed again"
@@ -150,6 +183,8 @@ class Views:
                 ),
                 [made | {"older_step_id": old} for old in older],
             )
+
+        self._database.change(note)
 
     def suspects(self, run_id: int) -> dict[tuple[int, bytes], int]:
         """By step id and key, how many deaths of kernels count for each call that has no result."""
@@ -195,9 +230,19 @@ class Views:
 
     @contextmanager
     def listening(self, run_id: int) -> Iterator[Callable[[int], list[Control]]]:
-        """``controls`` as a function of ``after`` for whoever asks ten times a second: on one connection, held meanwhile."""
+        """``controls`` as a function of ``after`` for whoever asks ten times a second: on one connection, held meanwhile.
+
+        It raises StoreUnavailable once a new one has to be taken.
+        """
+        opened = self._database.openings
         with self._database.reading() as conn:
-            yield lambda after: reader.controls(conn, run_id, after=after)
+
+            def asked(after: int) -> list[Control]:
+                if self._database.openings != opened:
+                    raise StoreUnavailable(self._database.where, "was opened anew.", "Ask again.")
+                return reader.controls(conn, run_id, after=after)
+
+            yield asked
 
 
 def _snapshot(row: Any, store: str) -> Snapshot:

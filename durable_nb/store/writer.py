@@ -7,9 +7,8 @@ has come in; a steady stream wakes nobody. What could not be committed stays her
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -20,6 +19,9 @@ from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.rows import plain, upsert
 from durable_nb.store.tables import events
 from durable_nb.store.turns import prompt_turns
+
+if TYPE_CHECKING:
+    from durable_nb.store.connect import Database
 
 HEARTBEAT_S = 5.0
 IDLE_S = 1.0
@@ -37,22 +39,13 @@ class Writer:
 
     Parameters
     ----------
-    writing : callable
-        Gives a write transaction.
-    explain : callable
-        Turns a driver's error into one of ours.
+    database : Database
+        Gives write transactions, turns a driver's error into one of ours, and waits while it is away.
     """
 
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sa.Connection]],
-        explain: Callable[[BaseException], BaseException],
-        *,
-        where: str,
-        linger_s: float,
-        heartbeat_s: float = HEARTBEAT_S,
-    ) -> None:
-        self._writing, self._explain, self._where = writing, explain, where
+    def __init__(self, database: Database, *, linger_s: float, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._writing, self._explain, self._where = database.writing, database.explain, database.where
+        self._patience = database.patience
         self._linger_s, self._heartbeat_s = linger_s, heartbeat_s
         self._at_once = False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
@@ -259,8 +252,7 @@ class Writer:
         try:
             self._held = batch = self._held + self._inbox[:count]
             del self._inbox[:count]
-            with prompt_turns:
-                error = self._write(batch)
+            error = self._patience.keep(lambda: self._write(batch))
             self._held = []
         except Exception as problem:
             error = self._explain(problem)
@@ -283,7 +275,8 @@ class Writer:
         """Commit, then tell the ledgers; what to report although everything that can be saved is, or None."""
         report: BaseException | None = None
         try:
-            watched = self._transact(batch, batch)
+            with prompt_turns:
+                watched = self._transact(batch, batch)
         except Exception as problem:
             if not batch or isinstance(self._explain(problem), StoreUnavailable):
                 raise
@@ -300,14 +293,16 @@ class Writer:
     def _transact(self, rows: list[Checkpoint], counted: list[Checkpoint]) -> dict[int, Watch]:
         with self._lock:
             watched = dict(self._watched)
-        lost = []
+        lost, held = [], set[int]()
         with self._writing() as conn:
-            upsert(conn, rows)
             for run_id, watch in watched.items():
                 share = [row for row in counted if row.run_id == run_id]
-                if not watch.lost and not watch.write(conn, run_id, share):
+                if not watch.lost and watch.write(conn, run_id, share):
+                    held.add(run_id)
+                elif not watch.lost:
                     lost.append(run_id)
                     conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
+            upsert(conn, rows, held)
         for run_id in lost:  # only now: a rolled back transaction has found out nothing
             watched[run_id].lost = True
             self._lost.add(run_id)
@@ -319,8 +314,7 @@ class Writer:
         for original in batch:
             row = original._replace(label=plain(original.label), error=original.error and plain(original.error))
             try:
-                with self._writing() as conn:
-                    upsert(conn, [row])
+                self._transact([row], [])
                 saved.append(row)
             except Exception as problem:
                 if isinstance(self._explain(problem), StoreUnavailable):

@@ -21,6 +21,7 @@ class Counts:
     def __init__(self, total: int | None = None) -> None:
         self.total, self.done = total, 0
         self.batches: list[int] = []
+        self.waits: list[str] = []
 
     def counts_after(self, batch: Sequence[Checkpoint]) -> tuple[int | None, int, int, int]:
         return self.total, self.done + len(batch), 0, 0
@@ -35,6 +36,10 @@ class Counts:
 
     def mosaic(self) -> Mosaic | None:
         return None
+
+    def held_up(self, by: str) -> None:
+        if by != (self.waits[-1] if self.waits else ""):
+            self.waits.append(by)
 
 
 def key(n: int) -> bytes:

@@ -362,6 +362,7 @@ def test_a_closed_store_is_reopened_whole(url, opens):
 def test_the_store_is_a_dictionary(store: Store, rows):
     """Whatever is saved in whatever commits, the store holds what a dictionary would, results before failures."""
     run, owner, step = begin(store, os.urandom(8).hex())
+    store.watch(run.id, owner=owner, ledger=Counts())
     expected: dict[bytes, bytes] = {}
     for done, n, payload, flush in rows:
         if done:

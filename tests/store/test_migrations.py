@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,73 @@ def test_an_upgrade_that_fails_changes_nothing(old, opens, monkeypatch):
     monkeypatch.undo()
 
     assert [] == opens(old).check()
+
+
+_FURTHER = """
+import signal, sys
+from durable_nb.store import migrations, tables
+def noting(number, dies):
+    def step(conn):
+        conn.exec_driver_sql(f"CREATE TABLE later_{number} (x INTEGER)")
+        if dies: os.kill(os.getpid(), signal.SIGKILL)
+    return step
+tables.SCHEMA = 5
+for number in (2, 3, 4):
+    migrations.STEPS[number] = noting(number, sys.argv[2] == str(number))
+print("ready", flush=True); sys.stdin.readline()
+store = Store.open(sys.argv[1])
+with store._database.reading() as conn:
+    tables_there = sorted(name for name in migrations.sa.inspect(conn).get_table_names() if name.startswith("later"))
+    print(migrations.fact(conn, "schema"), *tables_there, store.run("embed").done, store.check(), flush=True)
+"""
+
+
+def test_an_upgrade_killed_half_way_goes_on_from_there(old):
+    """Each step is a transaction: SIGKILL in the third of four undoes that one; two kernels at once then do the rest."""
+    dying = python(_FURTHER, old, "3")
+    dying.communicate("go\n", timeout=60)
+    half_way = _schema(old)
+    others = [python(_FURTHER, old, "none") for _ in range(2)]
+    for child in others:
+        assert "ready\n" == child.stdout.readline()
+    for child in others:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    said = {child.communicate(timeout=60)[0] for child in others}
+
+    assert -signal.SIGKILL == dying.returncode
+    assert "3" == half_way
+    assert {"5 later_2 later_3 later_4 7 []\n"} == said
+    with pytest.raises(StoreTooNew, match=rf"schema 5; this one knows {tables.SCHEMA}.*Upgrade with"):
+        Store.open(old)
+
+
+def test_an_upgrade_killed_before_its_commit_changes_nothing(old, opens):
+    """SIGKILL inside of the first step leaves the old version whole, and the next kernel upgrades it."""
+    code = """
+import signal, sys
+from durable_nb.store import migrations
+whole = migrations.STEPS[1]
+def dying(conn):
+    whole(conn)
+    os.kill(os.getpid(), signal.SIGKILL)
+migrations.STEPS[1] = dying
+Store.open(sys.argv[1])
+"""
+    child = python(code, old)
+    child.communicate(timeout=60)
+
+    assert -signal.SIGKILL == child.returncode
+    assert "1" == _schema(old)
+    assert [] == opens(old).check()
+    assert str(tables.SCHEMA) == _schema(old)
+
+
+def _schema(url: str) -> str:
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    schema = "" if url.startswith("sqlite") else "durable_nb."
+    with engine.connect() as conn:
+        return conn.exec_driver_sql(f"SELECT value FROM {schema}meta WHERE key = 'schema'").scalar_one()
 
 
 def test_who_only_looks_upgrades_nothing(old, opens):

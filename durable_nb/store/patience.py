@@ -1,0 +1,99 @@
+"""Wait for a database that is away for a moment: a server that starts anew, a lock of another process.
+
+Only for a run that is under way. Its calls are paid for, and whoever started it may have gone home; who begins a run is
+there, and is told at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from durable_nb import clock
+from durable_nb.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+PATIENCE_S = 600.0
+"""How long a run waits in all; a failover takes seconds, an update of a managed server minutes."""
+
+_FIRST_S, _LAST_S, _LOOK_S = 0.1, 5.0, 0.1
+
+
+class Waiting(Protocol):
+    """Who shows what a run waits for."""
+
+    def held_up(self, by: str) -> None:
+        """The run waits for ``by``; '' once it goes on. Called from any thread."""
+
+
+class Patience:
+    """Of one database, for the runs that this process computes with it."""
+
+    def __init__(self, seconds: float = PATIENCE_S) -> None:
+        self._seconds = seconds
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child the runs are the parent's."""
+        self._runs: dict[int, Waiting] = {}
+        self._waiting: set[int] = set()  # idents of threads
+        self._hurried = False
+        self.always = False
+
+    def watch(self, run_id: int, who: Waiting) -> None:
+        """A run is under way: from now on it is worth waiting."""
+        self._runs[run_id] = who
+
+    def unwatch(self, run_id: int) -> None:
+        """That run is over."""
+        self._runs.pop(run_id, None)
+
+    def hurry(self) -> None:
+        """Somebody wants the run to end: nobody waits any longer. Takes no lock, so that signal handlers may call it."""
+        self._hurried = True
+
+    def renew(self) -> None:
+        """A new run begins."""
+        self._hurried = False
+
+    def keep(self, attempt: Callable[[], T]) -> T:
+        """What ``attempt`` returns; it is made again, after growing pauses, for as long as waiting may help."""
+        pause, due = _FIRST_S, clock.monotonic() + self._seconds
+        while True:
+            try:
+                found = attempt()
+            except StoreUnavailable as problem:
+                if not (problem.may_pass and self._is_worth_it and clock.monotonic() < due):
+                    self._go_on()
+                    raise
+                self._hold_up(problem.problem)
+                self._sleep(pause)
+                pause = min(2 * pause, _LAST_S)
+            else:
+                self._go_on()
+                return found
+
+    @property
+    def _is_worth_it(self) -> bool:
+        return bool(self._runs or self.always) and not self._hurried
+
+    def _sleep(self, seconds: float) -> None:
+        until = clock.monotonic() + seconds
+        while self._is_worth_it and (left := until - clock.monotonic()) > 0:
+            clock.sleep(min(left, _LOOK_S))
+
+    def _hold_up(self, problem: str) -> None:
+        self._waiting.add(threading.get_ident())
+        self._tell(f"the database: {problem.rstrip('.')}")
+
+    def _go_on(self) -> None:
+        if self._waiting:
+            self._waiting.discard(threading.get_ident())
+            if not self._waiting:
+                self._tell("")
+
+    def _tell(self, by: str) -> None:
+        for who in list(self._runs.values()):
+            who.held_up(by)

@@ -1,0 +1,162 @@
+"""What happens to servers: restarted, killed, cut off, read-only, full. A run waits, says so, and goes on."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from durable_nb.errors import StoreUnavailable
+from durable_nb.store import Store
+from tests.crash.faults import Wire, Work, ask, stored
+from tests.kernels import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres import Postgres
+
+
+def finishes_with_each_result_once(work: Work, database: str | None = None) -> None:
+    """No call is repeated, and each result is there once."""
+    end = work.end()
+
+    assert {"right": True, "error": ""} == {name: end[name] for name in ("right", "error")}
+    assert sorted(map(str, range(work.documents))) == sorted(work.executed)
+    assert sorted(map(str, range(work.documents))) == sorted(stored(database or work.url))
+
+
+def waiting(work: Work, words: str) -> None:
+    """Return once the run says that it waits for the database, and why."""
+    wait_until(lambda: any(words in said for said in work.waits), describing=f"the run says that it waits: {words}")
+
+
+def scientist(server: Postgres) -> None:
+    """A new user without any rights."""
+    if ask(server.url, "SELECT 1 FROM pg_roles WHERE rolname = 'scientist'"):
+        ask(server.url, "DROP OWNED BY scientist CASCADE")
+        ask(server.url, "DROP ROLE scientist")
+    ask(server.url, "CREATE ROLE scientist LOGIN")
+
+
+@pytest.mark.parametrize("how", ["INT", "KILL"], ids=["restarted", "killed -9"])
+def test_a_server_that_starts_anew_is_waited_for(server: Postgres, tmp_path: Path, how: str) -> None:
+    """The run says that it waits for the database, goes on by itself, and computes nothing twice."""
+    work = Work(tmp_path, server.url).at(60)
+    server.stop(how)
+    waiting(work, "the database: ")
+    at_rest = len(work.executed)
+    server.start()
+
+    finishes_with_each_result_once(work)
+    assert at_rest <= 60 + 3 * work.workers
+    assert work.waits[-1] == ""
+
+
+def test_a_commit_whose_answer_is_lost_is_made_once(server: Postgres, tmp_path: Path) -> None:
+    """The connection is cut between COMMIT and its answer, again and again: rows and calls are what they should be."""
+    wire = Wire(server.port)
+    work = Work(tmp_path, server.url.replace(str(server.port), str(wire.port)) + "?sslmode=disable&gssencmode=disable")
+    for goal in (40, 90, 140):
+        work.at(goal)
+        wire.cut_commits(1)
+
+    finishes_with_each_result_once(work, server.url)
+    wire.close()
+    ((done, attempts, state),) = ask(server.url, "SELECT done, attempts, state FROM durable_nb.runs")
+
+    assert wire.cuts == 3
+    assert (work.documents, 1, "done") == (done, attempts, state)
+
+
+def test_the_last_commit_of_a_run_may_lose_its_answer(server: Postgres, tmp_path: Path) -> None:
+    """A run whose end was committed while the connection was cut has ended well: its lease is not said to be lost."""
+    wire = Wire(server.port)
+    url = server.url.replace(str(server.port), str(wire.port)) + "?sslmode=disable&gssencmode=disable"
+    work = Work(tmp_path, url, documents=20, prelude="sys.stdin.readline()", stdin=-1)
+    work.process.stdin.write("go\n")
+    work.process.stdin.flush()
+    work.at(20)
+    wire.cut_commits(50)  # each try of it
+    wait_until(lambda: wire.cuts > 1, describing="commits were cut")
+    wire.cut_commits(0)
+
+    finishes_with_each_result_once(work, server.url)
+    wire.close()
+
+
+def test_a_standby_is_waited_out(server: Postgres, tmp_path: Path) -> None:
+    """While the server only reads (a failover), the run waits; no result is refused for it."""
+    work = Work(tmp_path, server.url).at(60)
+    _set(server, "SET default_transaction_read_only = on")
+    waiting(work, "is read-only for now")
+    ask(server.url + "?options=-cdefault_transaction_read_only=off", "ALTER DATABASE postgres RESET ALL")
+
+    finishes_with_each_result_once(work)
+
+
+def test_a_server_without_connections_to_spare_is_waited_for(server: Postgres, tmp_path: Path) -> None:
+    """While nobody may connect, the run waits; then it goes on."""
+    scientist(server)
+    ask(server.url, "GRANT CREATE ON DATABASE postgres TO scientist")
+    work = Work(tmp_path, server.url.replace("postgres@", "scientist@")).at(60)
+    ask(server.url, "ALTER ROLE scientist CONNECTION LIMIT 0")
+    _cut_sessions(server)
+    waiting(work, "too many connections")
+    ask(server.url, "ALTER ROLE scientist CONNECTION LIMIT -1")
+
+    finishes_with_each_result_once(work, server.url)
+
+
+def test_who_wants_to_stop_need_not_wait_for_the_server(server: Postgres, tmp_path: Path) -> None:
+    """■ ends a run that waits: what could not be saved is an error in the cell, and the next one computes the rest."""
+    prelude = "from durable_nb.notebook.interrupts import also_on_interrupt\n"
+    prelude += "session.observers.append(lambda live: also_on_interrupt(live.stop, live.saving.withholds))\n"
+    work = Work(tmp_path, server.url, prelude=prelude).at(60)
+    server.stop("INT")
+    waiting(work, "the database: ")
+    work.send(signal.SIGINT)
+    end = work.end(timeout=30)
+    server.start()
+
+    assert "StoreUnavailable" in end["error"] or "KeyboardInterrupt" in end["error"] or "RunStopped" in end["error"]
+    assert Work(tmp_path, server.url).end()["right"]
+    assert len(work.executed) <= work.documents + 2 * work.workers
+
+
+def test_who_begins_a_run_is_told_at_once(server: Postgres) -> None:
+    """Somebody is there then: a server that is down is an error in the cell, not a wait."""
+    server.stop("INT")
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        Store.open(server.url)
+    server.start()
+
+
+def test_a_right_taken_away_is_an_error_that_drops_nothing(server: Postgres, tmp_path: Path) -> None:
+    """Who may no longer write is told so; what was computed meanwhile is kept in memory, not refused row by row."""
+    scientist(server)
+    store = Store.open(server.url)
+    store.close()
+    ask(server.url, "GRANT USAGE ON SCHEMA durable_nb TO scientist")
+    ask(server.url, "GRANT ALL ON ALL TABLES IN SCHEMA durable_nb TO scientist")
+    ask(server.url, "GRANT ALL ON ALL SEQUENCES IN SCHEMA durable_nb TO scientist")
+    work = Work(tmp_path, server.url.replace("postgres@", "scientist@")).at(60)
+    ask(server.url, "REVOKE ALL ON ALL TABLES IN SCHEMA durable_nb FROM scientist")
+    end = work.end()
+
+    assert "StoreUnavailable" in end["error"]
+    assert "may not be used by you" in end["error"]
+    assert len(work.executed) - len(stored(server.url)) <= work.workers
+
+
+def _set(server: Postgres, what: str) -> None:
+    ask(server.url, f"ALTER DATABASE postgres {what}")
+    _cut_sessions(server)
+
+
+def _cut_sessions(server: Postgres) -> None:
+    ask(
+        server.url + "?options=-cdefault_transaction_read_only=off",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    )
