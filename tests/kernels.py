@@ -98,6 +98,11 @@ class Kernel:
         self._client.stop_channels()
         self._manager.cleanup_resources()
 
+    def restart(self) -> None:
+        """The restart button: an interrupt, a request, SIGTERM, SIGKILL; a new process under the same connection."""
+        self._manager.restart_kernel(now=False)
+        self._client.wait_for_ready(timeout=120)
+
     @property
     def alive(self) -> bool:
         """Whether the process lives."""

@@ -70,6 +70,7 @@ class DurableMagics(Magics):
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
+            %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
             %durable forget embed-filings               drop its results (asks first)
             %durable explain                            what the last durable cell keeps, what it runs again, and why
 
@@ -79,21 +80,24 @@ class DurableMagics(Magics):
             self._shell.run_cell(f"%%durable {line}\n{cell}").raise_error()
             return None
         arguments = parse_argstring(self.durable, line)
-        if not arguments.name:
-            from durable_nb.notebook import pages
+        from durable_nb.notebook import pages
 
+        if not arguments.name:
             return pages.RunTable(self._store(arguments).runs())
         command, name = arguments.name, " ".join(arguments.rest)
         if command == "explain":
             return self._explain(name)
-        if command in ("show", "forget") and not name:
+        if command in ("show", "retry", "forget") and not name:
             raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
         if command == "forget":
             return self._forget(name, arguments)
+        if command == "retry":
+            print(pages.spared(self._store(arguments), name))
+            return None
         if command == "show" or not name:
             return self._show(name if command == "show" else command, arguments)
         raise UsageError(
-            f"%durable has no sub-command {command!r}. There are: show NAME, forget NAME, explain. See %durable?"
+            f"%durable has no sub-command {command!r}. There are: show NAME, retry NAME, forget NAME, explain. See %durable?"
         )
 
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.errors import ConfigError
 from durable_nb.notebook import display
 from durable_nb.records import State
 
@@ -20,6 +21,23 @@ _EVENTS = 12
 _SILENT_S = 60.0  # four missed heartbeats: a run that is still "running" by then is not shown as such
 _NO_RUNS = "no runs yet: write %%durable NAME on top of a cell and run it"
 _HEADINGS = ("run", "state", "durable", "failed", "attempts", "updated", "notebook")
+
+
+def spared(store: Store, name: str) -> str:
+    """Let what was set aside in a run be computed once more; the sentence that says so.
+
+    Raises
+    ------
+    ConfigError
+    """
+    run = store.run(name)
+    if run is None:
+        raise ConfigError(f"there is no run {name!r} in {store.where}.", "%durable lists them.")
+    count = store.spare(run.id)
+    if not count:
+        return f"Nothing is set aside in run {name!r}; what failed is tried again whenever its cell is run."
+    noun = "document that was" if count == 1 else "documents that were"
+    return f"{count:,} {noun} set aside in run {name!r}: run its cell again, and each is tried once more."
 
 
 class RunTable:

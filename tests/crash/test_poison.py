@@ -296,13 +296,14 @@ def test_a_death_after_an_interrupt_counts_for_nobody(tmp_path: Path) -> None:
 
 
 def test_a_durable_cell_names_the_document(kernel: Callable[..., Kernel], tmp_path: Path) -> None:
-    """Three real kernels die in an ordinary loop; the fourth says which document it was, and finishes the others."""
+    """Three real kernels die in an ordinary loop; the fourth says which document it was, and finishes the others. It is
+    tried again once somebody asks."""
     prepare = (
         "%load_ext durable_nb\nimport os, signal, time\n"
         "def embed(doc):\n"
         "    open('executed.log', 'a').write(f'{doc}\\n')\n"
         "    time.sleep(0.01)\n"
-        "    if doc == 'poison': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if doc == 'poison' and not os.path.exists('cured'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return doc.upper()\n"
         "docs = ['a', 'b', 'poison', 'c', 'd']"
     )
@@ -331,6 +332,41 @@ def test_a_durable_cell_names_the_document(kernel: Callable[..., Kernel], tmp_pa
     assert [("poison", 3)] == [(failure.label, failure.attempts) for failure in shown.failures]
     assert "KernelDied" in shown.failures[0].error
     assert ["embed on poison"] == told
+
+    (tmp_path / "cured").touch()
+
+    assert "1 document that was set aside" in last.ok("%durable retry embed-docs").stdout
+
+    last.ok(cell)
+
+    assert "['A', 'B', 'POISON', 'C', 'D']" == last.ok("vectors").result
+    assert "Nothing is set aside" in last.ok("%durable retry embed-docs").stdout
+    assert "no run 'other'" in last.run("%durable retry other").text
+
+
+def test_restart_in_jupyter_poisons_nobody(kernel: Callable[..., Kernel], tmp_path: Path) -> None:
+    """A document that runs for long may see its kernel restarted three times: it is computed all the same."""
+    prepare = (
+        "%load_ext durable_nb\nimport os, time\n"
+        "def long(doc):\n"
+        "    open('executed.log', 'a').write(f'{doc}\\n')\n"
+        "    while not os.path.exists('cured'):\n"
+        "        try: time.sleep(60)\n"
+        "        except KeyboardInterrupt: pass  # as a library does that retries\n"
+        "    return doc.upper()"
+    )
+    cell, log = "%%durable long-docs\nfound = [long(doc) for doc in ['a']]", tmp_path / "executed.log"
+    one = kernel()
+    for restarts in range(3):
+        one.ok(prepare)
+        one.start(cell)
+        wait_until(lambda restarts=restarts: len(lines(log)) > restarts, describing="the document is being computed")
+        one.restart()
+    (tmp_path / "cured").touch()
+    one.ok(prepare)
+    one.ok(cell)
+
+    assert "['A']" == one.ok("found").result
 
 
 TOKEN, OTHER = "00000000deadbeef", "00000000deadbee0"
