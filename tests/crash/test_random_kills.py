@@ -1,20 +1,25 @@
-"""Three kills at random moments, then a clean finish: nothing wrong, nothing lost, nothing wasted."""
+"""Kills at random moments, then a clean finish: nothing wrong, nothing lost, nothing wasted. `tests/soak.py` does more."""
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernels import Kernel, lines, wait_until
+from tests.kernels import ROOT, Kernel, lines, wait_until
+from tests.postgres import NoPostgres, throwaway_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DOCUMENTS, WORKERS, KILLS, TRIALS = 400, 4, 3, 20
+DOCUMENTS, WORKERS, KILLS, TRIALS = 400, 4, 3, 4
 CELLS = f"""%load_ext durable_nb
 import os, time
 from durable_nb import step
@@ -30,8 +35,29 @@ def square(number):
 CELL = f"%%durable squares\nsquares = square.map(docs, workers={WORKERS})"
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_processes_killed_at_random(kind: str, tmp_path: Path) -> None:
+    """60 SIGKILLs over SQLite, 20 over PostgreSQL, in runs of their own: no fault of any kind, and `check` finds nothing."""
+    if kind == "postgres":
+        try:
+            with throwaway_postgres():
+                pass
+        except NoPostgres as problem:
+            pytest.skip(str(problem))
+    wanted = {"sqlite": 60, "postgres": 20}
+    kills = [text for name in wanted for text in (f"--{name}", str(wanted[name] if name == kind else 0))]
+    soak = subprocess.run(
+        [sys.executable, "-m", "tests.soak", "--minutes", "3", *kills],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    counts = json.loads(soak.stdout.splitlines()[-1])[{"sqlite": "SQLite", "postgres": "PostgreSQL"}[kind]]
+
+    assert wanted[kind] == counts["kills"], soak.stderr
+    assert 0 == soak.returncode, soak.stdout + soak.stderr
+
+
 @pytest.mark.parametrize("trial", range(TRIALS))
-def test_random_kills(kernel: Callable[..., Kernel], tmp_path: Path, trial: int) -> None:
+def test_kernels_killed_at_random(kernel: Callable[..., Kernel], tmp_path: Path, trial: int) -> None:
     """After three SIGKILLs at random progress, every document has its own result, and executions are at most the
     documents plus what was in flight at each kill."""
     chance, log, database = random.Random(trial), tmp_path / "executed.log", tmp_path / ".durable_nb" / "durable.db"
