@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 import sqlalchemy as sa
 
@@ -63,7 +64,7 @@ def file_system_of(path: str, mounts: str) -> str:
         fields = line.split()
         if len(fields) < 3:
             continue
-        point = fields[1].encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")  # blank is \040
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[1])  # blank is \040
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):  # of two mounts on one place the later one is seen
             best, kind = point, fields[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from durable_nb.errors import StoreUnavailable
-from durable_nb.store.addresses import file_system_of, is_network
+from durable_nb.store.networks import network_of, refuse_unless_lockable
 from durable_nb.store.troubles import ELSEWHERE
 
 
@@ -34,7 +34,9 @@ class Files:
         ------
         StoreUnavailable
         """
-        path = Path(self.path)
+        path, network = Path(self.path), network_of(self.path)
+        if network:
+            refuse_unless_lockable(self.path, network)
         try:
             if not path.parent.exists():
                 path.parent.mkdir(parents=True)
@@ -46,13 +48,16 @@ class Files:
         except OSError as problem:
             reason = (problem.strerror or str(problem)).lower()
             raise StoreUnavailable(self.path, f"cannot be created or written ({reason}).", ELSEWHERE) from problem
-        self.journal = self.journal or self._fitting_journal()
+        self.journal = self.journal or ("DELETE" if network else self._remembered_journal())
 
     def find(self) -> None:
         """The same for a database that must be there."""
+        network = network_of(self.path)
+        if network:
+            refuse_unless_lockable(self.path, network)
         if not os.path.isfile(self.path):
             raise StoreUnavailable(self.path, "is not there.", "Run a durable cell: it makes the database.")
-        self.journal = self._fitting_journal()
+        self.journal = "DELETE" if network else self._remembered_journal()
 
     def note(self) -> None:
         """The database is open: these are its files."""
@@ -72,14 +77,6 @@ class Files:
         if self._companions is None:
             self._companions = found
         return None in found or found != self._companions
-
-    def _fitting_journal(self) -> str:
-        try:
-            mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return self._remembered_journal()
-        network = is_network(file_system_of(os.path.realpath(self.path), mounts))
-        return "DELETE" if network else self._remembered_journal()
 
     def _remembered_journal(self) -> str:
         """DELETE for a file that was made on a network file system, also when seen from the host that owns the disk."""
