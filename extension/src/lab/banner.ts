@@ -39,7 +39,7 @@ export function watchForDeath(
   const isTime = ({ cause }: Cut) => cause !== "The kernel was restarted." || Date.now() - idleAt >= CALM_MS;
   const show = (key: string, cut: Cut, run: Located) => {
     const kept = figures(run).replace(" / ", " of ");
-    const text = `${cut.cause} ${kept} results of “${run.name}” are safe.`;
+    const text = `${cut.cause} ${kept} results of “${run.name}” are safe. ${whatResumeRuns(runs, run)}`;
     cut.row = new Row(text, (say) => resume(run, say), () => drop(key));
     panel.contentHeader.addWidget(cut.row);
   };
@@ -74,6 +74,14 @@ export function watchForDeath(
     runs.refresh();
   });
   runs.listen(update);
+}
+
+/** Whoever presses Resume has the cells above run too, which may take long or cost something: so it is said before. */
+function whatResumeRuns(runs: NotebookRuns, run: Located): string {
+  const index = runs.cellOf(runs.address(run))?.index ?? 0;
+  const above = runs.panel.content.widgets.slice(0, index).filter(({ model }) => model.type === "code").length;
+  if (above === 0) return "Resume runs the cell again.";
+  return `Resume runs ${above === 1 ? "the cell" : `the ${above} cells`} above it, then the cell again.`;
 }
 
 class Row extends Widget {
