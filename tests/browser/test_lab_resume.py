@@ -79,6 +79,21 @@ def test_stopped_run_is_resumed_without_the_cells_above(lab: Lab, context: Brows
     page.close()
 
 
+def test_banner_comes_when_the_list_of_runs_was_late(lab: Lab, context: BrowserContext) -> None:
+    """A kernel that dies before the page has heard of its run, as on a busy machine, is announced when it hears of it."""
+    notebook = DurableNotebook(lab, "late", documents=100)
+    page = lab.open(context, notebook.path.name)
+    page.page.route("**/durable-nb/api/runs?*", lambda route: route.abort())
+    notebook.start(page, until=40)
+    page.page.locator(PANEL).wait_for()
+    page.kill_kernel()
+    page.page.unroute("**/durable-nb/api/runs?*")
+    page.page.locator(".dnb-banner").get_by_text("The kernel died.").wait_for()
+
+    assert [] == page.errors()
+    page.close()
+
+
 def test_resume_that_cannot_begin_says_why(lab: Lab, context: BrowserContext) -> None:
     """The banner says what Resume runs; when a cell above fails, or the cell ends before its run begins, the banner stays,
     says so, and can be pressed again."""

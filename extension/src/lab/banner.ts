@@ -29,7 +29,7 @@ export function watchForDeath(
   const session = panel.sessionContext;
   const cuts = new Map<string, Cut>();
   const live = new Set<string>(); // seen running, and not yet seen ended
-  let death: Cause | null = null; // that no list of runs has followed yet
+  let death: { readonly cause: Cause; readonly at: number } | null = null; // that no list of runs has followed yet
   let idleAt = Infinity;
 
   const drop = (key: string) => {
@@ -52,10 +52,10 @@ export function watchForDeath(
       if (run.state === "running") live.add(key);
       else if (run.state !== "interrupted") continue;
       // Whoever pressed ■ has a kernel, and knows; who lost it with the server does not.
-      const cause = death ?? (wasLive && run.state === "interrupted" && !connected ? "The server was gone." : null);
+      const cause = death?.cause ?? (wasLive && run.state === "interrupted" && !connected ? "The server was gone." : null);
       if (cause && !cuts.has(key)) cuts.set(key, { cause, attempts: run.attempts, row: null });
     }
-    death = null;
+    if (death && runs.asked > death.at) death = null; // a list from before it may not have the run yet
     for (const [key, cut] of cuts) {
       const run = found.get(key);
       if (!run) continue; // a list that could not be read says nothing
@@ -68,8 +68,9 @@ export function watchForDeath(
   session.statusChanged.connect((_session, status) => {
     idleAt = status === "idle" ? Date.now() : Infinity;
     if (status === "idle" && cuts.size > 0) setTimeout(() => runs.refresh(), CALM_MS);
-    if (status === "autorestarting" || status === "dead") death = "The kernel died.";
-    else if (status === "restarting") death ??= "The kernel was restarted.";
+    const at = Date.now();
+    if (status === "autorestarting" || status === "dead") death = { cause: "The kernel died.", at };
+    else if (status === "restarting") death ??= { cause: "The kernel was restarted.", at };
     else return;
     runs.refresh();
   });

@@ -71,7 +71,8 @@ async function ready(api: Api, session: ISessionContext): Promise<void> {
     // While Lab still tries to connect to a kernel that died with its server, only the server can say so.
     if (kernel && (await api.hasKernel(kernel.id).catch(() => true))) continue;
     starts += 1;
-    // The first time fails where the session died too: Lab learns of it by that, and the next time makes another.
+    // A session that died with its server can have no other kernel: Lab would say so in a dialogue of its own.
+    await session.shutdown().catch(() => undefined);
     await session.changeKernel(name ? { name } : {}).catch(() => null);
   }
   throw new Error("The kernel is busy or not connected. Resume when it is idle.");
