@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Document, Event, Failure, Mosaic, Run, Snapshot, StepVersion
 
+MIME = "application/vnd.durable-nb.run.v1+json"
+"""The type of an output that the lab shows from the database."""
 _FULL, _DELTA = 0, 1
 _HEAD = struct.Struct("<BII")
 """Kind, version, count: of states after a full head, of changes after that of a delta."""
@@ -29,6 +31,13 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     groups = [{"error": group.error, "count": group.documents} for group in snapshot.groups]
     lists = {"failures": failures_json(snapshot.failures), "groups": groups}
     return raw | times | amounts | lists | {"state": str(snapshot.state), "durable": snapshot.durable}
+
+
+def saved_json(snapshot: Snapshot) -> dict[str, Any]:
+    """What of a run is kept in the notebook's file, which may be published: no path of this machine, no tracebacks."""
+    failures = tuple(failure._replace(traceback="") for failure in snapshot.failures)
+    figures = snapshot_json(snapshot._replace(notebook="", failures=failures))
+    return {"schema": 1, "store": snapshot.store, "name": snapshot.name, "snapshot": figures}
 
 
 def summary_json(run: Run, snapshot: Snapshot) -> dict[str, Any]:

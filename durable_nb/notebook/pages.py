@@ -6,9 +6,8 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import clock
+from durable_nb import clock, display
 from durable_nb.errors import ConfigError
-from durable_nb.notebook import display
 from durable_nb.records import State
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from durable_nb.notebook import display
+from durable_nb import display
 
 if TYPE_CHECKING:
     from durable_nb.notebook.comm import Feed

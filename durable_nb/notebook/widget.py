@@ -19,8 +19,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from durable_nb import clock, wire
-from durable_nb.notebook import comm, display, terminal
+from durable_nb import clock, display, wire
+from durable_nb.notebook import comm, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from durable_nb.notebook.comm import Feed, Page
     from durable_nb.records import Mosaic, Snapshot
 
-MIME = "application/vnd.durable-nb.run.v1+json"
 _TICK_S = 0.22  # Jupyter servers drop messages without a word above 1,000 a second and client: stay far below
 _SPACING_S = 0.205  # so that no second holds more than five; a tick is never shorter, but the clock is not exact
 _HEARTBEAT_S = 2.0  # the page calls a run silent after 15 s without news
@@ -157,12 +156,11 @@ class Panel:
     def _draw(self, snapshot: Snapshot, *, update: bool = False) -> None:
         self._drawn_at = clock.monotonic()
         mosaic = None if self._feed is None else self._feed.mosaic()
-        picture = display.html(snapshot, b"" if mosaic is None else mosaic.states)
-        bundle: dict[str, Any] = {"text/html": picture, "text/plain": display.text(snapshot)}
+        bundle = display.output(snapshot, b"" if mosaic is None else mosaic.states)
         if self._served:
-            bundle |= {MIME: _saved(snapshot)} | ({} if self._page is None else self._page.bundle)
+            bundle |= {wire.MIME: wire.saved_json(snapshot)} | ({} if self._page is None else self._page.bundle)
         elif self._page is not None:
-            bundle["text/html"] = f'{_WHILE_LIVE}<div class="dnb-live">{picture}</div>'
+            bundle["text/html"] = f'{_WHILE_LIVE}<div class="dnb-live">{bundle["text/html"]}</div>'
         self._publish(bundle, update=update)
 
     def _publish(self, bundle: Mapping[str, Any], part: str = "", *, update: bool = False) -> None:
@@ -219,13 +217,6 @@ class Publisher:
         except Exception as error:
             self.error = error
             _logger.warning("the progress panel stopped (%s: %s); the run goes on", type(error).__name__, error)
-
-
-def _saved(snapshot: Snapshot) -> dict[str, Any]:
-    """What of a run is kept in the notebook's file, which may be published: no path of this machine, no tracebacks."""
-    failures = tuple(failure._replace(traceback="") for failure in snapshot.failures)
-    figures = wire.snapshot_json(snapshot._replace(notebook="", failures=failures))
-    return {"schema": 1, "store": snapshot.store, "name": snapshot.name, "snapshot": figures}
 
 
 def _news(snapshot: Snapshot) -> Snapshot:

@@ -13,6 +13,7 @@ from durable_nb.records import Checkpoint, State
 if TYPE_CHECKING:
     from durable_nb.store import Store
 
+_UNNUMBERED = -1  # only the cell's process gives documents their numbers, and it does not wait for these
 _stores: dict[tuple[int, str], Store] = {}
 
 
@@ -46,7 +47,18 @@ class InWorker:
             codec, payload = codecs.encode(value)
             label = labels.of_arguments(args, kwargs, 0)
             checkpoint = Checkpoint(
-                self._run_id, self._accepted[0], key, State.DONE, 0, label, 1, None, started, seconds, codec, payload
+                self._run_id,
+                self._accepted[0],
+                key,
+                State.DONE,
+                _UNNUMBERED,
+                label,
+                1,
+                None,
+                started,
+                seconds,
+                codec,
+                payload,
             )
             store.save_now(checkpoint).result()
         return value

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import wire
+from durable_nb import display, wire
 from durable_nb.errors import ConfigError, DurableError
 from durable_nb.records import State
 from durable_nb.server.stores import Mosaics, Stores
@@ -81,6 +81,15 @@ class Answers:
             raise _missing_run(name)
         context = wire.context_json(opened.events(run.id), self._versions(store, opened, run))
         return {"snapshot": self._for_page(wire.snapshot_json(snapshot))} | context
+
+    def output(self, store: str, name: str, notebook: str) -> dict[str, Any]:
+        """What a notebook keeps of the run, by MIME type, for a page whose kernel could not leave it there."""
+        opened, run = self._run(store, name, notebook)
+        snapshot, mosaic = opened.snapshot(name), opened.mosaic(run.id)
+        if snapshot is None:
+            raise _missing_run(name)
+        picture = display.output(snapshot, b"" if mosaic is None else mosaic.states)
+        return picture | {wire.MIME: wire.saved_json(snapshot)}
 
     def mosaic(self, store: str, name: str, notebook: str, since: int) -> bytes:
         """The states of all documents, or what changed since a version the page has; b'' when nothing did."""

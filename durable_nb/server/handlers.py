@@ -148,6 +148,16 @@ class Run(Handler):
         await self.reply(self.answers.run, *self.named())
 
 
+class Output(Handler):
+    """``GET output?store=&name=&notebook=``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """The data of the output that a notebook keeps of a run."""
+        await self.reply(self.answers.output, *self.named())
+
+
 class Mosaic(Handler):
     """``GET mosaic?store=&name=&notebook=&since=VERSION``."""
 
@@ -212,6 +222,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     ("status", Status),
     ("runs", Runs),
     ("run", Run),
+    ("output", Output),
     ("mosaic", Mosaic),
     ("document", Document),
     ("failures", Failures),

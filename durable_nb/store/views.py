@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from durable_nb.store.connect import Database
 
 _FAILURES, _GROUPS = 50, 20
-_GONE = "its kernel is gone; run the cell again to go on"
+_GONE = "Its kernel is gone; run the cell again to go on"
 
 
 class Views:

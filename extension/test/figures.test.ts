@@ -55,6 +55,11 @@ test("the chip says what is going on, not what was asked for", () => {
   assert.equal(word({ state: "done", paused: true }, "over"), "done");
 });
 
+test("a state that is not known is shown as text, whatever it says", () => {
+  assert.deepEqual(mark(snapshot({ state: "queued" }), "over"), { look: "other", word: "queued" });
+  assert.equal(mark(snapshot({ state: `\u001b[31m${"long ".repeat(50)}` }), "over").word.length, 40);
+});
+
 test("time goes on between two messages, except in a kernel that is gone", () => {
   const value = (name: string, changes: object, life: figures.Liveness) =>
     times(snapshot({ eta_s: 19, elapsed_s: 9, commit_age_s: 0, ...changes }), life, 5000).find((figure) => figure.name === name)?.value;

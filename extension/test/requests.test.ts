@@ -8,6 +8,8 @@ test("a click is answered at once, and after 1.5 s with what it waits for", () =
   const click = asked("resume", "", snapshot(), 0);
   assert.equal(answer(click, 0), "Resume requested.");
   assert.equal(answer(click, PATIENCE_MS), "Resume requested; applies when the kernel is free.");
+  assert.match(answer(asked("resume", "", snapshot({ state: "interrupted" }), 0), PATIENCE_MS), /cells above run first/);
+  assert.equal(answer(asked("forget", "", snapshot({ state: "done" }), 0), PATIENCE_MS), "Forget requested.");
   assert.match(answer(asked("stop", "", snapshot(), 0), PATIENCE_MS), /■/);
   assert.equal(answer({ ...click, stage: "taken" }, PATIENCE_MS), "Resuming.");
   assert.equal(answer({ ...click, stage: "refused", words: "The run is over." }, 0), "The run is over.");

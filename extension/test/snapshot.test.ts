@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { parse, parseContext, parseDocument } from "../src/panel/snapshot";
+import { isEnd, parse, parseContext, parseDocument } from "../src/panel/snapshot";
 import { fixture, snapshot } from "./fixture";
 
 const OLD = ["name", "state", "total", "restored", "computed", "failed", "running", "rate", "eta_s", "elapsed_s", "saved_s"];
@@ -36,10 +36,16 @@ test("a field of another kind is refused by name", () => {
   assert.throws(() => parse({ ...fixture, paused: 1 }), /snapshot\.paused is not a flag/);
   assert.throws(() => parse({ ...fixture, failures: [{ label: "a" }] }), /failures\[0\]\.position/);
   assert.throws(() => parse({ ...fixture, groups: [{ error: "a" }] }), /groups\[0\]\.count/);
-  assert.throws(() => parse({ ...fixture, state: "paused" }), /state is paused/);
+  assert.throws(() => parse({ ...fixture, state: 3 }), /snapshot\.state is not a text/);
   assert.throws(() => parse(null), /snapshot is not an object/);
   assert.throws(() => parseContext({ history: [{ at: "noon" }] }), /history\[0\]\.at is not a number/);
   assert.throws(() => parseContext({ versions: {} }), /versions is not a list/);
+});
+
+test("a state that only a newer durable_nb knows is kept as its word", () => {
+  const read = parse({ ...fixture, state: "queued" });
+  assert.equal(read.state, "queued");
+  assert.deepEqual(["running", "queued", "interrupted", "done"].map(isEnd), [false, false, true, true]);
 });
 
 test("a document without error or time is one that waits", () => {

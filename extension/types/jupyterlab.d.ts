@@ -144,6 +144,7 @@ declare module "@jupyterlab/apputils" {
     readonly connectionStatusChanged: ISignal<ISessionContext, string>;
     readonly kernelChanged: ISignal<ISessionContext, unknown>;
     changeKernel(options: { name?: string }): Promise<Kernel.IKernelConnection | null>;
+    shutdown(): Promise<void>;
   }
   export namespace Dialog {
     interface IButton {

@@ -60,6 +60,12 @@ _RUN = """(index) => {
   window.jupyterapp.commands.execute('notebook:run-cell').then(() => { window.durableRan[index] = true; });
 }"""
 
+_SOURCE = """([index, code]) => {
+  const { sharedModel } = window.jupyterapp.shell.currentWidget.content.widgets[index].model;
+  if (code !== null) sharedModel.setSource(code);
+  return sharedModel.getSource();
+}"""
+
 
 def require_chromium() -> None:
     """Skip the calling test without Chromium or Playwright; on CI their absence is a failure."""
@@ -297,6 +303,14 @@ class NotebookPage:
     def command(self, name: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab and wait for it."""
         self.page.evaluate(_COMMAND, [name, arguments])
+
+    def source(self, index: int) -> str:
+        """The code of a cell."""
+        return str(self.page.evaluate(_SOURCE, [index, None]))
+
+    def write(self, index: int, code: str) -> None:
+        """Replace the code of a cell, as somebody who types."""
+        self.page.evaluate(_SOURCE, [index, code])
 
     def save(self) -> Path:
         """Save the notebook; where it lies."""

@@ -77,7 +77,9 @@ STATES: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("failed", FAILED, "failed", ["Retry failed"]),
     ("interrupted", {"state": "interrupted"}, "interrupted", ["Resume"]),
     ("done", {"state": "done", "computed": 8800}, "done", []),
-    ("cancelled", {"state": "cancelled"}, "cancelled", []),
+    ("cancelled", {"state": "cancelled"}, "cancelled", ["Resume"]),
+    ("stopped by an error", {"state": "failed", "message": "KeyError: 'x'"}, "failed", ["Resume"]),
+    ("of a newer version", {"state": "queued\x1b[2J <b>"}, "queued <b>", []),
     ("silent", {"heartbeat_age_s": 44.0}, "no news", ["Pause", "Stop"]),
 ]
 
@@ -184,6 +186,17 @@ def test_older_results_are_computed_again_by_version(panel: PanelPage) -> None:
     panel.page.get_by_role("button", name=re.compile("^Recompute 1,200 results of embed")).click()
 
     assert [{"action": "recompute", "value": "1"}] == panel.sent()
+
+
+def test_results_are_forgotten_from_the_history(panel: PanelPage) -> None:
+    """What drops results is not beside the buttons of every day, but where the attempts are."""
+    panel.open(figures={"state": "done"}, context=CONTEXT)
+    offered = panel.page.locator(".dnb-head button:visible").count()
+    panel.disclose("2 attempts")
+    panel.page.get_by_role("button", name="Forget…").click()
+
+    assert 0 == offered
+    assert [{"action": "forget", "value": ""}] == panel.sent()
 
 
 def test_failures_stand_below_their_error_and_stay_open(panel: PanelPage) -> None:

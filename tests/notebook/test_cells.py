@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from durable_nb.store import Store
 from tests.kernels import lines
 from tests.notebook.cells import IN_CELL, LOAD, STEPS, executed, stored
 
@@ -284,3 +285,19 @@ def test_a_loop_over_a_step_says_how_many_calls_to_expect(kernel: Start) -> None
     one.run("%%durable while-loop\nn = 0\nwhile n < 20:\n    embed(n)\n    n += 1")
 
     assert one.ok("%durable show while-loop").result.startswith("while-loop: interrupted  7 durable")
+
+
+def test_a_document_of_a_worker_process_is_not_taken_for_the_first(kernel: Start) -> None:
+    """Nobody knows which square of the mosaic a document has that another process computed: no square bears its name."""
+    one = kernel()
+    one.ok(f"{LOAD}\nfrom concurrent.futures import ProcessPoolExecutor\ndef heavy(doc):\n    return doc.upper()")
+    one.ok(
+        "%%durable away\nwith ProcessPoolExecutor(2) as pool:\n    out = list(pool.map(heavy, ['a', 'b', 'c']))\nout"
+    )
+    with closing(Store.read_only(f"sqlite:///{one.folder / '.durable_nb' / 'durable.db'}")) as store:
+        run = store.run("away")
+        assert run is not None
+        named = [store.document(run.id, position) for position in range(3)]
+
+    assert 3 == run.done
+    assert [None, None, None] == named

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from durable_nb import clock
-from durable_nb.notebook import display, mosaics, pages, terminal
+from durable_nb import clock, display, mosaics
+from durable_nb.notebook import pages, terminal
 from durable_nb.records import COMPUTED, GAVE_UP, RESTORED, Failure, Group, Run, Snapshot, State
 
 RUNNING = Snapshot(
@@ -167,6 +167,16 @@ def test_html_needs_nothing_a_sanitizer_strips() -> None:
 
     assert set() == set(page.tags) - kept
     assert ("40", "100") == (page.progress["value"], page.progress["max"])
+
+
+def test_the_bar_shows_what_was_restored_computed_and_failed() -> None:
+    """Each kind has its share of the bar, and a single failure among 10,000 is wide enough to be seen."""
+    blue, green, red, grey = "#3b82d6", "#2f9e5f", "#d9534f", "rgba(128,128,128,.35)"
+    stops = f"{blue} 0%,{blue} 12%,{green} 12%,{green} 40%,{red} 40%,{red} 40.4%,{grey} 40.4%"
+
+    assert f"linear-gradient(90deg,{stops})" in display.html(RUNNING)
+    for counts in ({"total": 0}, {"total": 3_000}, {"restored": 10_000, "computed": 0, "failed": 9}):
+        assert "100." not in display.html(RUNNING._replace(**counts))
 
 
 def test_html_escapes_everything_the_user_named() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ipykernel
 import pytest
 
-from durable_nb.notebook.widget import MIME
+from durable_nb.wire import MIME
 from tests.kernels import wait_until
 from tests.notebook.cells import LOAD, STEPS
 

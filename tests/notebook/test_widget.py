@@ -14,9 +14,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import RichOutput, capture_output
 
-from durable_nb import clock
+from durable_nb import clock, display, wire
 from durable_nb.errors import ConfigError
-from durable_nb.notebook import comm, display, terminal, widget
+from durable_nb.notebook import comm, terminal, widget
 from durable_nb.records import COMPUTED, WAITING, Failure, Mosaic, Snapshot, State
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ def test_where_the_database_is_served_a_run_is_one_output(shell: InteractiveShel
         widget.Panel(served=True).show(Feed())
     (bundle,) = displayed(cell.outputs)
 
-    assert {widget.MIME, WIDGET, "text/html", "text/plain"} == set(bundle)
-    assert (1, "0123456789ab", "embed") == tuple(bundle[widget.MIME][name] for name in ("schema", "store", "name"))
-    assert 40 == bundle[widget.MIME]["snapshot"]["durable"]
+    assert {wire.MIME, WIDGET, "text/html", "text/plain"} == set(bundle)
+    assert (1, "0123456789ab", "embed") == tuple(bundle[wire.MIME][name] for name in ("schema", "store", "name"))
+    assert 40 == bundle[wire.MIME]["snapshot"]["durable"]
     assert bundle["text/html"].startswith("<div")
 
 
@@ -184,7 +184,7 @@ def test_finished_output_holds_no_widget(shell: InteractiveShell, *, served: boo
     assert display.text(done) == outputs[0]["text/plain"]
     assert model.comm is None
     if served:
-        assert str(done.state) == outputs[0][widget.MIME]["snapshot"]["state"]
+        assert str(done.state) == outputs[0][wire.MIME]["snapshot"]["state"]
 
 
 def test_a_view_that_is_gone_leaves_a_true_picture(shell: InteractiveShell, *, served: bool) -> None:
@@ -207,7 +207,7 @@ def test_a_run_over_before_it_was_shown_is_one_picture(shell: InteractiveShell, 
     with capture_output() as cell:
         widget.Panel(served=served).finish(snapshot(100, state=State.DONE))
 
-    assert [{"text/html", "text/plain"} | ({widget.MIME} if served else set())] == [
+    assert [{"text/html", "text/plain"} | ({wire.MIME} if served else set())] == [
         set(bundle) for bundle in displayed(cell.outputs)
     ]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import make_url
 
+from durable_nb.wire import MIME
 from tests.kernels import ROOT, Kernel, wait_until
 from tests.server.conftest import HOSTILE, LOAD, STEPS
 from tests.server.servers import Server
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOTEBOOK = "project/a.ipynb"
-READING = ["status", "runs", "run", "mosaic", "document", "failures"]
+READING = ["status", "runs", "run", "output", "mosaic", "document", "failures"]
 WRITING = ["control", "choose", "forget"]
 
 
@@ -100,6 +101,20 @@ def test_one_run_in_full(server: Server, at: dict[str, str]) -> None:
     assert ("done", 50, at["store"]) == (run["snapshot"]["state"], run["snapshot"]["durable"], run["snapshot"]["store"])
     assert ["started", "done"] == [event["kind"] for event in run["history"]]
     assert [("embed", 50, True)] == [(one["name"], one["saved"], one["current"]) for one in run["versions"]]
+
+
+def test_what_a_notebook_keeps_of_a_run(server: Server, at: dict[str, str]) -> None:
+    """The output that a dead kernel could not leave is the one that a live kernel does: picture, text and our MIME type,
+    without a path of this machine, tracebacks or words that are obeyed."""
+    done, hostile = (server.get("output", name=name, **at).json for name in ("done", "hostile"))
+
+    assert {MIME, "text/html", "text/plain"} == set(done) == set(hostile)
+    assert "data:image/png" in done["text/html"] and "50 / 50 (100%)" in done["text/html"]
+    assert done["text/plain"].startswith("done: done  50 / 50 (100%)")
+    assert (at["store"], "done") == (done[MIME]["store"], done[MIME]["snapshot"]["state"])
+    assert "" == hostile[MIME]["snapshot"]["notebook"]
+    assert {""} == {failure["traceback"] for failure in hostile[MIME]["snapshot"]["failures"]}
+    assert HOSTILE not in hostile["text/html"] and "70 failed" in hostile["text/html"]
 
 
 def test_hostile_names_come_back_as_data(server: Server, at: dict[str, str]) -> None:

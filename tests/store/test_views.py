@@ -100,7 +100,7 @@ def test_a_killed_run_is_interrupted(url, server):
 
     assert (State.RUNNING, 10, 3, "") == (alive.state, alive.total, alive.computed, alive.message)
     assert (State.INTERRUPTED, 10, 3) == (dead.state, dead.total, dead.computed)
-    assert "its kernel is gone; run the cell again to go on" == dead.message
+    assert "Its kernel is gone; run the cell again to go on" == dead.message
     assert (0, None, False) == (dead.running, dead.eta_s, dead.paused)
     assert dead.heartbeat_age_s > 0
 

@@ -77,6 +77,11 @@ export class Api {
     return parseDocument(await this.json("document", { ...address, position }));
   }
 
+  /** What a notebook saves of the run: the data of an output, by MIME type. */
+  output(address: Address): Promise<Readonly<Record<string, unknown>>> {
+    return this.json("output", address);
+  }
+
   async control(address: Address, action: string, value: string): Promise<void> {
     await this.post("control", { ...address, action, value });
   }

@@ -4,6 +4,7 @@ import type { Cell } from "@jupyterlab/cells";
 
 import { make, setText } from "../panel/dom";
 import { percentage } from "../panel/figures";
+import { AGAIN } from "../panel/requests";
 import { button } from "./button";
 import { badgeText, remedy } from "./marks";
 import type { DurableCell, Located, NotebookRuns } from "./notebook";
@@ -51,7 +52,7 @@ class Badge {
     this.text = button("", () => this.run && pressed.show(this.run), "dnb-badge-text");
     const press = (run: Located) => (remedy(run) === "Retry" ? pressed.retry(run) : pressed.resume(run));
     this.again = button("", () => this.run && press(this.run), "dnb-badge-again");
-    this.again.title = "Run what is needed above, then this cell: what is durable is restored";
+    this.again.title = AGAIN;
     const bar = make("span", "dnb-badge-bar");
     bar.setAttribute("aria-hidden", "true");
     this.root.append(this.text, this.again, bar);

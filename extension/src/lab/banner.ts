@@ -29,7 +29,7 @@ export function watchForDeath(
   const session = panel.sessionContext;
   const cuts = new Map<string, Cut>();
   const live = new Set<string>(); // seen running, and not yet seen ended
-  let death: Cause | null = null; // that no list of runs has followed yet
+  let death: { readonly cause: Cause; readonly at: number } | null = null; // that no list of runs has followed yet
   let idleAt = Infinity;
 
   const drop = (key: string) => {
@@ -39,7 +39,7 @@ export function watchForDeath(
   const isTime = ({ cause }: Cut) => cause !== "The kernel was restarted." || Date.now() - idleAt >= CALM_MS;
   const show = (key: string, cut: Cut, run: Located) => {
     const kept = figures(run).replace(" / ", " of ");
-    const text = `${cut.cause} ${kept} results of “${run.name}” are safe.`;
+    const text = `${cut.cause} ${kept} results of “${run.name}” are safe. ${whatResumeRuns(runs, run)}`;
     cut.row = new Row(text, (say) => resume(run, say), () => drop(key));
     panel.contentHeader.addWidget(cut.row);
   };
@@ -52,10 +52,10 @@ export function watchForDeath(
       if (run.state === "running") live.add(key);
       else if (run.state !== "interrupted") continue;
       // Whoever pressed ■ has a kernel, and knows; who lost it with the server does not.
-      const cause = death ?? (wasLive && run.state === "interrupted" && !connected ? "The server was gone." : null);
+      const cause = death?.cause ?? (wasLive && run.state === "interrupted" && !connected ? "The server was gone." : null);
       if (cause && !cuts.has(key)) cuts.set(key, { cause, attempts: run.attempts, row: null });
     }
-    death = null;
+    if (death && runs.asked > death.at) death = null; // a list from before it may not have the run yet
     for (const [key, cut] of cuts) {
       const run = found.get(key);
       if (!run) continue; // a list that could not be read says nothing
@@ -68,12 +68,21 @@ export function watchForDeath(
   session.statusChanged.connect((_session, status) => {
     idleAt = status === "idle" ? Date.now() : Infinity;
     if (status === "idle" && cuts.size > 0) setTimeout(() => runs.refresh(), CALM_MS);
-    if (status === "autorestarting" || status === "dead") death = "The kernel died.";
-    else if (status === "restarting") death ??= "The kernel was restarted.";
+    const at = Date.now();
+    if (status === "autorestarting" || status === "dead") death = { cause: "The kernel died.", at };
+    else if (status === "restarting") death ??= { cause: "The kernel was restarted.", at };
     else return;
     runs.refresh();
   });
   runs.listen(update);
+}
+
+/** Whoever presses Resume has the cells above run too, which may take long or cost something: so it is said before. */
+function whatResumeRuns(runs: NotebookRuns, run: Located): string {
+  const index = runs.cellOf(runs.address(run))?.index ?? 0;
+  const above = runs.panel.content.widgets.slice(0, index).filter(({ model }) => model.type === "code").length;
+  if (above === 0) return "Resume runs the cell again.";
+  return `Resume runs ${above === 1 ? "the cell" : `the ${above} cells`} above it, then the cell again.`;
 }
 
 class Row extends Widget {

@@ -53,9 +53,9 @@ export function addCommands(extension: Extension, palette: ICommandPalette | nul
     palette?.addItem({ command: id, category: "Durable Runs" });
   };
   const ended = (run: Located) => run.state !== "running";
-  add(COMMANDS.resume, "Resume Durable Run", (address) => extension.resume(address), (run) => remedy(run) !== null);
-  add(COMMANDS.retry, "Run Durable Cell Again", (address) => extension.retry(address), ended);
-  add(COMMANDS.forget, "Forget Durable Run…", (address) => extension.forget({ address }), ended);
+  add(COMMANDS.resume, "Resume Durable Run", (address) => extension.again(address), (run) => remedy(run) !== null);
+  add(COMMANDS.retry, "Run Durable Cell Again", (address) => extension.again(address), ended);
+  add(COMMANDS.forget, "Forget Durable Run…", (address) => extension.drop(address), ended);
   add(COMMANDS.open, "Open Notebook of Durable Run", (address) => extension.notebookOf(address), () => true);
   if (panes.main) add(COMMANDS.show, "Show Durable Run", (address) => extension.show(address), () => true);
   if (!panes.sidebar) return;

@@ -82,41 +82,35 @@ export class Extension implements Deeds {
     return opened;
   }
 
-  /** Run the cells above, then the cell; see `runAgain`. */
-  resume(address: Address, say: Say = () => undefined): Promise<boolean> {
-    return this.once(address, (runs) => runAgain(this.api, runs, address, true, say));
-  }
-
-  /** Run the cell; the cells above too, unless this kernel has run it already. */
-  retry(address: Address): Promise<boolean> {
-    return this.once(address, (runs) => {
-      const cell = runs.cellOf(address)?.cell;
-      return runAgain(this.api, runs, address, !cell || !runs.hasRun(cell), () => undefined);
-    });
-  }
-
-  async rerun({ address }: RunFeed): Promise<void> {
-    await this.retry(address);
-  }
-
-  /** A second click, here or elsewhere, waits for the first. */
-  private once(address: Address, act: (runs: NotebookRuns) => Promise<boolean>): Promise<boolean> {
+  /** Run the cell again; see `runAgain`. A second click, here or elsewhere, waits for the first. */
+  again(address: Address, say: Say = () => undefined): Promise<boolean> {
     const key = `${address.store} ${address.name}`;
-    const going = this.going.get(key) ?? this.notebookOf(address).then(act).finally(() => this.going.delete(key));
+    const go = async () => runAgain(this.api, await this.notebookOf(address), address, say);
+    const going = this.going.get(key) ?? go().finally(() => this.going.delete(key));
     this.going.set(key, going);
     return going;
   }
 
+  async rerun({ address }: RunFeed): Promise<void> {
+    if (!(await this.again(address))) throw new Error("Nothing was run.");
+  }
+
   async forget({ address }: Pick<RunFeed, "address">): Promise<void> {
+    if (!(await this.drop(address))) throw new Error("Nothing was forgotten.");
+  }
+
+  /** Ask, then drop the results of a run; whether they are. */
+  async drop(address: Address): Promise<boolean> {
     const { button } = await showDialog({
       title: `Forget “${address.name}”?`,
       body: "Its saved results are dropped from the database. The next run computes all of them.",
       buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "Forget" })],
       defaultButton: 0,
     });
-    if (!button.accept) return;
+    if (!button.accept) return false;
     await this.api.forget(address);
     this.refresh();
+    return true;
   }
 
   /** The panel of a run beside the notebook; no kernel is needed. */
@@ -142,17 +136,20 @@ function runPanel(feed: RunFeed, deeds: Deeds): MainAreaWidget {
   widget.title.closable = true;
   const closed = new AbortController();
   widget.disposed.connect(() => closed.abort());
-  let drawn = false;
+  let drawing: AbortController | null = null;
   const draw = () => {
-    if (feed.news && !drawn) {
-      drawn = true;
+    if (feed.news && !drawing) {
+      drawing = new AbortController();
       content.node.replaceChildren();
-      render(content.node, restSource(feed, deeds, () => content.isVisible), closed.signal);
-    } else if (!drawn) {
+      render(content.node, restSource(feed, deeds, () => content.isVisible), drawing.signal);
+    } else if (!feed.news) {
+      drawing?.abort();
+      drawing = null;
       content.node.textContent =
         feed.standing === "unknown" ? "This run is no longer in the database." : "The Jupyter server does not answer.";
     }
   };
+  closed.signal.addEventListener("abort", () => drawing?.abort());
   feed.watch({ visible: () => content.isVisible, onNews: draw, onStanding: draw }, closed.signal);
   if (feed.news) draw();
   return widget;

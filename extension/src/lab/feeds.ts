@@ -1,6 +1,6 @@
 /** What is known of a run, asked once for all who look at it. */
 
-import type { Snapshot } from "../panel/snapshot";
+import { isEnd, type Snapshot } from "../panel/snapshot";
 import type { Address, Api, News } from "./api";
 import { ApiError } from "./api";
 import { pause, Poller } from "./rhythm";
@@ -92,7 +92,7 @@ export class RunFeed {
     if (this.watchers.size === 0) return null;
     if (errors === 0 && Date.now() < this.hurryUntil) return HURRY_MS;
     const visible = !document.hidden && [...this.watchers].some((watcher) => watcher.visible());
-    const running = this.news?.snapshot.state === "running";
+    const running = this.news !== null && !isEnd(this.news.snapshot.state);
     return pause({ running, visible, errors, interval: this.interval() });
   }
 }

@@ -72,7 +72,7 @@ function decorate(extension: Extension, panel: NotebookPanel, main: boolean): vo
     retry: execute(COMMANDS.retry),
   };
   keepBadges(runs, pressed, () => settings.get("badge"));
-  watchForDeath(runs, (run, say) => extension.resume(runs.address(run), say), () => settings.get("banner"));
+  watchForDeath(runs, (run, say) => extension.again(runs.address(run), say), () => settings.get("banner"));
 }
 
 function surroundings(extension: Extension, runs: NotebookRuns) {

@@ -3,6 +3,7 @@
 import { count } from "../panel/format";
 import type { Snapshot } from "../panel/snapshot";
 import { percentage } from "../panel/figures";
+import { line } from "../panel/text";
 
 /** What a durable cell puts out. */
 export const MIME = "application/vnd.durable-nb.run.v1+json";
@@ -62,5 +63,6 @@ export function badgeText(run: Snapshot | null, elsewhere = false): string {
     const percent = percentage(run);
     return `${figures(run)}${percent === null ? "" : ` · ${percent} %`}${failed}${run.paused ? " · paused" : ""}`;
   }
-  return remedy(run) ? `${figures(run)}${failed} ✓ resumable` : `✓ ${figures(run)}`;
+  if (remedy(run)) return `${figures(run)}${failed} ✓ resumable`;
+  return run.state === "done" ? `✓ ${figures(run)}` : `${figures(run)} · ${line(run.state, 40)}`;
 }

@@ -35,7 +35,8 @@ const IDLE_MS = 15_000; // runs can also be started, dropped or finished from el
 export class NotebookRuns {
   /** As of the last answer; null before the first. */
   private stores: readonly StoreRuns[] | null = null;
-  private at = 0; // of that answer
+  /** When the last list that was answered was asked for. */
+  asked = 0;
   private readonly listeners = new Set<() => void>();
   private readonly poller: Poller;
   private readonly over = new AbortController();
@@ -136,7 +137,7 @@ export class NotebookRuns {
   }
 
   private runs(): readonly Located[] {
-    const newest = (store: string, run: Summary) => ({ ...run, ...this.feeds.since(this.at, store, run.name), store });
+    const newest = (store: string, run: Summary) => ({ ...run, ...this.feeds.since(this.asked, store, run.name), store });
     return (this.stores ?? []).flatMap(({ store, runs }) => runs.map((run) => newest(store, run)));
   }
 
@@ -160,10 +161,11 @@ export class NotebookRuns {
   private async ask(): Promise<void> {
     if (this.cells().length === 0) return; // a notebook without durable cells costs nothing
     const before = new Map(this.stores?.map(({ store, runs }) => [store, runs]));
+    const asked = Date.now();
     const answer = await this.feeds.api.runs({ notebook: this.path() });
     // A database that could not be read this time has not lost its runs.
     this.stores = answer.map((found) => (found.error ? { ...found, runs: before.get(found.store) ?? [] } : found));
-    this.at = Date.now();
+    this.asked = asked;
     for (const { store, runs } of this.stores) for (const run of runs) this.feeds.heard(store, run);
     this.tell();
   }

@@ -4,10 +4,9 @@ import type { IMimeModel, IRenderer, IRenderMimeRegistry } from "@jupyterlab/ren
 import { Panel, Widget } from "@lumino/widgets";
 
 import { render } from "../panel/render";
-import { parse, type Snapshot } from "../panel/snapshot";
+import { isEnd, parse, type Snapshot } from "../panel/snapshot";
 import type { RunFeed } from "./feeds";
 import { MIME } from "./marks";
-import { pictureHtml, pictureText } from "./picture";
 import { type Deeds, restSource } from "./rest";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
@@ -141,19 +140,18 @@ export class RunOutput extends Panel implements IRenderer {
     const stale = () => {
       const { feed, model, saved } = this;
       const now = feed?.standing === "known" ? feed.news?.snapshot : undefined;
-      if (!now || now.state === "running" || !model?.trusted) return null;
+      if (!now || !isEnd(now.state) || !model?.trusted) return false;
       const old = saved?.snapshot;
       const same = old?.state === now.state && old.durable === now.durable && old.failed === now.failed;
-      return same && !(VIEW in model.data) ? null : now;
+      return !same || VIEW in model.data;
     };
     if (this.healing !== undefined || !stale()) return;
-    this.healing = setTimeout(() => {
+    this.healing = setTimeout(async () => {
+      const { feed, model } = this;
+      // A server that does not answer now is asked again at the next news.
+      const output = stale() && (await feed!.api.output(feed!.address).catch(() => null));
       this.healing = undefined;
-      const now = stale();
-      if (!now || this.isDisposed) return;
-      const { store, name } = this.saved!;
-      const run = { schema: 1, store, name, snapshot: now };
-      this.around.heal(this.model!, { [MIME]: run, "text/html": pictureHtml(now), "text/plain": pictureText(now) });
+      if (output && model === this.model && stale() && !this.isDisposed) this.around.heal(model!, output);
     }, HEAL_MS);
   }
 }

@@ -17,12 +17,12 @@ const LOOK_MS = 200;
 export type Say = (text: string) => void;
 
 /**
- * Run the cell of a run, and before it, if `above`, all cells above it.
+ * Run the cell of a run, and before it, unless the kernel that is there has run the cell already, all cells above it.
  *
  * True when the database has a new attempt, the cell perhaps still running; false when the user would not have the code
  * of a notebook run that is not trusted. Rejects with a sentence.
  */
-export async function runAgain(api: Api, runs: NotebookRuns, address: Address, above: boolean, say: Say): Promise<boolean> {
+export async function runAgain(api: Api, runs: NotebookRuns, address: Address, say: Say): Promise<boolean> {
   const { content, sessionContext } = runs.panel;
   const find = () => {
     const found = runs.cellOf(address);
@@ -40,6 +40,7 @@ export async function runAgain(api: Api, runs: NotebookRuns, address: Address, a
     say("Waiting for the kernel…");
     await ready(api, sessionContext);
     select();
+    const above = tries > 0 || !runs.hasRun(find().cell); // asked of the kernel that is ready now, not of a dead one
     if (above && find().index > 0) {
       say("Running the cells above…");
       const good = await NotebookActions.runAllAbove(content, sessionContext).catch(() => false);
@@ -70,7 +71,8 @@ async function ready(api: Api, session: ISessionContext): Promise<void> {
     // While Lab still tries to connect to a kernel that died with its server, only the server can say so.
     if (kernel && (await api.hasKernel(kernel.id).catch(() => true))) continue;
     starts += 1;
-    // The first time fails where the session died too: Lab learns of it by that, and the next time makes another.
+    // A session that died with its server can have no other kernel: Lab would say so in a dialogue of its own.
+    await session.shutdown().catch(() => undefined);
     await session.changeKernel(name ? { name } : {}).catch(() => null);
   }
   throw new Error("The kernel is busy or not connected. Resume when it is idle.");

@@ -7,6 +7,7 @@ import { Widget } from "@lumino/widgets";
 import { make, setText } from "../panel/dom";
 import { percentage } from "../panel/figures";
 import { duration, speed } from "../panel/format";
+import { line } from "../panel/text";
 import type { Address, StoreRuns, Summary } from "./api";
 import { COMMANDS } from "./commands";
 import { button } from "./button";
@@ -187,7 +188,7 @@ class Row {
     this.root.dataset.state = state;
     setText(this.name, name);
     this.name.title = name;
-    setText(this.state, state);
+    setText(this.state, line(state, 40));
     const done = percentage(run);
     this.bar.style.setProperty("--dnb-done", `${done ?? 100}%`);
     this.bar.dataset.open = String(done === null);

@@ -1,7 +1,8 @@
 /** What the head of the panel says, as pure functions of a snapshot and of how long it has been silent. */
 
 import { ago, count, duration, NONE, speed } from "./format";
-import type { Snapshot } from "./snapshot";
+import { type End, isEnd, type Snapshot } from "./snapshot";
+import { line } from "./text";
 
 /** Whole per cents that are durable, rounded down so that 100 means all; null while the total is not known. */
 export function percentage({ total, durable }: Snapshot): number | null {
@@ -56,11 +57,12 @@ export function liveness(
   return silentMs > SILENT_AFTER_MS || heartbeat > MISSED_AFTER_S ? "silent" : "live";
 }
 
-export type Mark = "running" | "paused" | "interrupted" | "failed" | "done" | "cancelled" | "gone" | "silent";
+export type Mark = End | "running" | "paused" | "gone" | "silent" | "other";
 
 /** Which look the state chip has, and its word. */
 export function mark({ state, paused, running }: Snapshot, life: Liveness): { readonly look: Mark; readonly word: string } {
-  if (state !== "running") return { look: state, word: state };
+  if (isEnd(state)) return { look: state, word: state };
+  if (state !== "running") return { look: "other", word: line(state, 40) };
   if (life === "gone") return { look: "gone", word: "kernel gone" };
   if (life === "cut") return { look: "gone", word: "no connection" };
   if (life === "silent") return { look: "silent", word: "no news" };

@@ -52,7 +52,7 @@ export function render(el: HTMLElement, source: Source, signal: AbortSignal): vo
   const told = make("div", "dnb-told", ...mosaic.told);
   const strip = stripView(signal);
   const failures = failuresView(strip.add("dnb-failures"));
-  const timeline = timelineView(strip.add("dnb-history"));
+  const timeline = timelineView(strip.add("dnb-history"), ask, signal);
   const versions = versionsView(strip.add("dnb-code"), ask, signal);
   const limits = limitsView(strip.add("dnb-limit"), ask, signal);
   const status = make("div", "dnb-hidden");
@@ -82,7 +82,7 @@ export function render(el: HTMLElement, source: Source, signal: AbortSignal): vo
     // The line is kept free while something may come to stand in it: nothing below is pushed down by a click.
     told.hidden = !note.textContent && mosaic.field.hidden && (snapshot.state !== "running" || actions.length === 0);
     failures({ failures: snapshot.failures, groups: snapshot.groups, failed: snapshot.failed });
-    timeline({ attempts: snapshot.attempts, history });
+    timeline({ attempts: snapshot.attempts, history, actions });
     versions({ versions: code, actions });
     limits(snapshot, actions, life);
 

@@ -5,6 +5,9 @@ import type { Action } from "./source";
 
 /** After so long without an answer the reader is told what it waits for. */
 export const PATIENCE_MS = 1500;
+/** What Resume does about a run that nobody computes any more. */
+export const AGAIN =
+  "Runs the cells above, unless this kernel has run the cell already, then the cell; what is durable is restored.";
 /** An answer has been read by then. */
 const READ_MS = 20_000;
 
@@ -48,10 +51,11 @@ export function asked(action: Action, value: string, { attempts, state }: Snapsh
 }
 
 /** What the reader is told about it. */
-export function answer({ action, at, stage, words }: Asked, now: number): string {
+export function answer({ action, at, running, stage, words }: Asked, now: number): string {
   if (stage === "refused") return words;
   if (stage === "taken") return TAKEN[action];
-  if (now - at < PATIENCE_MS) return `${NAMES[action]} requested.`;
+  if (now - at < PATIENCE_MS || action === "forget") return `${NAMES[action]} requested.`;
+  if (action === "resume" && !running) return "Resume requested: the cells above run first, then this one.";
   const other = action === "stop" || action === "pause" ? ", or use the ■ button" : "";
   return `${NAMES[action]} requested; applies when the kernel is free${other}.`;
 }

@@ -59,6 +59,7 @@ test("the badge says how far the run is and what can be done", () => {
   assert.equal(badgeText(snapshot({ state: "running", paused: true })), "1,882 / 3,000 · 62 % · paused");
   assert.equal(badgeText(snapshot({ state: "done", durable: 3000 })), "✓ 3,000 / 3,000");
   assert.equal(badgeText(snapshot({ state: "running", total: null })), "1,882");
+  assert.equal(badgeText(snapshot({ state: "queued" })), "1,882 / 3,000 · queued");
   assert.equal(badgeText(snapshot({ state: "interrupted", total: null })), "1,882 ✓ resumable");
 });
 

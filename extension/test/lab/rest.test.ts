@@ -77,10 +77,24 @@ test("an older version is computed again by choosing so and running the cell", a
   await assert.rejects(async () => source.request("recompute", "9"), /no longer in the database/);
 });
 
-test("what is offered depends on whether somebody computes", () => {
-  assert.ok(actionsOf(RUNNING).includes("pause"));
-  assert.ok(!actionsOf(RUNNING).includes("forget"));
-  assert.deepEqual(actionsOf({ ...RUNNING, state: "failed" }), ["retry", "recompute", "forget"]);
+test("what is offered depends on whether somebody computes, and on whether there is a notebook", () => {
+  const address = { store: "s", name: "n", notebook: "a.ipynb" };
+  const offered = (state: string, at: Address = address) => actionsOf({ ...RUNNING, state }, at);
+  assert.ok(offered("running").includes("pause"));
+  assert.ok(!offered("running").includes("forget"));
+  for (const state of ["interrupted", "failed", "done"]) {
+    assert.deepEqual(offered(state), ["resume", "retry", "recompute", "forget"]);
+  }
+  assert.deepEqual(offered("interrupted", { ...address, notebook: "" }), ["forget"]);
+});
+
+test("a run is forgotten when that was confirmed, and the panel is told", async () => {
+  const log: string[] = [];
+  const { source, asked } = feed({ ...RUNNING, state: "done" });
+  source.listen(listener(log), new AbortController().signal);
+  await source.request("forget");
+  assert.deepEqual(asked, [["forget"], ["hurry"]]);
+  assert.deepEqual(log, ["taken forget"]);
 });
 
 test("a source keeps its last figures when the run is dropped, and tells when the server is gone", () => {
@@ -89,4 +103,5 @@ test("a source keeps its last figures when the run is dropped, and tells when th
   fake.standing = "unreachable";
   assert.equal(source.snapshot().state, "running");
   assert.equal(source.connected(), false);
+  assert.equal(source.through, "server");
 });

@@ -26,7 +26,7 @@ _THEMES = Path(sys.prefix) / "share" / "jupyter" / "lab" / "themes" / "@jupyterl
 _AXE = CHECKOUT / "extension" / "node_modules" / "axe-core" / "axe.min.js"
 _SITE = "http://panel.test"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
-ACTIONS = ["pause", "resume", "stop", "retry", "workers", "rate", "recompute"]
+ACTIONS = ["pause", "resume", "stop", "retry", "workers", "rate", "recompute", "forget"]
 FIXTURE: dict[str, Any] = json.loads((CHECKOUT / "tests" / "fixtures" / "snapshot.json").read_text(encoding="utf-8"))
 LIVE = FIXTURE | {"failed": 0, "groups": [], "waiting_for": "", "limit_workers": None, "per_minute": None}
 """The figures of a run that goes well."""

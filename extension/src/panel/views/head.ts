@@ -3,7 +3,7 @@
 import { button, foreign, make, setText } from "../dom";
 import type { Liveness } from "../figures";
 import { headline, mark, percentage } from "../figures";
-import type { Asked } from "../requests";
+import { AGAIN, type Asked } from "../requests";
 import type { Snapshot } from "../snapshot";
 import type { Action } from "../source";
 import { line } from "../text";
@@ -44,6 +44,7 @@ export function headView(ask: Ask, signal: AbortSignal) {
     const waiting = new Set(asked.filter(({ stage }) => stage !== "refused").map(({ action }) => action));
     for (const [action, element] of made) {
       show(action, shown.includes(action), made);
+      if (action === "resume") element.title = snapshot.state === "running" ? "" : AGAIN;
       element.ariaDisabled = String(life === "gone" || life === "cut" || waiting.has(action));
     }
   };
@@ -53,10 +54,12 @@ export function headView(ask: Ask, signal: AbortSignal) {
 /** Which of the actions make sense as it stands. */
 function fitting({ state, paused, failed }: Snapshot, actions: readonly Action[]): readonly Action[] {
   const running = state === "running";
+  // Going on with a run also tries again what failed in it: one button is enough.
+  const cutOff = state === "interrupted" || state === "cancelled" || (state === "failed" && failed === 0);
   const fits: Partial<Readonly<Record<Action, boolean>>> = {
     pause: running && !paused,
-    resume: running ? paused : state === "interrupted",
-    retry: !running && failed > 0,
+    resume: running ? paused : cutOff,
+    retry: !running && !cutOff && failed > 0,
     stop: running,
   };
   return actions.filter((action) => fits[action]);

@@ -14,12 +14,18 @@ const BAD = ["killed", "failed", "lease lost", "interrupted"];
 const GOOD = ["done"];
 const BEGUN = ["started", "restarted", "resumed", "taken over"];
 
-export function timelineView({ body, title }: Section) {
+export function timelineView({ body, title }: Section, ask: Ask, signal: AbortSignal) {
   const rows = make("tbody", "");
   const earlier = make("p", "dnb-rest");
-  body.append(table("dnb-table dnb-timeline", "What happened to this run", ["time", "event", "detail"], rows), earlier);
+  const forget = button("Forget…");
+  forget.addEventListener("click", () => ask("forget"), { signal });
+  // Not beside the buttons that are pressed every day.
+  const dropping = make("p", "dnb-dropping", forget, "drops what is saved of this run");
+  body.append(table("dnb-table dnb-timeline", "What happened to this run", ["time", "event", "detail"], rows), earlier, dropping);
 
-  return whenNews(({ attempts, history }: { attempts: number; history: readonly RunEvent[] }) => {
+  type News = { readonly attempts: number; readonly history: readonly RunEvent[]; readonly actions: readonly Action[] };
+  return whenNews(({ attempts, history, actions }: News) => {
+    dropping.hidden = !actions.includes("forget");
     title(history.length > 0 ? counted(Math.max(attempts, 1), "attempt") : null);
     const shown = history.slice(-SHOWN_EVENTS).reverse(); // the latest is what is looked for
     rows.replaceChildren(...shown.map(eventRow));

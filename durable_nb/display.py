@@ -2,8 +2,8 @@
 
 The HTML is static and says what was true when it was made. It has to survive JupyterLab's sanitizer in a notebook that
 is not trusted, nbconvert and GitHub: so inline styles only, no ``<style>``, ``<svg>`` or script, and a structure that
-still reads well when every style is stripped. The mosaic is a PNG inside the page; where a sanitizer takes such pictures
-away (JupyterLab 4 in a notebook that is not trusted, GitHub), its alternative text says the same in numbers.
+still reads well when every style is stripped. The mosaic is a PNG inside the page, which JupyterLab 4.2 to 4.6 keeps; where
+a sanitizer takes such pictures away, its alternative text says the same in numbers.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from durable_nb import clock
-from durable_nb.notebook import mosaics
+from durable_nb import clock, mosaics
 from durable_nb.records import Failure, Group, Snapshot, State
 
 if TYPE_CHECKING:
@@ -32,8 +31,13 @@ _COLOURS = {  # mid tones: readable on the white of a page and on the near black
     State.CANCELLED: "#8a8a8a",
 }
 _PAUSED = "#c98512"
-_BAR_STYLE = f"width:100%;height:8px;accent-color:{_COLOURS[State.DONE]}"
+_LEAST_SHARE = 0.4  # per cent: one failure among 10,000 must still be seen
 FAINT = "rgba(128,128,128,.35)"
+
+
+def output(snapshot: Snapshot, states: bytes = b"") -> dict[str, Any]:
+    """Picture and text by MIME type, as a notebook keeps them; ``states`` as in `html`."""
+    return {"text/html": html(snapshot, states), "text/plain": text(snapshot)}
 
 
 def text(snapshot: Snapshot) -> str:
@@ -80,9 +84,6 @@ def html(snapshot: Snapshot, states: bytes = b"") -> str:
     ``states`` are those of a `records.Mosaic`, one byte a document; drawn unless empty.
     """
     colour = _PAUSED if _is_paused(snapshot) else _COLOURS[snapshot.state]
-    percent = percentage(snapshot)
-    # Without a total an empty bar would read as "nothing done" and a moving one as alive: leave it out.
-    bar = "" if percent is None else f'<progress value="{percent}" max="100" style="{_BAR_STYLE}"></progress>'
     dots = "&nbsp; ".join(
         f'<span style="color:{ink}">&#9679;</span> {count:,} {word}' for word, count, ink in _inks(snapshot)
     )
@@ -91,7 +92,7 @@ def html(snapshot: Snapshot, states: bytes = b"") -> str:
         f'<div style="border:1px solid {FAINT};border-radius:6px;padding:8px 12px;max-width:960px;'
         'font-family:system-ui,sans-serif;font-size:13px;line-height:1.6">'
         f'<div><b style="color:{colour}">{_word(snapshot)}</b> &nbsp;<b>{_safe(snapshot.name)}</b> &nbsp;'
-        f"{_progress(snapshot)}</div>{bar}{_mosaic_html(snapshot, states)}"
+        f"{_progress(snapshot)}</div>{_bar_html(snapshot)}{_mosaic_html(snapshot, states)}"
         f"<div>{dots} &nbsp;{facts}</div>{_note_html(snapshot)}{_failures_html(snapshot)}</div>"
     )
 
@@ -163,6 +164,22 @@ def _notes(snapshot: Snapshot) -> list[str]:
 def _worth_grouping(snapshot: Snapshot) -> list[Group]:
     """Failures by reason where that says more than the list of them."""
     return [group for group in snapshot.groups if group.documents > 1]
+
+
+def _bar_html(snapshot: Snapshot) -> str:
+    """The same stacked bar as in the live panel; the plain one inside is what is heard, and seen where styles are stripped."""
+    if snapshot.total is None:
+        return ""  # an empty bar would read as "nothing done" and a full one as the end
+    whole = max(snapshot.total, snapshot.durable + snapshot.failed, 1)
+    stops, end = list[str](), 0.0
+    for _, count, ink in _inks(snapshot):
+        start, end = end, min(100.0, end + (max(_LEAST_SHARE, 100 * count / whole) if count else 0.0))
+        stops.append(f"{ink} {start:.4g}%,{ink} {end:.4g}%")
+    stops.append(f"{FAINT} {end:.4g}%")
+    style = f"height:8px;margin:4px 0;border-radius:4px;background:linear-gradient(90deg,{','.join(stops)})"
+    percent = percentage(snapshot)
+    plain = f'value="{percent}" max="100" title="{percent} % durable" style="width:100%;opacity:0"'
+    return f'<div style="{style}"><progress {plain}></progress></div>'
 
 
 def _mosaic_html(snapshot: Snapshot, states: bytes) -> str:

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from durable_nb.notebook import mosaics
+from durable_nb import mosaics
 
 WAITING, RESTORED, COMPUTED, FAILED = range(4)
 
