@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _write_locks: dict[str, threading.RLock] = {}
 _inherited: list[object] = []
+_SLICE_S = 1.0
 # Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
 _PATIENT_SOCKET = {
     "connect_timeout": "10",
@@ -201,8 +202,9 @@ class Database:
         def write() -> sqlite3.Connection:
             # Own BEGIN (isolation_level=None): the driver's is deferred, and a deferred transaction that reads first
             # cannot wait for the lock. One statement of up to 500 rows is large, so few are cached.
+            wait_s = min(self._busy_s, _SLICE_S) if files.journal == "WAL" else self._busy_s
             raw = sqlite3.connect(
-                files.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=32
+                files.path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=32
             )
             try:
                 self._set_pragmas(raw, files)
@@ -228,9 +230,28 @@ class Database:
 
         files.note()
         writer = sa.create_engine("sqlite://", creator=write, poolclass=QueuePool, pool_size=1, max_overflow=0)
-        event.listen(writer, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(writer, "begin", self._begin)
         reader = sa.create_engine("sqlite://", creator=read, poolclass=QueuePool)
         return writer, reader
+
+    def _begin(self, conn: sa.Connection) -> None:
+        """BEGIN IMMEDIATE, waiting a second at a time for another process: SQLite's own wait can be seen and ended by nobody."""
+        raw: Any = conn.connection.driver_connection
+        try:
+            for _ in range(int(self._busy_s / _SLICE_S)):
+                if self.patience.is_hurried:
+                    break
+                try:
+                    raw.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as problem:
+                    if "locked" not in str(problem):
+                        break
+                    self.patience.hold_up("another process has it locked")
+                else:
+                    return
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            self.patience.go_on()
 
     def _set_pragmas(self, raw: sqlite3.Connection, files: Files) -> None:
         raw.execute("PRAGMA page_size=8192")  # before the first table; without effect afterwards

@@ -66,14 +66,36 @@ class Patience:
                 found = attempt()
             except StoreUnavailable as problem:
                 if not (problem.may_pass and self._is_worth_it and clock.monotonic() < due):
-                    self._go_on()
+                    self.go_on()
                     raise
-                self._hold_up(problem.problem)
+                self.hold_up(problem.problem)
                 self._sleep(pause)
                 pause = min(2 * pause, _LAST_S)
             else:
-                self._go_on()
+                self.go_on()
                 return found
+
+    def hold_up(self, problem: str) -> None:
+        """Say in every run that the calling thread waits."""
+        self._waiting.add(threading.get_ident())
+        self._tell(f"the database: {problem.rstrip('.')}")
+
+    def go_on(self) -> None:
+        """The calling thread waits no longer."""
+        if self._waiting:
+            self._waiting.discard(threading.get_ident())
+            if not self._waiting:
+                self._tell("")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some thread waits for the database now."""
+        return bool(self._waiting)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether nobody may wait any longer."""
+        return self._hurried
 
     @property
     def _is_worth_it(self) -> bool:
@@ -83,16 +105,6 @@ class Patience:
         until = clock.monotonic() + seconds
         while self._is_worth_it and (left := until - clock.monotonic()) > 0:
             clock.sleep(min(left, _LOOK_S))
-
-    def _hold_up(self, problem: str) -> None:
-        self._waiting.add(threading.get_ident())
-        self._tell(f"the database: {problem.rstrip('.')}")
-
-    def _go_on(self) -> None:
-        if self._waiting:
-            self._waiting.discard(threading.get_ident())
-            if not self._waiting:
-                self._tell("")
 
     def _tell(self, by: str) -> None:
         for who in list(self._runs.values()):

@@ -158,7 +158,7 @@ class Writer:
         self._give_way(self._oldest if self._committing else self._due, now)
         if self._committing:
             self._crowd += len(checkpoint.payload or b"") + 300
-            if self._crowd > CROWD_BYTES:
+            if self._crowd > CROWD_BYTES or self._patience.is_waiting:  # no pile of results that a kill would cost
                 self.flush()
 
     def _linger(self, oldest: float) -> None:

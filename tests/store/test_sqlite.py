@@ -42,8 +42,8 @@ def _pragma(store: Store, name: str, *, writing: bool) -> object:
 
 
 def test_the_file_is_set_up_for_one_writer_and_many_readers(store, path):
-    """WAL, 8 KB pages, NORMAL, a busy timeout of 30 s, readers that cannot write, a file only its owner can read."""
-    wanted = {"journal_mode": "wal", "page_size": 8192, "synchronous": 1, "busy_timeout": 30_000}
+    """WAL, 8 KB pages, NORMAL, waits that can be ended within 1 s, readers that cannot write, a file only its owner can read."""
+    wanted = {"journal_mode": "wal", "page_size": 8192, "synchronous": 1, "busy_timeout": 1_000}
 
     assert wanted == {name: _pragma(store, name, writing=True) for name in wanted}
     assert (1, 0) == tuple(_pragma(store, name, writing=False) for name in ("query_only", "wal_autocheckpoint"))
