@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.engine.transactions import CONNECTION
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
+    from durable_nb.engine.options import Options
     from durable_nb.engine.steps import Step
 
 _CO_COROUTINE, _CO_GENERATOR, _CO_ASYNC_GENERATOR = 0x80, 0x20, 0x200  # inspect.CO_*, without importing inspect
@@ -40,6 +42,29 @@ def check_step(function: Any, name: str) -> None:
         raise ConfigError(
             "a lambda has no name to find its results by.", 'Give it one: step(name="shorten")(lambda …).'
         )
+
+
+def check_transaction(function: Any, name: str, options: Options) -> None:
+    """Raise ConfigError for a function that cannot write in a transaction."""
+    if not options.transaction:
+        return
+    from inspect import signature
+
+    if is_coroutine_function(function):
+        raise ConfigError(
+            f"{name} is async, and transaction=True is not.", "Write a `def`; .amap() runs it on threads."
+        )
+    if options.timeout_s is not None:
+        raise ConfigError(
+            f"{name} has a timeout and transaction=True: a thread that is given up cannot be made to let go of it.",
+            "Put what may hang into a step before, with a timeout of its own.",
+        )
+    if options.batch is not None:
+        raise ConfigError(
+            f"{name} has batch= and transaction=True, and each document has a checkpoint of its own.", "Leave out one."
+        )
+    if CONNECTION not in signature(function).parameters:
+        raise ConfigError(f"{name} has transaction=True and no parameter to receive it.", f"Add: *, {CONNECTION}")
 
 
 def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any) -> None:

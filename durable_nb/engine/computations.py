@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs
 from durable_nb.engine import labels
-from durable_nb.engine.context import inside
+from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.records import DEATHS, Call, Checkpoint
@@ -56,6 +56,8 @@ class Computation:
         gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
         saving, thread, places = self.live.saving, threading.get_ident(), recorder.places
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
+        if outer:
+            refuse_inside(outer)
         while True:
             if flow is not None and flow.holds:
                 self._pace(flow, call, halted or self._is_halted)
@@ -104,6 +106,8 @@ class Computation:
         gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
         places = recorder.places
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
+        if outer:
+            refuse_inside(outer)
         while True:
             if flow is not None and flow.holds:
                 await self._pace_async(flow, call)

@@ -29,6 +29,16 @@ def is_inside() -> bool:
     return inside.get() is not None
 
 
+def refuse_inside(outer: tuple[Computation, Call, int] | None) -> None:
+    """Raise ConfigError for a call inside of one that has a transaction: it would wait for what that one holds."""
+    if outer is not None and outer[0].step.transaction:
+        name = outer[0].step.name
+        raise ConfigError(
+            f"{name} has transaction=True and calls another step.",
+            f"Call that one before, and hand its result to {name}.",
+        )
+
+
 def current_call() -> CurrentCall:
     """The call of a step that is being computed; asked by its function, for a sink that can tell a repetition::
 

@@ -34,6 +34,7 @@ def step(
     token_limit: str | None = None,
     tokens: Callable[..., float] | None = None,
     batch: int | str | None = None,
+    transaction: bool = False,
 ) -> Any:
     """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
 
@@ -66,6 +67,10 @@ def step(
     batch : int or "auto", optional
         The function takes a list of so many documents and returns as many results. Each document is saved by itself; a
         batch that fails is halved until the document to blame stands alone. ``auto``: as many as take 50 to 500 ms.
+    transaction : bool
+        The function is handed a ``sqlalchemy.Connection`` as ``connection=``, to the database that results are kept in.
+        What it writes there is committed with its result, or not at all: exactly once. It does not commit itself. Compute
+        first and use the connection last: from its first statement on, SQLite lets nobody else write.
 
     Raises
     ------
@@ -75,6 +80,7 @@ def step(
     options: StepOptions = {
         "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
         "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens, "batch": batch,
+        "transaction": transaction,
     }  # fmt: skip
     if function is None:
         return functools.partial(step, **options)

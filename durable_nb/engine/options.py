@@ -25,6 +25,7 @@ class StepOptions(TypedDict, total=False):
     token_limit: str | None
     tokens: Callable[..., float] | None
     batch: int | str | None
+    transaction: bool
 
 
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
@@ -40,6 +41,8 @@ class Options(NamedTuple):
     flow: Flow | None
     """None for calls of a cell, which does with an error what it says."""
     batch: int | str | None
+    transaction: bool
+    """The function is handed a connection, and what it writes is committed with the checkpoint."""
 
     @classmethod
     def of(cls, written: StepOptions, like: Options | None = None) -> Options:
@@ -67,6 +70,7 @@ class Options(NamedTuple):
             if shared and like is not None
             else Flow(written.get("rate_limit"), written.get("token_limit"), written.get("tokens")),
             _batch(written.get("batch")),
+            written.get("transaction", False),
         )
 
 

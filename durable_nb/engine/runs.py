@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
+from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
 from durable_nb.engine.recorder import Recorder
@@ -65,16 +66,14 @@ class LiveRun:
         """Called once the run has ended, its end state known."""
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
-        self.saving = Saving()
-        self.over = False
+        self.saving, self.over = Saving(), False
         self.implicit = implicit
         """Opened by a map for itself: calls in threads of the user do not belong to it."""
         self.outer = current()
-        self._stop = threading.Event()
+        self._stop, self._lock = threading.Event(), threading.Lock()
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: set[Step[..., Any]] = set()
-        self._lock = threading.Lock()
         self._poller = Poller(self)
         self._poller.start()
         session.live.append(self)
@@ -91,6 +90,7 @@ class LiveRun:
         version = (step.name, fingerprint.digest)
         entered = self._versions.get(version)
         if entered is None or on_change is not None:
+            refuse_inside(inside.get())
             with self._lock:
                 self._seen.add(step)
                 entered = self._enter(step, fingerprint, on_change or self.on_change, self._versions.get(version))

@@ -14,6 +14,7 @@ from durable_nb.engine.computations import Computation
 from durable_nb.engine.groups import GroupComputation
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
+from durable_nb.engine.transactions import TransactionComputation
 from durable_nb.errors import CodeChanged, ConfigError
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ class Step(Generic[P, R]):
     """
 
     def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
+        arguments.check_transaction(function, name, options)
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options
-        _, self.retry, self.timeout_s, self.version, self.flow, self.batch = options
+        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction = options
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""
@@ -237,6 +239,7 @@ class Step(Generic[P, R]):
     def _computed_in(self, entered: StepInRun) -> Computation:
         computation = self._computation
         if computation is None or computation.entered is not entered:
-            kind = Computation if self.batch is None else GroupComputation
+            kind = GroupComputation if self.batch is not None else Computation
+            kind = TransactionComputation if self.transaction else kind
             computation = self._computation = kind(self, entered)
         return computation

@@ -3,7 +3,7 @@
 ::
 
     views                                     runs as the panel, the lab and the server see them
-    connect │ upkeep                          open a database; check it, drop a run
+    connect │ upkeep │ transactions           open a database; check it, drop a run; writes beside a checkpoint
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Event, Owner, Run, State
-from durable_nb.store import leases, migrations, upkeep
+from durable_nb.store import leases, migrations, transactions, upkeep
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.leases import is_alive, owner_of_this_process
@@ -58,12 +58,11 @@ class Store(Views):
         Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
     hurry : callable
         Runs of this process are to end: they wait for an absent database no longer. Safe in a signal handler.
-    tallies : Tallies, which number the equal calls of worker processes
+    tallies, transactions : Tallies of equal calls in worker processes, Transactions for writes beside a checkpoint
     """
 
     url: str
     where: str
-    trusted: bool
     save: Callable[[Checkpoint], None]
     save_now: Callable[[Checkpoint], Future[None]]
     lost: Callable[[int], bool]
@@ -78,7 +77,7 @@ class Store(Views):
         self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
         self._database, self._writer, self._closed = database, writer, False
         self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
-        self.tallies = Tallies(database.change)
+        self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
         self.hurry = database.patience.hurry
         _open_stores.add(self)
 
@@ -158,8 +157,7 @@ class Store(Views):
     @staticmethod
     def exists(url: str) -> bool:
         """False for a SQLite file that is not there; whether a server has the tables is known only by opening it."""
-        address = address_of(url)
-        return address.drivername != "sqlite" or os.path.exists(str(address.database))
+        return (address := address_of(url)).drivername != "sqlite" or os.path.exists(str(address.database))
 
     @property
     def is_gone(self) -> bool:
@@ -262,6 +260,7 @@ class Store(Views):
         try:
             self._writer.close()
         finally:
+            self.transactions.dispose()
             self._database.dispose()
 
     def _let_go(self, watch: Watch | None) -> None:
@@ -270,6 +269,7 @@ class Store(Views):
 
     def _leave_to_parent(self) -> None:
         self._database.abandon()
+        self.transactions.abandon()
         self._writer.begin_in_child()
 
 

@@ -47,6 +47,18 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
         conn.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
 
+def settle(conn: sa.Connection, row: Checkpoint) -> bool:
+    """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
+    (row,) = _with_blobs_apart(conn, [row]) if row.payload is not None and len(row.payload) > BLOB_BYTES else (row,)
+    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(checkpoints).values(row._asdict())
+    statement = insert.on_conflict_do_update(
+        index_elements=["run_id", "step_id", "key"],
+        set_={name: insert.excluded[name] for name in Checkpoint._fields[3:]},
+        where=checkpoints.c.state != _IS_DONE,
+    )
+    return conn.scalar(statement.returning(checkpoints.c.id)) is not None  # on PostgreSQL rowcount did not tell
+
+
 _IS_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 

@@ -1,0 +1,164 @@
+"""Transactions of the user's own, in which a step writes beside its checkpoint: both are committed, or neither is.
+
+Each has a connection of its own, because it lasts as long as the user's function. SQLite has one writer at a time: the turn
+of this process is taken by the first statement, not before, and held until the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from durable_nb.errors import ConfigError
+from durable_nb.store.migrations import PG_SCHEMA
+from durable_nb.store.rows import plain, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from durable_nb.records import Checkpoint
+    from durable_nb.store.connect import Database
+
+
+class Transaction:
+    """One of them.
+
+    Attributes
+    ----------
+    connection : sqlalchemy.Connection
+        For the user's statements; it begins with the first one, and only ``settle`` lets it be committed.
+    checkpoint : Checkpoint, the one that was to be settled
+    is_settled : bool
+        The checkpoint is written, and what was written beside it is committed at the end.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection, self.is_settled = connection, False
+        self.checkpoint: Checkpoint
+
+    def settle(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint, unless this call has a result: then what was written here is rolled back."""
+        self.checkpoint = checkpoint
+        if self.connection.dialect.name == "postgresql":
+            # The connection has the user's search path, not ours.
+            self.connection.execution_options(schema_translate_map={None: PG_SCHEMA})
+        self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)))
+
+
+class Transactions:
+    """Opens them for one database; safe from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine: sa.Engine | None = None
+        self._lock = threading.Lock()
+        self._inherited: list[sa.Engine | None] = []
+
+    @contextmanager
+    def open(self) -> Iterator[Transaction]:
+        """A transaction, committed at the end if it was settled, rolled back otherwise and by an exception."""
+        with self._opened().connect() as conn:
+            turn = conn.info["turn"] = _Turn(self._database)
+            transaction = Transaction(conn)
+            try:
+                yield transaction
+                if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
+                    raise turn.refusal
+                if transaction.is_settled:
+                    turn.may_commit = True
+                    with self._database._plain_errors():
+                        conn.commit()
+            finally:
+                conn.close()  # rolls back what is not committed
+                turn.end()
+
+    def dispose(self) -> None:
+        """Close the connections that are not in use; they must be closed before the writer's is."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def abandon(self) -> None:
+        """After a fork they are the parent's."""
+        self._inherited.append(self._engine)
+        self._engine, self._lock = None, threading.Lock()
+
+    def _opened(self) -> sa.Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = _sqlite(self._database) if self._database.is_sqlite else _postgres(self._database)
+                event.listen(self._engine, "begin", _begin)
+                event.listen(self._engine, "commit", _refuse_to_commit)
+            return self._engine
+
+
+class _Turn:
+    """To write, of one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._thread = database, threading.get_ident()
+        self._is_taken = self.may_commit = False
+        self.refusal: ConfigError | None = None
+
+    def take(self, conn: sa.Connection) -> None:
+        if threading.get_ident() != self._thread:
+            raise ConfigError("the connection of a step is used in another thread.", "Use it where the step runs.")
+        if self._database.is_sqlite:
+            if not self._is_taken:  # it is after a rollback of the user's
+                self._database._lock.acquire()
+                self._is_taken = True
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def end(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._database._lock.release()
+
+
+def _begin(conn: sa.Connection) -> None:
+    conn.info["turn"].take(conn)
+
+
+def _refuse_to_commit(conn: sa.Connection) -> None:
+    turn = conn.info["turn"]
+    if turn.may_commit:
+        return
+    raw = conn.connection.driver_connection
+    assert raw is not None
+    raw.rollback()  # SQLAlchemy takes a commit that raises for one that is over
+    turn.refusal = ConfigError(
+        "a step with transaction=True does not commit: what it writes is committed with its result.",
+        "Leave out commit(); begin_nested() gives a part that can be rolled back.",
+    )
+    raise turn.refusal
+
+
+def _sqlite(database: Database) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        raw = sqlite3.connect(database.where, timeout=database._busy_s, isolation_level=None, check_same_thread=False)
+        raw.execute(f"PRAGMA synchronous={'FULL' if database._durability == 'full' else 'NORMAL'}")
+        # Only the writer's connection copies the log into the file: before 3.51.3 two that do can corrupt it.
+        raw.execute("PRAGMA wal_autocheckpoint=0")
+        return raw
+
+    # As many as there are calls at a time: a pool with an end would be one more thing to wait for.
+    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool, max_overflow=-1)
+
+
+def _postgres(database: Database) -> sa.Engine:
+    engine = sa.create_engine(database.address, pool_pre_ping=True, max_overflow=-1)
+    commit = "on" if database._durability == "full" else "off"
+
+    @event.listens_for(engine, "connect")
+    def _settings(raw: Any, _record: object) -> None:
+        raw.autocommit = True
+        raw.execute(f"SET synchronous_commit TO {commit}")
+        raw.execute(f"SET lock_timeout TO {int(database._busy_s * 1000)}")
+        raw.autocommit = False
+
+    return engine
