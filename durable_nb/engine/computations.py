@@ -81,6 +81,9 @@ class Computation:
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
+                    gate.running.discard(
+                        call.document
+                    )  # a paused run is seen to rest with its last commit, not after it
                     commit.result()
                 is_saved = True
                 return value
@@ -131,6 +134,7 @@ class Computation:
             else:
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
+                    gate.running.discard(call.document)
                     await asyncio.wrap_future(commit)
                 is_saved = True
                 return value
