@@ -94,7 +94,8 @@ class _Pool:
         self._close()
         deadline = clock.monotonic() + _GRACE_S
         for thread in self._threads:
-            thread.join(max(0.0, deadline - clock.monotonic()))
+            if thread.is_alive():  # the interrupt may have come between its being listed and its being started
+                thread.join(max(0.0, deadline - clock.monotonic()))
 
     def _close(self) -> None:
         with self._changed:
