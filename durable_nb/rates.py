@@ -153,10 +153,12 @@ class Flow:
         self._since = self._since if self._refused else now
         if now - self._since > _PATIENCE_S or asked > _PATIENCE_S:
             return False
-        if now >= self._until:  # those of one volley count once
-            self._refused += 1
-            self._learn(now, asked or backoff(self._refused))
-        self._until = max(self._until, now + (asked or backoff(self._refused)))
+        begins = now >= self._until  # those of one volley count once
+        self._refused += begins
+        wait = asked or backoff(self._refused)
+        if begins:
+            self._learn(now, wait)
+        self._until = max(self._until, now + wait)
         self.holds = True
         return True
 

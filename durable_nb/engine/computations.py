@@ -78,6 +78,8 @@ class Computation:
                 if delay is None:
                     raise
             else:  # still noted: what it returned may be too large to be turned into bytes
+                if flow is not None:
+                    flow.succeeded()
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
@@ -132,6 +134,8 @@ class Computation:
                 if delay is None:
                     raise
             else:
+                if flow is not None:
+                    flow.succeeded()
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
                     gate.running.discard(call.document)
@@ -247,8 +251,6 @@ class Computation:
                 codecs.verify(codec, payload)
                 self._verified.add(type(value))
             self.entered.proven = True
-            if self._flow is not None:
-                self._flow.succeeded()
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
             self._save(self._failure(call, text_of(located), attempt, started, seconds))
