@@ -56,9 +56,10 @@ class Watch:
         self._fingerprint = fingerprint
         self.saw_data_change = False
         """Whether data that the code reads is not what it was, once ``effects`` was asked."""
-        self._shared = shared_globals(fingerprint, arguments)
+        filled = list(places_of(fingerprint, arguments))
+        self._globals = [Seen.of(scope, name) for scope, name in filled]
+        self._shared = shared_globals(filled, fingerprint)
         self._heap = Heap(arguments, self._shared)
-        self._globals = [Seen.of(scope, name) for scope, name in places_of(fingerprint, arguments)]
         self._generators = Generators(fingerprint)
         self._inside = [Inside(place, one) for place, one in objects_of(arguments, fingerprint)]
 
@@ -171,7 +172,7 @@ def replayed(
     """
     has_place = effects.keys() & {"shared", "returned", "placed"}
     given = arguments() if has_place or effects.keys() & {"arguments", "holds", "inside"} else {}
-    shared = shared_globals(fingerprint, given) if has_place else {}
+    shared = shared_globals(places_of(fingerprint, given), fingerprint) if has_place else {}
     if "holds" in effects:
         value = result_of(effects["holds"], given)
     value = _at_the_end(effects.get("returned"), value, {**given, **shared})

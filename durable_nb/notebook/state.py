@@ -13,7 +13,7 @@ from durable_nb.notebook.heap import partly_digested
 from durable_nb.origins import SCALARS, is_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from durable_nb.sources import Fingerprint
 
@@ -56,12 +56,14 @@ def at(scope: Any, name: str) -> Any:
     return getattr(found, attribute, GONE) if attribute else found
 
 
-def shared_globals(fingerprint: Fingerprint, arguments: dict[Any, Any]) -> dict[tuple[str, str], Any]:
-    """By (module, name) the small collections and own objects that code reads or fills: what is in them may have other names."""
-    filled = ((scope, name, at(scope, name)) for scope, name in places_of(fingerprint, arguments))
+def shared_globals(filled: Iterable[tuple[Any, str]], fingerprint: Fingerprint) -> dict[tuple[str, str], Any]:
+    """By (module, name) the small collections and own objects in the places that code fills, or that it reads: what is in
+    them may have other names.
+    """
+    held = ((scope, name, at(scope, name)) for scope, name in filled)
     return {
         (home, name): value
-        for scope, name, value in (*filled, *fingerprint.globals_read)
+        for scope, name, value in (*held, *fingerprint.globals_read)
         if can_be_put_back(value) and (home := str(scope.get("__name__") or "")) and origins.is_small(value, LARGE)
     }
 
