@@ -65,7 +65,6 @@ def kill_once(shape: str, busy_s: float, chance: random.Random) -> Loss:
         with closing(sqlite3.connect(folder / ".durable_nb" / "durable.db")) as connection:
             rows = connection.execute("SELECT codec, payload FROM checkpoints WHERE state = 'done'")
             durable = {codecs.decode(codec, payload, trusted=False, where=name) for codec, payload in rows}
-    lost = [float(at) for text, at in returned.items() if text not in durable and float(at) < killed]
     if not all(label.startswith("text-") for label in durable):
         raise SystemExit(f"calls are stored under {sorted(durable)[:5]}, not under their texts")
     lost = [float(at) for text, at in returned.items() if text not in durable and float(at) < killed]
