@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.durable import DURABLE, MIME, WIDGET, DurableNotebook, durable_count, shot, wait_badge
-from tests.browser.lab import Lab, NotebookPage, chromium, patience, require_chromium, saved_outputs, wait_until
+from tests.browser.lab import Lab, NotebookPage, patience, require_chromium, saved_outputs, wait_until
 from tests.browser.panel import violations
 
 if TYPE_CHECKING:
@@ -45,13 +45,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
     with Lab(folder / "notebooks", state=folder / "state", token="only-for-these-tests") as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def context(lab: Lab) -> Iterator[BrowserContext]:
-    """One browser for this module."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

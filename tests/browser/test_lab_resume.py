@@ -7,32 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.durable import DURABLE, DurableNotebook, shot, wait_badge
-from tests.browser.lab import Lab, NotebookPage, chromium, require_chromium
+from tests.browser.lab import Lab, NotebookPage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import BrowserContext
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PANEL = ".dnb-output[data-shows=panel] .dnb"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One server for this module."""
-    require_chromium()
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder / "notebooks", state=folder / "state") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def context(lab: Lab) -> Iterator[BrowserContext]:
-    """One browser for this module."""
-    with chromium() as browser:
-        yield browser
 
 
 def killed(lab: Lab, context: BrowserContext, name: str) -> tuple[NotebookPage, DurableNotebook]:

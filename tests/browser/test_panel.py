@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import ipykernel
 import pytest
 
-from tests.browser.lab import Lab, NotebookPage, chromium, require_chromium, saved_outputs, wait_until, write_notebook
+from tests.browser.lab import Lab, NotebookPage, saved_outputs, wait_until, write_notebook
 from tests.browser.panel import violations
 
 if TYPE_CHECKING:
@@ -74,22 +74,6 @@ CELLS = [PRELUDE, RUN_UNTIL_STOPPED, FINISH, FAIL, FAILING]
 DEAF = ipykernel.version_info[0] < 7  # hears nothing of a page before the cell ends
 VIEW = ".dnb"
 BAR = ".dnb [role=progressbar]"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One server for this module."""
-    require_chromium()
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder / "notebooks", state=folder / "state") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def context(lab: Lab) -> Iterator[BrowserContext]:
-    """One browser for this module."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
