@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from durable_nb.store import Store
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is put into the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _OF_THE_TESTS = {"DURABLE_NB_TEST_PG", "DURABLE_NB_SHOTS"}
 
 
