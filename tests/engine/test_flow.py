@@ -211,6 +211,18 @@ def test_tokens_are_counted_by_the_function_that_is_given() -> None:
     assert time.monotonic() - started >= 0.5
 
 
+def test_a_batch_is_one_answer_of_the_service() -> None:
+    """The pace that is learned from refusals is of calls: ten documents in one of them count once."""
+
+    @step(batch=10)
+    def shout(texts: list[str]) -> list[str]:
+        return [text.upper() for text in texts]
+
+    assert EXPECTED == list(shout.map(DOCS))
+    assert shout.flow is not None
+    assert shout.flow._answered == DOCUMENTS // 10
+
+
 def test_options_share_a_limit_that_is_the_same() -> None:
     """Both ask the same service: another time-out makes no second allowance."""
 
