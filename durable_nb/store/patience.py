@@ -88,11 +88,6 @@ class Patience:
                 self._tell("")
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether some thread waits for the database now."""
-        return bool(self._waiting)
-
-    @property
     def is_hurried(self) -> bool:
         """Whether nobody may wait any longer."""
         return self._hurried

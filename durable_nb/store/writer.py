@@ -28,6 +28,9 @@ IDLE_S = 1.0
 CROWD_BYTES = 64 << 20
 """A caller that saves this much while one commit is under way waits for it, so that memory stays bounded."""
 
+PILE_S = 0.25
+"""So does a caller once that commit has taken so long (a lock, a server that is away): a kill would cost what piles up."""
+
 GIVE_WAY_S = 0.05
 """A caller that saves while a commit is due or under way sleeps until it is over, for at most so long. It must: a thread
 that often lets go of the GIL for a moment (any small write or array) gets it back before the writing thread has woken up,
@@ -158,7 +161,7 @@ class Writer:
         self._give_way(self._oldest if self._committing else self._due, now)
         if self._committing:
             self._crowd += len(checkpoint.payload or b"") + 300
-            if self._crowd > CROWD_BYTES or self._patience.is_waiting:  # no pile of results that a kill would cost
+            if self._crowd > CROWD_BYTES or now - self._oldest > PILE_S:
                 self.flush()
 
     def _linger(self, oldest: float) -> None:

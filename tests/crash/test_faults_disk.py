@@ -254,8 +254,10 @@ def test_a_foreign_lock_is_waited_out(tmp_path: Path, url: str, seconds: int) ->
 
 
 def test_cheap_calls_do_not_pile_up_while_the_database_is_away(tmp_path: Path, url: str) -> None:
-    """While another program has it locked, calls of microseconds wait too: a kill then costs few of them."""
-    work = Work(tmp_path, url, documents=200_000, workers=1, seconds=0.0).at(2_000)
+    """While another program has it locked, calls of microseconds wait too: a kill costs half a second of them, not all."""
+    work = Work(tmp_path, url, documents=400_000, workers=1, seconds=0.0).at(2_000)
+    before = time.monotonic()
+    rate = 5_000 / (time.monotonic() - before) if work.at(7_000) else 0
     raw = sqlite3.connect(tmp_path / "durable.db", isolation_level=None, timeout=60)
     raw.execute("BEGIN IMMEDIATE")
     wait_until(lambda: "the database: another process has it locked" in work.waits, describing="it says that it waits")
@@ -265,7 +267,7 @@ def test_cheap_calls_do_not_pile_up_while_the_database_is_away(tmp_path: Path, u
     raw.close()
     lost = len(set(work.executed) - set(stored(url)))
 
-    assert lost < 4_000, f"{lost} results"
+    assert lost < rate / 2, f"{lost} results"
 
 
 def test_who_stops_need_not_wait_for_a_lock(tmp_path: Path, url: str) -> None:
