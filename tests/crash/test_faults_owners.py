@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +44,7 @@ def test_a_frozen_owner_is_fenced(url: str, tmp_path: Path) -> None:
         + "\nsquare.function = lambda n: (os.write(log, b'%d\\n' % n), time.sleep(0.02), n * n)[2]"
     }
     frozen = Work(tmp_path, url, documents=100, **ours).at(30)
-    frozen.send(signal.SIGSTOP)
+    _freeze_between_commits(frozen)
     before = len(frozen.executed)
     taker = tmp_path / "taker"
     taker.mkdir()
@@ -59,6 +61,22 @@ def test_a_frozen_owner_is_fenced(url: str, tmp_path: Path) -> None:
     assert rows == ask(url, f"SELECT label, started FROM {_in(url)}checkpoints ORDER BY id")
     assert sorted(map(str, range(100))) == sorted(stored(url))
     assert [("done",)] == ask(url, f"SELECT state FROM {_in(url)}runs")
+
+
+def _freeze_between_commits(work: Work) -> None:
+    """SIGSTOP at a moment when the file is free: frozen inside of a commit, it keeps it from everybody."""
+    while True:
+        work.send(signal.SIGSTOP)
+        wait_until(lambda: _state(work.process.pid) == "T", describing="it is frozen")
+        if work.url.startswith("postgresql"):
+            return
+        with closing(sqlite3.connect(work.url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)) as raw:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                work.send(signal.SIGCONT)
+            else:
+                return
 
 
 def test_a_result_of_who_lost_the_run_replaces_none(url: str) -> None:
@@ -216,6 +234,11 @@ def _path() -> dict[str, str]:
     from tests.kernels import ROOT
 
     return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
 
 
 def _in(url: str) -> str:
