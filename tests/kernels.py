@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from queue import Empty
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import KernelManager
@@ -43,7 +44,9 @@ class Kernel:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        self._manager = KernelManager()
+        # Not over TCP: the port is chosen here and bound by the kernel later, and in between another test's kernel may take it.
+        self._sockets = TemporaryDirectory(prefix="kernel-")
+        self._manager = KernelManager(transport="ipc", ip=f"{self._sockets.name}/socket")
         self._manager.kernel_spec.argv[0] = sys.executable
         env = {name: value for name, value in os.environ.items() if not name.startswith("DURABLE_NB_")}
         env |= {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder / ".ipython")} | environment
@@ -97,6 +100,7 @@ class Kernel:
         wait_until(lambda: not self.alive, describing="the kernel is dead")
         self._client.stop_channels()
         self._manager.cleanup_resources()
+        self._sockets.cleanup()
 
     def restart(self) -> None:
         """The restart button: an interrupt, a request, SIGTERM, SIGKILL; a new process under the same connection."""
@@ -112,6 +116,7 @@ class Kernel:
         """Shut down at once."""
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
+        self._sockets.cleanup()
 
     def __enter__(self) -> Kernel:
         return self
