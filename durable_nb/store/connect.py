@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreUnavailable
-from durable_nb.store import migrations
+from durable_nb.store import migrations, postgres
 from durable_nb.store.addresses import address_of
 from durable_nb.store.files import Files
 from durable_nb.store.patience import Patience
@@ -27,14 +27,6 @@ T = TypeVar("T")
 _write_locks: dict[str, threading.RLock] = {}
 _inherited: list[object] = []
 _SLICE_S = 1.0
-# Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
-_PATIENT_SOCKET = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
 
 
 class Database:
@@ -159,7 +151,7 @@ class Database:
         if self._engines is None:
             with self._lock:
                 if self._engines is None:
-                    self._engines = self._postgres() if self._files is None else self._sqlite(self._files)
+                    self._engines = self._sqlite(self._files) if self._files else self._postgres()
         return self._engines
 
     def _keep_to_the_files(self, files: Files) -> None:
@@ -274,23 +266,4 @@ class Database:
         raw.execute("PRAGMA wal_autocheckpoint=4000")
 
     def _postgres(self) -> tuple[sa.Engine, sa.Engine]:
-        query = dict(self.address.query)
-        for name, value in _PATIENT_SOCKET.items():
-            query.setdefault(name, value)
-        try:
-            # Positional parameters, as in SQLite: a Checkpoint goes to the driver as it is.
-            engine = sa.create_engine(self.address.set(query=query), paramstyle="format", pool_pre_ping=True)
-        except (ImportError, sa.exc.NoSuchModuleError) as problem:
-            raise ConfigError("PostgreSQL needs a driver.", "Run: pip install 'durable-nb[postgres]'") from problem
-        # Never "off": a server that is killed (out of memory, `kill -9`) would lose up to 0.6 s of commits it acknowledged.
-        commit = "on" if self._durability == "full" else "local"
-
-        @event.listens_for(engine, "connect")
-        def _settings(raw: Any, _record: object) -> None:
-            raw.autocommit = True  # a SET inside a transaction would be rolled back with it
-            raw.execute(f"SET search_path TO {migrations.PG_SCHEMA}")
-            raw.execute(f"SET synchronous_commit TO {commit}")
-            raw.execute(f"SET lock_timeout TO {int(self._busy_s * 1000)}")
-            raw.autocommit = False
-
-        return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
+        return postgres.engines(self.address, durability=self._durability, busy_s=self._busy_s)

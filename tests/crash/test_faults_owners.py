@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_nb import clock
-from durable_nb.errors import RunBusy
+from durable_nb.errors import RunBusy, StoreUnavailable
 from durable_nb.store import Store, leases, owner_of_this_process
 from durable_nb.testing import frozen_clock
 from tests.crash.faults import Work, ask, stored
 from tests.kernels import wait_until
-from tests.store.examples import Counts, begin, key, result
+from tests.store.examples import Counts, begin, key, python, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,25 @@ def _freeze_between_commits(work: Work) -> None:
                 work.send(signal.SIGCONT)
             else:
                 return
+
+
+def test_a_process_frozen_in_a_commit(url: str) -> None:
+    """A server ends its transaction before those who wait for it give up; of a file they are told that it is locked."""
+    code = "import os, signal\nstore = Store.open(sys.argv[1], busy_s=4)\nbegin(store)\n"
+    code += "with store._database.writing() as conn:\n"
+    code += (
+        "    conn.exec_driver_sql('UPDATE runs SET heartbeat = heartbeat')\n    os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    store = Store.open(url, busy_s=4)
+    frozen = python("from durable_nb.store import Store\n" + code, url)
+    wait_until(lambda: _state(frozen.pid) == "T", describing="it is frozen")
+
+    try:
+        with pytest.raises(StoreUnavailable if url.startswith("sqlite") else RunBusy):
+            begin(store)
+    finally:
+        frozen.kill()
+        store.close()
 
 
 def test_a_result_of_who_lost_the_run_replaces_none(url: str) -> None:

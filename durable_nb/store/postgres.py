@@ -1,0 +1,54 @@
+"""Connections to a PostgreSQL server: patient sockets, and what each session is told first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from durable_nb.errors import ConfigError
+from durable_nb.store import migrations
+
+# Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
+_PATIENT_SOCKET = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engine, sa.Engine]:
+    """One that opens a transaction, and one over the same connections that opens none.
+
+    Raises
+    ------
+    ConfigError
+        There is no driver.
+    """
+    query = dict(address.query)
+    for name, value in _PATIENT_SOCKET.items():
+        query.setdefault(name, value)
+    try:
+        # Positional parameters, as in SQLite: a Checkpoint goes to the driver as it is.
+        engine = sa.create_engine(address.set(query=query), paramstyle="format", pool_pre_ping=True)
+    except (ImportError, sa.exc.NoSuchModuleError) as problem:
+        raise ConfigError("PostgreSQL needs a driver.", "Run: pip install 'durable-nb[postgres]'") from problem
+    settings = {
+        "search_path": migrations.PG_SCHEMA,
+        # Never "off": a server that is killed (out of memory, `kill -9`) would lose up to 0.6 s of commits it acknowledged.
+        "synchronous_commit": "on" if durability == "full" else "local",
+        "lock_timeout": int(busy_s * 1000),
+        # From a process frozen in a transaction the server takes the locks before who waits for them gives up.
+        "idle_in_transaction_session_timeout": int(busy_s * 500),
+    }
+
+    @event.listens_for(engine, "connect")
+    def _settings(raw: Any, _record: object) -> None:
+        raw.autocommit = True  # a SET inside a transaction would be rolled back with it
+        raw.execute("; ".join(f"SET {name} TO {value}" for name, value in settings.items()))
+        raw.autocommit = False
+
+    return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
