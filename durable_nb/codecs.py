@@ -14,9 +14,10 @@ codec                  value
 ``outcome+…``          a value and the effects of the call that returned it, as a tuple in the codec named behind it
 ``pickle``             the rest, classes by reference: an instance comes back as one of *this* class
 ``cloudpickle``        lambdas and what belongs to a local class: the code travels inside the payload
+``foreign+…``          as behind it, from somebody the user has not vouched for; never stored, the store says so
 =====================  ==================================================================================
 
-Only the last two can run code when read. ``data`` has the *format* of a pickle, read by an unpickler that knows the
+Only the last two above can run code when read. ``data`` has the *format* of a pickle, read by an unpickler that knows the
 constructors in ``_DATA`` and nothing else. JSON and a tagged binary walk take 11 and 16 times as long to write (1,000
 dicts: 2.5 and 3.5 ms against 0.22), and this form alone keeps shared parts shared. pandas is pickled: Arrow takes 8
 times as long.
@@ -28,28 +29,26 @@ import io
 import pickle
 import sys
 from array import array
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Any
 
-from durable_nb import layouts
+from durable_nb import foreign, layouts
+from durable_nb.byvalue import by_value, culprit
 from durable_nb.errors import DurableError, StoreError, Unsaveable, UntrustedStore, ValueUnavailable
 from durable_nb.records import Outcome
 
 Encoder = Callable[[Any], "tuple[str, bytes] | None"]  # None: this one value needs pickle after all
 
 OUTCOME = "outcome+"
-_PICKLED = frozenset({"pickle", "cloudpickle"})
+FOREIGN = "foreign+"
+RISKY = ("pickle", "cloudpickle", OUTCOME, "arrow")
+"""How codecs begin that may do more to whoever reads them than give a value: run code, or put effects into effect. (Arrow's
+buffers may be compressed bombs, and its readers before 14.0.1 unpickle.)"""
+
+_LONGEST_NAME = 100_000  # a numpy dtype with thousands of fields is spelt out in it
 _DATA = frozenset(
     {("builtins", "complex"), ("collections", "OrderedDict"), ("decimal", "Decimal"), ("uuid", "UUID")}
     | {("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")}
-)
-# What _Pickler writes for `data`. BUILD and NEWOBJ are missing: they could set attributes of the UUID class itself.
-_DATA_OPCODES = frozenset(
-    "PROTO FRAME STOP MARK MEMOIZE BINGET LONG_BINGET POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 "  # noqa: SIM905
-    "LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST "
-    "APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET "
-    "STACK_GLOBAL REDUCE".split()
 )
 _SHORTEST_F64 = 8 if sys.byteorder == "little" else sys.maxsize  # shorter lists are smaller and faster as `data`
 
@@ -77,31 +76,29 @@ def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "")
     codec, payload : str, bytes
         As `encode` made them.
     trusted : bool
-        False refuses payloads that could run code when read.
+        False refuses payloads that could run code when read, as ``foreign+`` before the codec does.
     where : str
         The store, for error texts.
 
     Raises
     ------
     UntrustedStore
-        The codec needs pickle and the store is not trusted.
+        The codec needs trust, and nobody has vouched for this payload.
     ValueUnavailable
         A class, module or codec does not exist in this kernel (yet).
     StoreError
         The payload is damaged, or its class refuses it.
     """
-    if codec.startswith(OUTCOME):
+    if codec.startswith((OUTCOME, FOREIGN)):
         return outcome(codec, payload, trusted=trusted, where=where).value
-    if not trusted and codec in _PICKLED:
-        raise UntrustedStore(where)
     kind, _, detail = codec.partition(":")
+    if not trusted and codec.startswith(RISKY):
+        raise UntrustedStore(where)
     decoder = _DECODERS.get(kind)
-    if decoder is None:
-        raise ValueUnavailable(f"codec {codec!r}, which this version of durable_nb does not know")
+    if decoder is None or len(codec) > _LONGEST_NAME:
+        raise ValueUnavailable(f"codec {codec[:100]!r}, which this version of durable_nb does not know")
     try:
-        if not trusted and codec == "data":
-            _refuse_strange_opcodes(payload)
-        return decoder(detail, payload)
+        return decoder(detail, payload) if trusted or kind != "data" else _foreign_data(payload, where)
     except DurableError:
         raise
     except ImportError as error:
@@ -111,20 +108,34 @@ def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "")
         raise StoreError(where or "the store", problem) from error
 
 
-def outcome(codec: str, payload: bytes, *, trusted: bool, where: str) -> Outcome:
+def outcome(codec: str, payload: bytes, *, trusted: bool = True, where: str) -> Outcome:
     """As `decode`, with the effects of the call."""
-    whole = decode(codec.removeprefix(OUTCOME), payload, trusted=trusted, where=where)
-    return Outcome(*whole) if codec.startswith(OUTCOME) else Outcome(whole, {})
+    inner = codec.removeprefix(FOREIGN)
+    trusted = trusted and inner is codec
+    inner, is_outcome = inner.removeprefix(OUTCOME), inner.startswith(OUTCOME)
+    if is_outcome and not trusted:  # its effects would set variables
+        raise UntrustedStore(where)
+    if inner.startswith((OUTCOME, FOREIGN)):
+        raise ValueUnavailable(f"codec {codec[:100]!r}, which this version of durable_nb does not know")
+    whole = decode(inner, payload, trusted=trusted, where=where)
+    if not is_outcome:
+        return Outcome(whole, {})
+    if type(whole) is not tuple or len(whole) != 2 or type(whole[1]) is not dict:
+        raise StoreError(where or "the store", f"a value of {len(payload):,} bytes ({codec[:100]!r}) is no outcome.")
+    return Outcome(*whole)
 
 
 def needs_pickle(codec: str) -> bool:
     """True if reading such a payload can run code."""
-    return codec.removeprefix(OUTCOME) in _PICKLED
+    return codec.removeprefix(OUTCOME) in ("pickle", "cloudpickle")
 
 
 def revive(codec: str, payload: bytes) -> Any:
     """An array, tensor or table inside a container. Saved payloads name this function: never move or rename it."""
-    return decode(codec, payload, trusted=False)
+    kind, _, detail = codec.partition(":")
+    if kind not in ("nd", "np", "torch", "arrow"):
+        raise pickle.UnpicklingError(f"a part of codec {codec[:100]!r} is not data")
+    return _DECODERS[kind](detail, payload)
 
 
 def verify(codec: str, payload: bytes) -> None:
@@ -177,46 +188,14 @@ def _encode_by_pickle(value: object) -> tuple[str, bytes]:
 
 def _encode_by_cloudpickle(value: object, refusal: Exception) -> tuple[str, bytes]:
     try:
-        return "cloudpickle", _by_value(value)
+        return "cloudpickle", by_value(value)
     except MemoryError:
         raise
     except Exception as error:
-        path, part = _culprit(value)
+        path, part = culprit(value)
         reason = str(error).partition("\n")[0] or type(error).__name__
         reason = f"value{path} is a {type(part).__qualname__} ({reason})" if path else reason
         raise Unsaveable(type(value).__qualname__, reason) from refusal
-
-
-def _by_value(value: object) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, part: Any) -> Any:
-            if isinstance(part, (io.IOBase, memoryview)) and type(part) not in (io.BytesIO, io.StringIO):
-                raise TypeError(f"cannot pickle {type(part).__qualname__!r} object")  # would come back as another type
-            return super().reducer_override(part)
-
-    buffer = io.BytesIO()
-    Pickler(buffer, 5).dump(value)
-    return buffer.getvalue()
-
-
-def _culprit(value: object, path: str = "", depth: int = 8) -> tuple[str, object]:
-    """Where the innermost part that cannot be saved is, and that part; only asked once saving has failed."""
-    for step, part in islice(_parts(value), 1000 if depth else 0):
-        try:
-            _by_value(part)
-        except Exception:
-            return _culprit(part, path + step, depth - 1)
-    return path, value
-
-
-def _parts(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{i}]", part) for i, part in enumerate(value))
-    yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
 
 
 class _Unpickler(pickle.Unpickler):
@@ -234,13 +213,23 @@ class _DataUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not data")
 
 
-def _refuse_strange_opcodes(payload: bytes) -> None:
-    """Refuse what `encode` never writes: a PUT with a huge index alone would make the unpickler fill 32 GB."""
-    import pickletools
+class _ForeignUnpickler(_DataUnpickler):
+    where = ""
 
-    for opcode, _, _ in pickletools.genops(payload):
-        if opcode.name not in _DATA_OPCODES:
-            raise pickle.UnpicklingError(f"{opcode.name} is not data")
+    def find_class(self, module: str, name: str) -> Any:
+        return self._revive if super().find_class(module, name) is revive else super().find_class(module, name)
+
+    def _revive(self, codec: str, payload: bytes) -> Any:
+        if codec.startswith(RISKY):
+            raise UntrustedStore(self.where)
+        return revive(codec, payload)
+
+
+def _foreign_data(payload: bytes, where: str) -> Any:
+    foreign.refuse_strange(payload)
+    unpickler = _ForeignUnpickler(io.BytesIO(payload))
+    unpickler.where = where
+    return unpickler.load()
 
 
 def _library_encoder(cls: type) -> Encoder | None:

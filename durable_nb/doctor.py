@@ -37,7 +37,7 @@ def examine(url: str | None = None) -> dict[str, Any]:
         }
         if session.has_store(url=url):
             opened = session.store(url=url)
-            store = {"where": opened.where, "trusted": opened.trusted, "runs": len(opened.runs())}
+            store = {"where": opened.where, "foreign": opened.foreign(), "runs": len(opened.runs())}
             problems += opened.check()
     except DurableError as error:
         problems.append(str(error))

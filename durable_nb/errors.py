@@ -7,7 +7,7 @@
     ├── StoreError             the database cannot be used
     │   ├── StoreUnavailable   it cannot be opened, reached or written
     │   ├── StoreTooNew        a newer durable_nb wrote it
-    │   └── UntrustedStore     reading this value would run code from a store that is not trusted
+    │   └── UntrustedStore     reading this value could run code, and nobody has vouched for it
     ├── RunBusy                a live kernel holds the run
     ├── LeaseLost              another kernel took the run over while this one was away
     ├── CodeChanged            a step with saved results was edited: keep them or recompute?
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 
 
 class DurableError(Exception):
@@ -87,12 +88,14 @@ class StoreTooNew(StoreError):
 
 
 class UntrustedStore(StoreError):
-    """A saved value can only be read with pickle, which could run code, and nobody has vouched for this store."""
+    """A saved value could run code when it is read, and it bears no signature of this user."""
 
     def __str__(self) -> str:
         return (
-            f"{self.where} was not created by you, and this value was saved with pickle, which can run any code when "
-            "it is read. If you know where the database comes from: configure(trust=True), or DURABLE_NB_TRUST=1."
+            f"{self.where}: this value was saved by somebody else, or changed since you saved it, and to read it could run "
+            f"any code. Nothing was read. If you know who wrote it: `durable-nb trust {shlex.quote(self.where)}` vouches "
+            "for what is in the database now; configure(trust=True) reads whatever comes into it. Otherwise "
+            "`%durable forget NAME` drops the run, and the cell computes it anew."
         )
 
 

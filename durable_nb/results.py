@@ -35,10 +35,8 @@ class Results(Sequence[Any]):
     exception, as with ``asyncio.gather(return_exceptions=True)``. ``labels`` says what the documents are called.
     """
 
-    def __init__(
-        self, step: str, *, where: str = "", trusted: bool = True, retry: Callable[[Results], None] | None = None
-    ) -> None:
-        self._step, self._where, self._trusted, self._retry = step, where, trusted, retry
+    def __init__(self, step: str, *, where: str = "", retry: Callable[[Results], None] | None = None) -> None:
+        self._step, self._where, self._retry = step, where, retry
         self.labels: list[str] = []
         # Parallel lists rather than a record per slot: to fill one is a few list stores, and all codecs are one set().
         self._values: list[Any] = []
@@ -211,7 +209,7 @@ class Results(Sequence[Any]):
             for i in positions:
                 value = self._values[i]
                 if (codec := self._codecs[i]) is not None:
-                    value = decode(codec, value, trusted=self._trusted, where=self._where)
+                    value = decode(codec, value, where=self._where)
                     if keep:
                         self._values[i], self._codecs[i] = value, None
                 found.append(value)

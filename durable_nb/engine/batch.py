@@ -33,7 +33,7 @@ class Batch:
         self.computation, self.step, self.workers = computation, computation.step, workers
         self.entered, self.live = computation.entered, computation.live
         store = self.live.store
-        self.results = Results(self.step.name, where=store.where, trusted=store.trusted, retry=self._retry)
+        self.results = Results(self.step.name, where=store.where, retry=self._retry)
         self.failed: dict[int, Call] = {}
         self._key = key
         # Two lists rather than one of pairs: the garbage collector need not visit bytes and small integers.

@@ -40,7 +40,7 @@ class PlainCall:
         """The saved value, decoded, and what else the call did."""
         assert self.saved is not None
         live = self.entered.live
-        found = codecs.outcome(self.saved.codec, self.saved.payload, trusted=live.store.trusted, where=live.store.where)
+        found = codecs.outcome(self.saved.codec, self.saved.payload, where=live.store.where)
         number = live.progress.number()
         live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number)
         return found

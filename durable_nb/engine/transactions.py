@@ -49,7 +49,7 @@ class TransactionComputation(Computation):
             self.live.progress.committed([transaction.checkpoint])
             return value
         saved = store.look_up(self._run_id, (self._step_id,), (call.key,))[call.key]
-        return codecs.decode(saved.codec, saved.payload, trusted=store.trusted, where=store.where)
+        return codecs.decode(saved.codec, saved.payload, where=store.where)
 
     def _settle(self, checkpoint: Checkpoint) -> None:
         """A result goes into the transaction of its thread; a failure has none, and is saved as others are."""

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.engine.computations import Computation
-from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable, UntrustedStore
+from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
 from durable_nb.notebook.elsewhere import Elsewhere
@@ -171,8 +171,6 @@ class Calls:
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
         if what:
-            if what.keys() & effects.PICKLED and not self.live.store.trusted:
-                raise UntrustedStore(self.live.store.where)
             value, others = effects.replayed(what, value, places, step.fingerprint(fresh=False), self._scope)
             for name in others:
                 self.say(

@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 
     from durable_nb.sources import Fingerprint
 
-__all__ = ["PICKLED", "Effects", "NotRestorable", "Place", "Watch", "places", "repeat", "replayed"]
+__all__ = ["Effects", "NotRestorable", "Place", "Watch", "places", "repeat", "replayed"]
 
 Place = int | str
 Effects = dict[str, Any]
-PICKLED = frozenset({"arguments", "holds", "shared"})
-"""Effects that are pickles of their own: nothing of a database that is not trusted is unpickled."""
 
 
 def places(bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Place, Any]:

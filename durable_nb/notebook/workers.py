@@ -35,7 +35,7 @@ class InWorker:
         key = keys.numbered(digest, number)
         saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
         if saved is not None:
-            return codecs.decode(saved.codec, saved.payload, trusted=store.trusted, where=store.where)
+            return codecs.decode(saved.codec, saved.payload, where=store.where)
         started, before = clock.now(), clock.stopwatch()
         try:
             value = self._function(*args, **kwargs)

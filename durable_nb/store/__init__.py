@@ -2,11 +2,14 @@
 
 ::
 
+    keeping                                   what an owner asks now and then: is it whole, whose is it
     views                                     runs as the panel, the lab and the server see them
-    connect │ upkeep │ transactions           open a database; check it, drop a run; writes beside a checkpoint
+    transactions                              writes of the user's beside a checkpoint
+    connect │ upkeep │ signing                open a database; check it, drop a run; vouch for it
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
+    trust                                     signatures of rows that could run code
     tables                                    the schema
 """
 
@@ -21,14 +24,14 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Event, Owner, Run, State
-from durable_nb.store import leases, migrations, transactions, upkeep
+from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
+from durable_nb.store.keeping import Keeping
 from durable_nb.store.leases import is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.tallies import Tallies
-from durable_nb.store.trust import is_remembered, remember
-from durable_nb.store.views import Views
+from durable_nb.store.trust import Seal, user_key
 from durable_nb.store.writer import HEARTBEAT_S, Writer
 
 __all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
@@ -36,7 +39,7 @@ __all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store(Views):
+class Store(Keeping):
     """One database of runs and checkpoints; safe to use from any thread.
 
     Attributes
@@ -45,8 +48,6 @@ class Store(Views):
         Address with an absolute path, password included: not for messages.
     where : str
         Path, or address without password, for messages.
-    trusted : bool
-        May payloads be unpickled: this user made the store or has vouched for it.
     save : callable
         Take a `Checkpoint` for the next group commit, at most about 50 ms after the oldest. Blocks only while a slow
         commit has 64 MiB waiting behind it. Raises what went wrong with an earlier commit; nothing is dropped.
@@ -69,12 +70,10 @@ class Store(Views):
     tell: Callable[[int, str, str], None]
     hurry: Callable[[], None]
 
-    def __init__(
-        self, database: Database, *, trusted: bool, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S
-    ) -> None:
+    def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
         writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
         self.url = database.address.render_as_string(hide_password=False)
-        self.id, self.where, self.trusted = identity_of(database.address), database.where, trusted
+        self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed = database, writer, False
         self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
@@ -105,7 +104,7 @@ class Store(Views):
         linger_s : float
             How long the oldest result waits for company.
         trust : bool
-            Vouch for a store that somebody else made, now and later.
+            Unpickle what anybody saved, also later. `trust` vouches for what is there now.
         busy_s : float
             How long to wait for another process's lock.
         heartbeat_s : float
@@ -126,11 +125,12 @@ class Store(Views):
         database = Database(url, durability=durability, busy_s=busy_s, journal=journal)
         database.patience.always = patient
         with database.reading() as conn:
-            key = migrations.fact(conn, "trust") or ""
-        if database.created or trust:
-            remember(key)
-        trusted = database.created or trust or is_remembered(key)
-        return cls(database, trusted=trusted, linger_s=linger_s, heartbeat_s=heartbeat_s)
+            seal = database.seal = Seal(user_key(), migrations.fact(conn, "trust") or "", trusts_all=trust)
+            seal.is_home = trust or migrations.fact(conn, seal.home) is not None
+        if database.created:
+            with database.writing() as conn:
+                signing.make_home(conn, seal)
+        return cls(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
 
     @classmethod
     def read_only(cls, url: str, *, busy_s: float = 5.0) -> Store:
@@ -144,7 +144,7 @@ class Store(Views):
         StoreUnavailable
             Also when there is no database yet, or an older durable_nb wrote it and no kernel has brought it up to date.
         """
-        return cls(Database(url, durability="normal", busy_s=busy_s, existing=True), trusted=False)
+        return cls(Database(url, durability="normal", busy_s=busy_s, existing=True))
 
     @staticmethod
     def identity(url: str) -> str:
@@ -219,12 +219,6 @@ class Store(Views):
         self._database.patience.unwatch(run_id)
         self._let_go(watch)
 
-    def forget(self, name: str) -> int:
-        """Drop a run that is not alive (else RunBusy) and what only it referred to; how many checkpoints that were."""
-        self.flush()
-        with self._database.writing() as conn:
-            return upkeep.forget(conn, name)
-
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""
         self._writer.flush()
@@ -239,18 +233,6 @@ class Store(Views):
         """Stop keeping the lease."""
         self._database.patience.unwatch(run_id)
         self._let_go(self._writer.unwatch(run_id))
-
-    def check(self) -> list[str]:
-        """What is wrong with the store, one sentence each; [] when it is sound. Reads everything."""
-        with self._database.reading() as conn:
-            return upkeep.check(conn)
-
-    def compact(self) -> None:
-        """Drop what nothing refers to and give the space back to the disk."""
-        self.flush()
-        with self._database.writing() as conn:
-            upkeep.drop_orphans(conn)
-        self._database.vacuum()
 
     def close(self) -> None:
         """Flush, end the writing thread, close the connections; again does nothing. Raises what could not be saved."""

@@ -14,12 +14,14 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
 from durable_nb import clock
-from durable_nb.errors import ConfigError, StoreUnavailable
+from durable_nb.errors import ConfigError, StoreError, StoreUnavailable
 from durable_nb.store import migrations, postgres
 from durable_nb.store.addresses import address_of
 from durable_nb.store.files import Files
 from durable_nb.store.patience import Patience
+from durable_nb.store.tables import Misfit
 from durable_nb.store.troubles import explain
+from durable_nb.store.trust import Seal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +42,7 @@ class Database:
         True when this object made the database.
     patience : Patience
         How long runs wait for it.
+    seal : Seal, of nobody until whoever opened it says whose
     openings : int
         Grows when whoever holds a connection for long has to take a new one.
     """
@@ -58,7 +61,7 @@ class Database:
         self.where = (
             self._files.path if self._files else self.address.set(query={}).render_as_string(hide_password=True)
         )
-        self.patience, self.openings = Patience(), 0
+        self.patience, self.seal, self.openings = Patience(), Seal.of_nobody(), 0
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self._files is not None:
@@ -137,14 +140,15 @@ class Database:
     def _plain_errors(self) -> Iterator[None]:
         try:
             yield
+        except Misfit as problem:
+            raise StoreError(self.where, f"holds what durable_nb never writes ({problem}).") from problem
         except (sa.exc.OperationalError, sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError) as problem:
             plain = self.explain(problem)
             if plain is problem:
                 raise
             if not self.is_sqlite and self._engines is not None:
-                self._engines[
-                    0
-                ].dispose()  # after a failover the address leads elsewhere, and old sessions to a standby
+                # After a failover the address leads elsewhere, and old sessions to a standby.
+                self._engines[0].dispose()
             raise plain from problem
 
     def _open(self) -> tuple[sa.Engine, sa.Engine]:

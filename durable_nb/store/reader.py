@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from durable_nb.codecs import RISKY
 from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
 from durable_nb.store.tables import (
     BLOB_PREFIX,
@@ -25,6 +26,7 @@ from durable_nb.store.tables import (
     steps,
 )
 from durable_nb.store.tables import controls as _controls
+from durable_nb.store.trust import Seal, digest_of
 
 CHUNK = 1_000
 """Keys per statement: SQLite takes 32,766 parameters, and the text of a statement is cached by its length."""
@@ -40,13 +42,15 @@ _RUNS = sa.select(runs, mosaics.c.version).select_from(runs.outerjoin(mosaics, m
 _SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id, _c.position)
 
 
-def look_up(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
+def look_up(
+    conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes], seal: Seal
+) -> dict[bytes, Saved]:
     """Finished calls among ``keys``; a step earlier in ``step_ids`` wins."""
     found: dict[bytes, Saved] = {}
     for step_id in step_ids:
         wanted = [key for key in keys if key not in found] if found else list(keys)
         rows = _by_keys(conn, run_id, step_id, wanted)
-        found.update(_resolved(conn, ((row[0], Saved(*row[1:])) for row in rows)))
+        found.update(_resolved(conn, [(row[0], seal.opened(run_id, *row)) for row in rows]))
     return found
 
 
@@ -63,7 +67,7 @@ def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[byt
 
 
 def fetch(
-    conn: sa.Connection, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
+    conn: sa.Connection, run_id: int, step_ids: Sequence[int], seal: Seal, *, from_id: int, limit: int
 ) -> list[tuple[int, bytes, Saved]]:
     """Finished calls in the order they were saved, from ``from_id`` on."""
     query = (
@@ -75,7 +79,7 @@ def fetch(
         .limit(limit)
     )
     rows = conn.execute(query).all()
-    whole = dict(_resolved(conn, ((row[0], Saved(*row[2:])) for row in rows)))
+    whole = dict(_resolved(conn, [(row[0], seal.opened(run_id, *row[1:])) for row in rows]))
     return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
 
 
@@ -227,7 +231,7 @@ def _by_keys_sql(count: int, dialect: sa.Dialect) -> str:
 
 
 def _resolved(conn: sa.Connection, pairs: Iterable[tuple[Key, Saved]]) -> list[tuple[Key, Saved]]:
-    """The same with digests replaced by their blobs; one whose blob is gone counts as never saved."""
+    """The same with digests replaced by their blobs; one whose blob is gone, or is another, counts as never saved."""
     pairs = list(pairs)
     digests = sorted({saved.payload for _, saved in pairs if saved.codec.startswith(BLOB_PREFIX)})
     if not digests:
@@ -242,5 +246,7 @@ def _resolved(conn: sa.Connection, pairs: Iterable[tuple[Key, Saved]]) -> list[t
             whole.append((key, saved))
         elif saved.payload in content:
             codec = saved.codec.removeprefix(BLOB_PREFIX)
+            if codec.startswith(RISKY) and digest_of(content[saved.payload]) != saved.payload:
+                continue  # the row is signed, and names its blob by the digest
             whole.append((key, saved._replace(codec=codec, payload=content[saved.payload])))
     return whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from itertools import chain
 
@@ -11,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Checkpoint
 from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints
+from durable_nb.store.trust import STORED_RISKY, Seal, digest_of
 
 ROWS = 500
 """Rows per INSERT. sqlite3 gives the GIL away at every row of executemany, and with a busy main thread its return takes
@@ -20,12 +20,14 @@ BLOB_LOCK = 0x646E6202
 """PostgreSQL advisory lock, shared by who refers to blobs, exclusive for who drops orphans."""
 
 
-def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int]) -> None:
-    """Write checkpoints; one that is there already is replaced, but never a result by a failure.
+def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Seal | None) -> None:
+    """Write checkpoints, signed (without a seal they are foreign to everybody); one that is there already is replaced, but
+    never a result by a failure.
 
     In runs that are not ``held``, never a result at all. That is the fence: who took a run over has perhaps returned
     another value for a call that we had in flight.
     """
+    rows = _as_stored(conn, rows, seal)
     if {row[0] for row in rows} <= held:
         _write(conn, rows, _upsert_parts(conn.dialect))
         return
@@ -33,9 +35,16 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int]) -> None:
     _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect))
 
 
-def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str]) -> None:
+def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None) -> list[Checkpoint]:
+    """Large payloads apart, and what could run code signed."""
     if any(row.payload is not None and len(row.payload) > BLOB_BYTES for row in rows):
         rows = _with_blobs_apart(conn, rows)
+    if seal is None:
+        return rows
+    return [seal.signed(row) if row.codec.startswith(STORED_RISKY) else row for row in rows]
+
+
+def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str]) -> None:
     head, values, tail = parts
     if conn.dialect.name == "postgresql":  # executemany is pipelined there, and may hold the same key twice
         if rows:
@@ -47,9 +56,9 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
         conn.exec_driver_sql(text, tuple(chain.from_iterable(part)))
 
 
-def settle(conn: sa.Connection, row: Checkpoint) -> bool:
+def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
-    (row,) = _with_blobs_apart(conn, [row]) if row.payload is not None and len(row.payload) > BLOB_BYTES else (row,)
+    (row,) = _as_stored(conn, [row], seal)
     insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(checkpoints).values(row._asdict())
     statement = insert.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
@@ -101,7 +110,7 @@ def _with_blobs_apart(conn: sa.Connection, rows: list[Checkpoint]) -> list[Check
     apart, content = [], {}
     for row in rows:
         if row.payload is not None and len(row.payload) > BLOB_BYTES:
-            digest = hashlib.blake2b(row.payload, digest_size=32).digest()
+            digest = digest_of(row.payload)
             content[digest] = row.payload
             apart.append(row._replace(codec=BLOB_PREFIX + row.codec, payload=digest))
         else:

@@ -189,6 +189,10 @@ suspects = sa.Table(
 )
 
 
+class Misfit(ValueError):
+    """A row holds what durable_nb never writes; said with the place of the database by whoever opened it."""
+
+
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT."""
     return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)

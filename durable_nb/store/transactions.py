@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Checkpoint
     from durable_nb.store.connect import Database
+    from durable_nb.store.trust import Seal
 
 
 class Transaction:
@@ -37,8 +38,8 @@ class Transaction:
         The checkpoint is written, and what was written beside it is committed at the end.
     """
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self.connection, self.is_settled = connection, False
+    def __init__(self, connection: sa.Connection, seal: Seal) -> None:
+        self.connection, self.is_settled, self._seal = connection, False, seal
         self.checkpoint: Checkpoint
 
     def settle(self, checkpoint: Checkpoint) -> None:
@@ -47,7 +48,7 @@ class Transaction:
         if self.connection.dialect.name == "postgresql":
             # The connection has the user's search path, not ours.
             self.connection.execution_options(schema_translate_map={None: PG_SCHEMA})
-        self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)))
+        self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)), self._seal)
 
 
 class Transactions:
@@ -64,7 +65,7 @@ class Transactions:
         """A transaction, committed at the end if it was settled, rolled back otherwise and by an exception."""
         with self._opened().connect() as conn:
             turn = conn.info["turn"] = _Turn(self._database)
-            transaction = Transaction(conn)
+            transaction = Transaction(conn, self._database.seal)
             try:
                 yield transaction
                 if turn.refusal is not None:  # the function caught it, and would be kept without what it had written

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import sqlalchemy as sa
 
 from durable_nb.store import leases
@@ -22,6 +20,7 @@ from durable_nb.store.tables import (
     suspects,
     tallies,
 )
+from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
 _OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects)
@@ -89,5 +88,5 @@ def _spoilt_blobs(conn: sa.Connection) -> list[str]:
     digests = conn.scalars(sa.select(blobs.c.digest)).all()
     for digest in digests:  # one by one: each may be large
         payload = conn.scalar(sa.select(blobs.c.payload).where(blobs.c.digest == digest))
-        spoilt += payload is not None and hashlib.blake2b(payload, digest_size=32).digest() != digest
+        spoilt += payload is not None and digest_of(payload) != digest
     return [f"{spoilt:,} blobs that are not what was saved"] if spoilt else []

@@ -66,7 +66,7 @@ class Views:
 
     def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
-        return self._database.ask(reader.look_up, run_id, step_ids, keys)
+        return self._database.ask(reader.look_up, run_id, step_ids, keys, self._database.seal)
 
     def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
         """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
@@ -79,7 +79,7 @@ class Views:
 
         Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
         """
-        return self._database.ask(reader.fetch, run_id, step_ids, from_id=from_id, limit=limit)
+        return self._database.ask(reader.fetch, run_id, step_ids, self._database.seal, from_id=from_id, limit=limit)
 
     def runs(self) -> list[Run]:
         """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""

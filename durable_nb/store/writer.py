@@ -48,7 +48,7 @@ class Writer:
 
     def __init__(self, database: Database, *, linger_s: float, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._writing, self._explain, self._where = database.writing, database.explain, database.where
-        self._patience = database.patience
+        self._patience, self._seal = database.patience, database.seal
         self._linger_s, self._heartbeat_s = linger_s, heartbeat_s
         self._at_once = False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
@@ -70,17 +70,14 @@ class Writer:
         self._lost: set[int] = set()
         self._lock = threading.Lock()
         self._over = threading.Condition()
-        self._commits = 0
-        self._idle = True
-        self._due = 0.0
+        self._commits, self._idle, self._due = 0, True, 0.0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._promise: Future[None] | None = None
         self._error: BaseException | None = None
         self._committing = self._closed = False
         self._attention = True  # a save must look: nobody is awake, a commit is under way, or something went wrong
-        self._oldest = self._beaten = 0.0
-        self._crowd = 0
+        self._crowd, self._oldest, self._beaten = 0, 0.0, 0.0
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Take it for the next group commit; raises what went wrong with an earlier one (and takes it all the same)."""
@@ -305,7 +302,7 @@ class Writer:
                 elif not watch.lost:
                     lost.append(run_id)
                     conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
-            upsert(conn, rows, held)
+            upsert(conn, rows, held, self._seal)
         for run_id in lost:  # only now: a rolled back transaction has found out nothing
             watched[run_id].lost = True
             self._lost.add(run_id)

@@ -22,8 +22,8 @@ POINTS = {
     "before a commit": """
 from durable_nb.store import writer
 write = writer.upsert
-def upsert(conn, rows, held):
-    write(conn, rows, held)
+def upsert(conn, rows, *rest):
+    write(conn, rows, *rest)
     commits[0] += bool(rows)
     if commits[0] > 20: die()
 writer.upsert = upsert
@@ -40,12 +40,12 @@ Watch.committed = after
     "in the middle of a batch": """
 from durable_nb.store import writer
 write = writer.upsert
-def upsert(conn, rows, held):
+def upsert(conn, rows, *rest):
     commits[0] += bool(rows)
     if commits[0] > 20 and len(rows) > 1:
-        write(conn, rows[:len(rows) // 2], held)
+        write(conn, rows[:len(rows) // 2], *rest)
         die()
-    write(conn, rows, held)
+    write(conn, rows, *rest)
 writer.upsert = upsert
 """,
     "between a blob and its row": """

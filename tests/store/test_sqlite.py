@@ -383,29 +383,6 @@ def test_compacting_gives_space_back(path, url, opens):
     assert path.stat().st_size < 300_000
 
 
-def test_a_store_this_user_made_is_trusted(url, tmp_path, monkeypatch, opens):
-    """The maker trusts a store for ever; another user does not until told so, and then for ever."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "maker"))
-    assert opens(url).trusted
-    assert opens(url).trusted
-    remembered = tmp_path / "maker/durable_nb/trusted-stores"
-    assert (1, 0o600) == (len(remembered.read_text().split()), stat.S_IMODE(remembered.stat().st_mode))
-
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
-    assert not opens(url).trusted
-    assert opens(url, trust=True).trusted
-    assert opens(url).trusted
-
-
-def test_an_unwritable_home_breaks_nothing(url, tmp_path, monkeypatch, opens):
-    """Without a place to remember it, the maker trusts the store for this process only."""
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-
-    assert opens(url).trusted
-    assert not opens(url).trusted
-
-
 def test_network_file_systems_are_recognised():
     """The mount that holds a path decides, the longest and last one, blanks included."""
     mounts = (

@@ -155,7 +155,10 @@ def test_decoding_waits_until_the_value_is_needed(monkeypatch: pytest.MonkeyPatc
 
 def test_trust_reaches_the_values() -> None:
     """Results of a store nobody trusts do not run its code, and name it."""
-    made = results({1: 2}, ValueError, saved=True, trusted=False, where="strange.db")
+    made = results({1: 2}, where="strange.db")
+    made.grow(2)
+    codec, payload = encode(ValueError)
+    put_saved(made, 1, f"foreign+{codec}", payload)
 
     assert {1: 2} == made[0]
     with pytest.raises(UntrustedStore, match=r"strange\.db"):

@@ -1,0 +1,41 @@
+"""Pickle with the code of what no import finds; and which part of a value cannot be pickled at all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+
+def by_value(value: object) -> bytes:
+    """A pickle with the code of lambdas and local classes in it."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, part: Any) -> Any:
+            if isinstance(part, (io.IOBase, memoryview)) and type(part) not in (io.BytesIO, io.StringIO):
+                raise TypeError(f"cannot pickle {type(part).__qualname__!r} object")  # would come back as another type
+            return super().reducer_override(part)
+
+    buffer = io.BytesIO()
+    Pickler(buffer, 5).dump(value)
+    return buffer.getvalue()
+
+
+def culprit(value: object, path: str = "", depth: int = 8) -> tuple[str, object]:
+    """Where the innermost part that cannot be saved is, and that part; only asked once saving has failed."""
+    for step, part in islice(_parts(value), 1000 if depth else 0):
+        try:
+            by_value(part)
+        except Exception:
+            return culprit(part, path + step, depth - 1)
+    return path, value
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{i}]", part) for i, part in enumerate(value))
+    yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
