@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ON_CHANGE = ("ask", "keep", "recompute")
 DURABILITY = ("normal", "full")
+_TRUST_YOURSELF = "Leave it out; if you know who wrote both, `durable-nb trust`, or DURABLE_NB_TRUST=1."
 RESERVED = frozenset(
     ("show", "resume", "retry", "forget", "explain", "wait", "stop", "attach", "diff", "history", "config", "gc")
 )
@@ -29,7 +30,7 @@ class Settings(NamedTuple):
     durability: str = "normal"
     """``normal`` survives the death of any process, ``full`` also power loss."""
     trust: bool = False
-    """Whether pickled values of a database that this user did not create may be read."""
+    """Whether pickled values may be read whoever saved them; never set by a file."""
 
 
 def settings(given: Mapping[str, Any], *, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -138,6 +139,8 @@ def _from_pyproject(folder: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML ({error}).", "Mend it, or set DURABLE_NB_URL instead.") from error
     found = dict(table)
+    if found.get("trust") is True:  # whoever wrote a project that was downloaded would vouch for themselves
+        raise ConfigError(f"{path} may not say trust = true: it is as foreign as the database.", _TRUST_YOURSELF)
     if found.get("url"):
         # Written in a file, a relative path means relative to that file, not to whatever folder the kernel is in.
         found["url"] = database_url(str(found["url"]), folder=parent)

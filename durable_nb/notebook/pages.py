@@ -98,13 +98,16 @@ class RunPage:
 
     def __repr__(self) -> str:
         lines = [display.text(self._snapshot)]
-        lines += [f"  step {v.name}, code {v.fingerprint[:8]}: {v.saved:,} results saved" for v in self.versions]
-        lines += [f"  {_moment(event.at)}  {event.kind}  {event.detail}".rstrip() for event in self.events[-_EVENTS:]]
+        more = [f"step {v.name}, code {v.fingerprint[:8]}: {v.saved:,} results saved" for v in self.versions]
+        lines += [f"  {display.one_line(line)}" for line in more]
+        for event in self.events[-_EVENTS:]:
+            told = (_moment(event.at), display.one_line(event.kind), display.one_line(event.detail))
+            lines.append(f"  {'  '.join(told)}".rstrip())
         return "\n".join([*lines, f"  in {self._where}"])
 
     def _repr_html_(self) -> str:
         versions = "".join(
-            f"<li>step <b>{escape(v.name)}</b>, code <code>{v.fingerprint[:8]}</code>: {v.saved:,} results saved</li>"
+            f"<li>step <b>{escape(v.name)}</b>, code <code>{escape(v.fingerprint[:8])}</code>: {v.saved:,} results saved</li>"
             for v in self.versions
         )
         events = "".join(

@@ -14,12 +14,12 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
 from durable_nb import clock
-from durable_nb.errors import ConfigError, StoreError, StoreUnavailable
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.store import migrations, postgres
 from durable_nb.store.addresses import address_of
 from durable_nb.store.files import Files
+from durable_nb.store.misfits import Misfit
 from durable_nb.store.patience import Patience
-from durable_nb.store.tables import Misfit
 from durable_nb.store.troubles import explain
 from durable_nb.store.trust import Seal
 
@@ -111,8 +111,9 @@ class Database:
         if not self.is_sqlite:
             return  # PostgreSQL does so by itself
         with self._lock, self._plain_errors(), self._open()[0].connect() as conn:
-            assert conn.connection.driver_connection is not None
-            conn.connection.driver_connection.execute("VACUUM")  # beside SQLAlchemy: not inside a transaction
+            raw: Any = conn.connection.driver_connection
+            raw.execute("VACUUM")  # beside SQLAlchemy: not inside a transaction
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # until then all of it lies in the WAL
 
     def dispose(self) -> None:
         """Close all connections; using the object again opens new ones."""
@@ -140,9 +141,7 @@ class Database:
     def _plain_errors(self) -> Iterator[None]:
         try:
             yield
-        except Misfit as problem:
-            raise StoreError(self.where, f"holds what durable_nb never writes ({problem}).") from problem
-        except (sa.exc.OperationalError, sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError) as problem:
+        except (Misfit, sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError) as problem:
             plain = self.explain(problem)
             if plain is problem:
                 raise
@@ -218,9 +217,9 @@ class Database:
                 check_same_thread=False,
             )
             raw.execute("PRAGMA query_only=ON")
-            raw.execute(
-                "PRAGMA wal_autocheckpoint=0"
-            )  # before 3.51.3 two checkpointing connections can corrupt the WAL
+            raw.execute("PRAGMA trusted_schema=OFF")  # whoever wrote the file may have put functions into it
+            # Before 3.51.3 two checkpointing connections can corrupt the WAL.
+            raw.execute("PRAGMA wal_autocheckpoint=0")
             raw.execute("PRAGMA cache_size=-16384")
             return raw
 
@@ -250,6 +249,7 @@ class Database:
             self.patience.go_on()
 
     def _set_pragmas(self, raw: sqlite3.Connection, files: Files) -> None:
+        raw.execute("PRAGMA trusted_schema=OFF")
         raw.execute("PRAGMA page_size=8192")  # before the first table; without effect afterwards
         due = clock.monotonic() + self._busy_s
         while True:

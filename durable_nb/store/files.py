@@ -39,7 +39,7 @@ class Files:
             refuse_unless_lockable(self.path, network)
         try:
             if not path.parent.exists():
-                path.parent.mkdir(parents=True)
+                path.parent.mkdir(parents=True, mode=0o700)  # the last one; those above it as usual
                 if path.parent.name == ".durable_nb":
                     (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
             if path.is_dir():
@@ -82,7 +82,9 @@ class Files:
         """DELETE for a file that was made on a network file system, also when seen from the host that owns the disk."""
         raw = sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True, timeout=self._busy_s)
         try:
-            found = raw.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+            # Not of a view that somebody put in its place: it might never end.
+            is_table = raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta' AND type = 'table'").fetchone()
+            found = is_table and raw.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
         except sqlite3.Error:  # new, or not ours: the check of the schema will say so
             found = None
         finally:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from durable_nb import clock
 from durable_nb.errors import StoreTooNew, StoreUnavailable
 from durable_nb.store import tables
+from durable_nb.store.planted import refuse_planted
 
 PG_SCHEMA = "durable_nb"
 _PG_LOCK = 0x646E6201  # two kernels that meet an empty server create the tables one after the other
@@ -111,6 +112,7 @@ def fact(conn: sa.Connection, key: str) -> str | None:
 
 
 def _version(conn: sa.Connection, where: str) -> int:
+    refuse_planted(conn, where)
     names = sa.inspect(conn).get_table_names()
     if not names:
         return 0

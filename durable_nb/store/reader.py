@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -13,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from durable_nb.codecs import RISKY
 from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
+from durable_nb.store.misfits import Misfit, fitting, inflated, json_of
 from durable_nb.store.tables import (
     BLOB_PREFIX,
     FAILED,
@@ -83,6 +82,12 @@ def fetch(
     return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
 
 
+def blob(conn: sa.Connection, digest: bytes) -> bytes | None:
+    """A large payload, if it is there and is what it is called."""
+    found = conn.scalar(sa.select(blobs.c.payload).where(blobs.c.digest == digest))
+    return found if type(found) is bytes and digest_of(found) == digest else None
+
+
 def all_runs(conn: sa.Connection) -> list[Any]:
     """Rows of every run with the version of its mosaic, the one started or ended last first."""
     return list(conn.execute(_RUNS.order_by(runs.c.updated.desc(), runs.c.id.desc())))
@@ -120,7 +125,7 @@ def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[
     used = sa.func.coalesce(sa.select(choices.c.at).where(own).scalar_subquery(), 0.0)
     rows = conn.execute(query.order_by(used.desc(), steps.c.id.desc()))
     return [
-        StepVersion(row.id, row.name, row.fingerprint, json.loads(row.parts), row.source, row.saved)
+        fitting(StepVersion(row.id, row.name, row.fingerprint, json_of(row.parts, dict), row.source, row.saved))
         for row in rows
         if row.saved
     ]
@@ -138,8 +143,8 @@ def failures(conn: sa.Connection, run_id: int, *, limit: int, offset: int) -> li
     query = _given_up(run_id, _c.position, _c.label, _c.error, _c.attempts).order_by(_c.position, _c.id)
     found = []
     for position, label, error, attempts in conn.execute(query.limit(limit).offset(offset)):
-        line, _, traceback = (error or "").partition("\n")
-        found.append(Failure(position, label, line, attempts, traceback))
+        line, _, traceback = str(error or "").partition("\n")
+        found.append(fitting(Failure(position, label, line, attempts, traceback)))
     return found
 
 
@@ -152,7 +157,7 @@ def failure_groups(conn: sa.Connection, run_id: int, *, limit: int) -> list[Grou
     lines = _given_up(run_id, line.label("line")).subquery()
     count = sa.func.count().label("count")
     query = sa.select(lines.c.line, count).group_by(lines.c.line).order_by(count.desc(), lines.c.line).limit(limit)
-    return [Group(*row) for row in conn.execute(query)]
+    return [fitting(Group(*row)) for row in conn.execute(query)]
 
 
 def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -175,13 +180,18 @@ def _given_up(run_id: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
 def history(conn: sa.Connection, run_id: int) -> list[Event]:
     """What happened to a run, oldest first."""
     query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.run_id == run_id)
-    return [Event(*row) for row in conn.execute(query.order_by(events.c.id))]
+    return [fitting(Event(*row)) for row in conn.execute(query.order_by(events.c.id))]
 
 
 def mosaic(conn: sa.Connection, run_id: int) -> Mosaic | None:
     """The state of every document."""
     row = conn.execute(sa.select(mosaics.c.version, mosaics.c.states).where(mosaics.c.run_id == run_id)).one_or_none()
-    return None if row is None else Mosaic(row.version, zlib.decompress(row.states))
+    if row is None:
+        return None
+    found = fitting(Mosaic(row.version, inflated(row.states)))
+    if not 0 <= found.version < 1 << 32:  # pages get it as 32 bits
+        raise Misfit(f"the version of a mosaic is {found.version}")
+    return found
 
 
 def document(conn: sa.Connection, run_id: int, position: int) -> Document | None:
@@ -189,14 +199,22 @@ def document(conn: sa.Connection, run_id: int, position: int) -> Document | None
     here = sa.select(_c.label, _c.state, _c.seconds, _c.attempts, _c.error, _c.started)
     here = here.where(_c.run_id == run_id, _c.position == position).order_by(_c.started.desc(), _c.id.desc()).limit(1)
     rows = [conn.execute(here.where(kind)).one_or_none() for kind in (RESULT, FAILED)]
-    row = max((row for row in rows if row is not None), key=lambda row: row.started, default=None)
-    return None if row is None else Document(position, row.label, row.state, row.seconds, row.attempts, row.error or "")
+    row = max((row for row in rows if row is not None), key=lambda row: _number(row.started), default=None)
+    if row is None:
+        return None
+    return fitting(Document(position, row.label, row.state, row.seconds, row.attempts, row.error or ""))
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise Misfit(f"a time is {value!r:.60}")
+    return value
 
 
 def controls(conn: sa.Connection, run_id: int, *, after: int) -> list[Control]:
     """What was asked of a run since; as text, because a live run asks ten times a second."""
     rows = conn.exec_driver_sql(_controls_sql(conn.dialect), (run_id, after))
-    return [Control(*row) for row in rows]
+    return [fitting(Control(*row)) for row in rows]
 
 
 @lru_cache(maxsize=8)

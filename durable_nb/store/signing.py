@@ -11,6 +11,7 @@ from durable_nb.store.tables import checkpoints, insert, meta
 from durable_nb.store.trust import MARKED, Seal
 
 _PAGE = 200
+_READABLE = (int, int, int, bytes, str, bytes)
 _c = checkpoints.c
 _MARKED = sa.or_(*(_c.codec.startswith(codec, autoescape=True) for codec in MARKED))
 
@@ -50,6 +51,7 @@ def _page(conn: sa.Connection, after: int) -> list[Any]:
 
 def _not_ours(page: list[Any], seal: Seal) -> Iterator[Any]:
     for row in page:
-        is_readable = (type(row.key), type(row.codec), type(row.payload)) == (bytes, str, bytes)
-        if is_readable and not seal.is_ours(row.run_id, row.step_id, row.key, row.codec, row.payload):
+        if tuple(map(type, row)) != _READABLE:  # nobody ever reads it
+            continue
+        if not seal.is_ours(row.run_id, row.step_id, row.key, row.codec, row.payload):
             yield row

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Owner, Run, State
+from durable_nb.store.misfits import Misfit, fitting
 
 SCHEMA = 3
 """Version of the layout below; a change adds a function to ``migrations``."""
@@ -21,6 +22,8 @@ BLOB_BYTES = 1 << 20
 
 BLOB_PREFIX = "blob+"
 """Before the codec of a checkpoint whose payload column is the digest of its blob."""
+
+_MOST, _LARGEST_PID = 100_000_000, (1 << 31) - 1  # of documents: views have a byte for each
 
 metadata = sa.MetaData()
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is an alias of SQLite's rowid
@@ -189,23 +192,25 @@ suspects = sa.Table(
 )
 
 
-class Misfit(ValueError):
-    """A row holds what durable_nb never writes; said with the place of the database by whoever opened it."""
-
-
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT."""
     return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def run_of(row: Any) -> Run:
-    """The record of a row of ``runs``, as stored."""
+    """The record of a row of ``runs``, as stored; Misfit for one that cannot be."""
     owner = None
     if row.owner_token is not None:
-        owner = Owner(
-            row.owner_token, row.owner_host, row.owner_machine, row.owner_pid, row.owner_born, row.owner_kernel
+        owner = fitting(
+            Owner(row.owner_token, row.owner_host, row.owner_machine, row.owner_pid, row.owner_born, row.owner_kernel)
         )
-    return Run(
+    if row.state not in set(State):
+        raise Misfit(f"a run in state {row.state!r:.60}")
+    run = Run(
         row.id, row.name, State(row.state), row.notebook, row.source, row.total, row.done, row.restored, row.failed,
         row.attempts, owner, row.heartbeat, row.created, row.updated, row.cell, row.began,
     )  # fmt: skip
+    counts = (fitting(run).total or 0, run.done, run.restored, run.failed, run.attempts)
+    if not all(0 <= count <= _MOST for count in counts) or not 0 <= (owner.pid if owner else 0) <= _LARGEST_PID:
+        raise Misfit(f"the counts {counts} of a run, or the number of its process")
+    return run

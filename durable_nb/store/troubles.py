@@ -8,6 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from durable_nb.errors import StoreError, StoreUnavailable
+from durable_nb.store.misfits import Misfit
 
 ELSEWHERE = "Choose another place with configure(url=…) or DURABLE_NB_URL."
 _AGAIN = "Run the cell again: it goes on from what is saved."
@@ -63,7 +64,9 @@ _NO_USE_TO_WAIT = (
 
 
 def explain(problem: BaseException, where: str, busy_s: float, password: object = None) -> BaseException:
-    """A StoreUnavailable that says what to do, for what the driver says about the database itself; else ``problem``."""
+    """A StoreError that says what to do, for what is the matter with the database itself; else ``problem``."""
+    if isinstance(problem, Misfit):
+        return StoreError(where, f"holds what durable_nb never writes ({problem}).")
     if isinstance(problem, StoreError) or not isinstance(problem, (sa.exc.DBAPIError, sa.exc.TimeoutError)):
         return problem
     original = getattr(problem, "orig", None) or problem

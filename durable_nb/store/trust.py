@@ -23,7 +23,8 @@ from durable_nb import registry
 from durable_nb.codecs import FOREIGN, RISKY
 from durable_nb.errors import ConfigError
 from durable_nb.records import Checkpoint, Saved
-from durable_nb.store.tables import BLOB_PREFIX, Misfit
+from durable_nb.store.misfits import Misfit
+from durable_nb.store.tables import BLOB_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,11 @@ class Seal:
         digest.update(_HEAD.pack(run_id, step_id, len(key), len(name)) + key + name)
         digest.update(payload)
         return f"{SIGNED}{digest.hexdigest()}+"
+
+
+def plain_codec(codec: str) -> str:
+    """The codec of a stored row without signatures, and without saying whether its payload lies apart."""
+    return _parts(codec)[2]
 
 
 def digest_of(payload: bytes) -> bytes:

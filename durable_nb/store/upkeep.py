@@ -27,12 +27,22 @@ _OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 
+def damage(conn: sa.Connection) -> list[str]:
+    """What SQLite finds wrong with its file, then what to do; [] when it is sound."""
+    if conn.dialect.name != "sqlite":
+        return []
+    found: list[str] = []
+    try:
+        for line in conn.exec_driver_sql("PRAGMA integrity_check").scalars():
+            found += [f"SQLite: {line}"] if line != "ok" else []
+    except sa.exc.DatabaseError as problem:  # it gives up after what it could tell
+        found.append(f"SQLite: {problem.orig}")
+    return [*found, "the file is damaged: `durable-nb check --repair NEW.db` saves what is intact"] if found else []
+
+
 def check(conn: sa.Connection) -> list[str]:
-    """What is wrong with the store, one sentence each; [] when it is sound. Reads everything."""
+    """What is wrong with the rows, one sentence each; [] when nothing is. Reads everything."""
     found = []
-    if conn.dialect.name == "sqlite":
-        lines = conn.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        found += [f"SQLite: {line}" for line in lines if line != "ok"]
     for text, condition in (
         ("checkpoints of a run that does not exist", _c.run_id.not_in(sa.select(runs.c.id))),
         ("checkpoints of a step that does not exist", _c.step_id.not_in(sa.select(steps.c.id))),

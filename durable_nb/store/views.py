@@ -23,6 +23,8 @@ from durable_nb.records import (
     StepVersion,
 )
 from durable_nb.store import leases, reader, suspects, tables
+from durable_nb.store.figures import figures_of, groups_of
+from durable_nb.store.misfits import fitting
 from durable_nb.store.tables import run_of
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class Views:
         """One run by name, None when there is none."""
         with self._database.reading() as conn:
             row = reader.run_named(conn, name)
-        return None if row is None else leases.as_it_is(run_of(row))
+            return None if row is None else leases.as_it_is(run_of(row))
 
     def snapshot(self, name: str) -> Snapshot | None:
         """A run as its rows tell: the last figures of its owner while that is alive, interrupted once it is dead."""
@@ -102,7 +104,7 @@ class Views:
         """All runs, in one query: each with its snapshot, the failures left out."""
         with self._database.reading() as conn:
             rows = reader.all_runs(conn)
-        return [(leases.as_it_is(run_of(row)), _snapshot(row, self.id)._replace(groups=())) for row in rows]
+            return [(leases.as_it_is(run_of(row)), _snapshot(row, self.id)._replace(groups=())) for row in rows]
 
     def mosaic(self, run_id: int) -> Mosaic | None:
         """The state of every document, at most about 2 s old while the run is alive; None before the first commit."""
@@ -118,7 +120,7 @@ class Views:
         with self._database.reading() as conn:
             found = reader.document(conn, run_id, position)
             row = None if found is None else reader.run_of_id(conn, run_id)
-            if row is not None and _figures(row.figures).get("renumbered"):
+            if row is not None and figures_of(row.figures).get("renumbered"):
                 mosaic = reader.mosaic(conn, run_id)
                 if mosaic is None or mosaic.states[position : position + 1] == bytes((RESTORED,)):
                     return None
@@ -138,7 +140,7 @@ class Views:
         """The history of a run, oldest first; the last line of one whose owner is dead says when that was heard of last."""
         with self._database.reading() as conn:
             story, row = reader.history(conn, run_id), reader.run_of_id(conn, run_id)
-        run = None if row is None else run_of(row)
+            run = None if row is None else run_of(row)
         if run is not None and run.owner is not None and leases.as_it_is(run) is not run:
             story.append(leases.death_of(run))
         return story
@@ -247,13 +249,13 @@ class Views:
 
 def _snapshot(row: Any, store: str) -> Snapshot:
     run = leases.as_it_is(run_of(row))
-    figures = _figures(row.figures)
+    figures = figures_of(row.figures)
     alive, now = run.state is State.RUNNING, clock.now()
     known = now if alive else run.heartbeat  # until when anything is known of it
     elapsed = max(0.0, known - run.began if run.began else run.updated - run.created)
     computed, committed, eta = run.done - run.restored, figures.get("committed"), figures.get("eta_s")
     last_words = figures.get("message", "") if run.owner is None else _GONE
-    return Snapshot(
+    snapshot = Snapshot(
         name=run.name,
         state=run.state,
         total=run.done + run.failed if run.total is None and run.state is State.DONE else run.total,
@@ -278,13 +280,10 @@ def _snapshot(row: Any, store: str) -> Snapshot:
         per_minute=figures.get("per_minute") if alive else None,
         heartbeat_age_s=None if run.owner is None else max(0.0, now - run.heartbeat),
         waiting_for=figures.get("waiting_for", "") if alive else "",
-        groups=tuple(Group(*group) for group in figures.get("groups", ())),
+        groups=groups_of(figures.get("groups", [])),
         mosaic_version=row.version or 0,
     )
-
-
-def _figures(text: str) -> dict[str, Any]:
-    return json.loads(text) if text else {}
+    return fitting(snapshot)
 
 
 def _with_failures(conn: sa.Connection, snapshot: Snapshot) -> Snapshot:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.cli import upkeep
+from durable_nb.cli.output import printable, show
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, DurableError
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except DurableError as error:
-        print(f"durable-nb: {error}", file=sys.stderr)
+        print(printable(f"durable-nb: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -52,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     command("show", _show, "one run: counts, versions of the code, failures").add_argument("name")
     for name, text in _CONTROLS.items():
         command(name, _control, text).add_argument("name")
-    command("check", _check, "whether the database is whole")
+    check = command("check", _check, "whether the database is whole, and whose it is")
+    check.add_argument("--repair", metavar="NEW.db", help="copy what is intact into a new database")
+    upkeep.add_commands(command)
     command("doctor", _doctor, "versions, settings in force, and what could go wrong here")
     demo = command("demo", _demo, "kill a real kernel in the middle of real work, and go on")
     demo.add_argument("--documents", type=int, default=2000, metavar="N", help="default 2000")
@@ -64,7 +67,7 @@ def _runs(options: argparse.Namespace) -> int:
     from durable_nb.notebook import pages
 
     runs = session.existing_store(url=options.db).runs()
-    print(json.dumps([pages.run_as_dict(run) for run in runs]) if options.json else pages.runs_text(runs))
+    show(options, [pages.run_as_dict(run) for run in runs], pages.runs_text(runs))
     return 0
 
 
@@ -73,7 +76,7 @@ def _show(options: argparse.Namespace) -> int:
 
     store = session.existing_store(url=options.db)
     page = RunPage(store, _run(store, options.name))
-    print(json.dumps(page.as_dict()) if options.json else page)
+    show(options, page.as_dict(), str(page))
     return 0
 
 
@@ -86,11 +89,9 @@ def _control(options: argparse.Namespace) -> int:
     if run.state is not State.RUNNING:
         raise ConfigError(f"nobody is computing run {run.name!r} now (it is {run.state}).", "There is nothing to do.")
     asked = store.control(run.id, "resume" if options.verb == "unpause" else options.verb)
-    if options.json:
-        print(json.dumps({"run": run.name, "action": options.verb, "id": asked}))
-    else:
-        where = f" (pid {run.owner.pid} on {run.owner.host})" if run.owner else ""
-        print(f"Asked run {run.name!r}{where} to {options.verb}.")
+    where = f" (pid {run.owner.pid} on {run.owner.host})" if run.owner else ""
+    answer = {"run": run.name, "action": options.verb, "id": asked}
+    show(options, answer, f"Asked run {run.name!r}{where} to {options.verb}.")
     return 0
 
 
@@ -102,12 +103,12 @@ def _run(store: Store, name: str) -> Run:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.repair:
+        return upkeep.repair(options)
     store = session.existing_store(url=options.db)
     problems = store.check()
-    if options.json:
-        print(json.dumps({"where": store.where, "problems": problems}))
-    else:
-        print("\n".join(problems) if problems else f"{store.where}: whole.")
+    text = "\n".join(problems) if problems else f"{store.where}: whole."
+    show(options, {"where": store.where, "problems": problems}, text)
     return 1 if problems else 0
 
 
@@ -115,7 +116,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from durable_nb import doctor
 
     findings = doctor.examine(options.db)
-    print(json.dumps(findings) if options.json else doctor.text(findings))
+    show(options, findings, doctor.text(findings))
     return 1 if findings["problems"] else 0
 
 
@@ -133,7 +134,3 @@ def _say(line: str) -> None:
         print(f"\033[2K\r{line[1:]}" if line.startswith("\r") else f"\n{line}", end="", file=sys.stderr, flush=True)
     elif not line.startswith("\r"):
         print(line, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

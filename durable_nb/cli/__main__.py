@@ -1,0 +1,7 @@
+"""``python -m durable_nb.cli``."""
+
+import sys
+
+from durable_nb.cli import main
+
+sys.exit(main())
