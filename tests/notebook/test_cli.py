@@ -76,3 +76,48 @@ def test_nobody_to_ask_is_said(tmp_path: Path, verb: str) -> None:
 def kinds(folder: Path) -> set[str]:
     """What the history of the run says."""
     return {event["kind"] for event in asked(folder, "show", "shell")["events"]}
+
+
+def made(folder: Path, home: str) -> dict[str, str]:
+    """A run of three results that need pickle, computed by the user of a home; the environment of that user."""
+    script = (
+        "from durable_nb import step\nimport pathlib\n@step\ndef where(doc):\n    return pathlib.PurePath(doc)\n"
+        "where.map(['a', 'b', 'c'])"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / home)}
+    subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True, timeout=60)
+    return env
+
+
+def test_a_database_of_somebody_else_is_vouched_for_from_a_shell(tmp_path: Path) -> None:
+    """check says that its results are not read, trust signs them, and then it is whole."""
+    made(tmp_path, "stranger")
+    found = shell(tmp_path, "check")
+    assert (1, True) == (found.returncode, "3 results that could run code" in found.stdout)
+    database = str(tmp_path / ".durable_nb" / "durable.db")
+
+    assert 3 == asked(tmp_path, "trust", database)["signed"]
+    assert "there was nothing left to sign" in shell(tmp_path, "trust").stdout
+    assert (0, f"{database}: whole.\n") == (shell(tmp_path, "check").returncode, shell(tmp_path, "check").stdout)
+
+
+def test_a_run_is_dropped_sent_and_taken_over_from_a_shell(tmp_path: Path) -> None:
+    """export, import and gc say in words what they did; limits are written as people write them."""
+    made(tmp_path, "stranger")
+    assert "run 'where' with 3 checkpoints" in shell(tmp_path, "export", "where", "where.run").stdout
+    taken = shell(tmp_path, "import", "where.run", "--as", "copy").stdout
+    assert "run 'copy' with 3 checkpoints" in taken and "not read before you vouch for them" in taken
+    assert 2 == shell(tmp_path, "import", "where.run").returncode
+    assert [] == asked(tmp_path, "gc", "--older", "30d", "--max-size", "2GB", "--dry-run")["runs"]
+    assert ["where", "copy"] == asked(tmp_path, "gc", "--max-size", "1 kB")["runs"]
+    assert 2 == shell(tmp_path, "gc", "--older", "soon").returncode
+    assert [] == asked(tmp_path, "runs")
+
+
+def test_what_is_intact_is_saved_from_a_shell(tmp_path: Path) -> None:
+    """check --repair copies a database, and refuses to write over one."""
+    made(tmp_path, "stranger")
+
+    assert 3 == asked(tmp_path, "check", "--repair", "new.db")["results"]
+    assert "3 results are in it" in shell(tmp_path, "check", "--repair", "newer.db").stdout
+    assert "is there already" in shell(tmp_path, "check", "--repair", "new.db").stderr
