@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.session import current as session
@@ -50,8 +51,9 @@ class Handed:
         calls = self._replay.calls
         assert calls is not None
         url, run_id, accepted = calls.elsewhere.send(self._callee.step)
-        given = (self.__durable_step__, url, session.settings().durability, run_id, accepted, bool(self._callee.bound))
-        return InWorker, given
+        has_receiver = bool(self._callee.bound)
+        function, durability = self.__durable_step__, session.settings().durability
+        return InWorker, (os.getpid(), function, url, durability, run_id, accepted, has_receiver)
 
 
 def _itself(function: Any) -> Any:

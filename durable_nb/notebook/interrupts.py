@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -37,20 +38,46 @@ def also_on_interrupt(stop: Callable[[], None], withholds: Callable[[], bool]) -
     return undo
 
 
-@contextlib.contextmanager
-def interrupts_withheld() -> Iterator[None]:
-    """In a worker process: ■ reaches it too, and waits until a result is saved."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    come: list[tuple[int, Any]] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: come.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        if come and callable(previous):
-            previous(*come[0])
+class _Heeding:
+    """In a worker process: ■ reaches it too, and is heard in the user's calls alone.
+
+    At any other moment KeyboardInterrupt would leave the pool's pipe locked, and the cell would wait for it for ever, as
+    plain Python does; or a result would be lost between its end and its commit.
+    """
+
+    def __init__(self) -> None:
+        self._installed_in = 0  # a process number: a forked child has its own to ask
+        self._calling = False
+
+    def only_in_calls(self) -> None:
+        """From now on; nothing where interrupts are ignored already, or cannot be had."""
+        previous = signal.getsignal(signal.SIGINT)
+        if (
+            self._installed_in == os.getpid()
+            or threading.current_thread() is not threading.main_thread()
+            or not callable(previous)
+        ):
+            return
+
+        def interrupted(number: int, frame: Any) -> None:
+            if self._calling:
+                self._calling = False  # one ■ is one exception: what cleans up after it is not interrupted as well
+                previous(number, frame)
+
+        self._installed_in, self._calling = os.getpid(), False
+        signal.signal(signal.SIGINT, interrupted)
+
+    @contextlib.contextmanager
+    def in_call(self) -> Iterator[None]:
+        """Here ■ is heard."""
+        self._calling = True
+        try:
+            yield
+        finally:
+            self._calling = False
+
+
+heeding = _Heeding()
 
 
 def _wake_loop() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
-from durable_nb.notebook.interrupts import interrupts_withheld
+from durable_nb.notebook.interrupts import heeding
 from durable_nb.records import Checkpoint, State
 
 if TYPE_CHECKING:
@@ -21,10 +21,19 @@ class InWorker:
     """A function as it arrives in a worker process: its calls are kept in the run of the cell that sent it."""
 
     def __init__(
-        self, function: Any, url: str, durability: str, run_id: int, accepted: tuple[int, ...], has_receiver: bool
+        self,
+        sent_from: int,
+        function: Any,
+        url: str,
+        durability: str,
+        run_id: int,
+        accepted: tuple[int, ...],
+        has_receiver: bool,
     ) -> None:
         self._function, self._url, self._durability = function, url, durability
         self._run_id, self._accepted, self._has_receiver = run_id, accepted, has_receiver
+        if os.getpid() != sent_from:  # a copy made in the kernel leaves the kernel's ■ alone
+            heeding.only_in_calls()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """The saved value, else the function's, committed before it is returned."""
@@ -38,29 +47,29 @@ class InWorker:
             return codecs.decode(saved.codec, saved.payload, where=store.where)
         started, before = clock.now(), clock.stopwatch()
         try:
-            value = self._function(*args, **kwargs)
+            with heeding.in_call():
+                value = self._function(*args, **kwargs)
         except BaseException:
             store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
             raise
-        with interrupts_withheld():
-            seconds = clock.stopwatch() - before
-            codec, payload = codecs.encode(value)
-            label = labels.of_arguments(args, kwargs, 0)
-            checkpoint = Checkpoint(
-                self._run_id,
-                self._accepted[0],
-                key,
-                State.DONE,
-                _UNNUMBERED,
-                label,
-                1,
-                None,
-                started,
-                seconds,
-                codec,
-                payload,
-            )
-            store.save_now(checkpoint).result()
+        seconds = clock.stopwatch() - before
+        codec, payload = codecs.encode(value)
+        label = labels.of_arguments(args, kwargs, 0)
+        checkpoint = Checkpoint(
+            self._run_id,
+            self._accepted[0],
+            key,
+            State.DONE,
+            _UNNUMBERED,
+            label,
+            1,
+            None,
+            started,
+            seconds,
+            codec,
+            payload,
+        )
+        store.save_now(checkpoint).result()
         return value
 
     def _store(self) -> Store:

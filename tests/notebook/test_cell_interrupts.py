@@ -154,3 +154,15 @@ def test_a_call_that_has_ended_is_saved(kernel: Start, tmp_path: Path) -> None:
 
     assert ["0", "1", "2", "3", "4", "5"] == lines(tmp_path / "ended.log")
     assert "[0, 1, 2, 3, 4, 5]" == one.ok("[answer.i for answer in r]").result
+
+
+def test_worker_processes_outlive_an_interrupt_between_calls(kernel: Start, tmp_path: Path) -> None:
+    """■ that reaches a worker while it waits for work neither ends it nor leaves the pool's pipe locked."""
+    one = prepared(kernel)
+    one.ok("pool = ProcessPoolExecutor(2)")
+    one.ok("%%durable first\nr = list(pool.map(slow, range(4)))")
+    one.interrupt()
+    one.ok("%%durable second\nr += list(pool.map(slow, range(4, 8)))")
+
+    assert "[0, 1, 4, 9, 16, 25, 36, 49]" == one.ok("r").result
+    assert sorted(map(str, range(8))) == sorted(lines(tmp_path / "ended.log"))
