@@ -55,6 +55,11 @@ class Results(Sequence[Any]):
                 self._codecs += [None] * more
                 self._values += [_PENDING] * more
 
+    def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:
+        """These documents are looked up now, ``first`` is the position of the first of them."""
+        self.grow(first + len(items))
+        self.labels[first:] = labels
+
     def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
         """Fill slots with restored results, still encoded."""
         values, codecs, restored = self._values, self._codecs, self._restored

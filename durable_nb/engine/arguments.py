@@ -67,7 +67,7 @@ def check_transaction(function: Any, name: str, options: Options) -> None:
         raise ConfigError(f"{name} has transaction=True and no parameter to receive it.", f"Add: *, {CONNECTION}")
 
 
-def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any) -> None:
+def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any, limit: Any, priority: Any) -> None:
     """Raise ConfigError for what cannot be mapped over."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers={workers!r} is not possible.", "Give a whole number from 1: calls at a time.")
@@ -75,6 +75,12 @@ def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: 
         raise ConfigError(f"on_error={on_error!r} is not possible.", 'Use "raise" or "collect".')
     if key is not None and not callable(key):
         raise ConfigError(f"key={key!r} is not possible.", 'Give a function of the item: key=lambda doc: doc["id"].')
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ConfigError(
+            f"limit={limit!r} is not possible.", "Give a whole number from 1: documents, or None for all."
+        )
+    if priority is not None and not callable(priority):
+        raise ConfigError(f"priority={priority!r} is not possible.", "Give a function of the item: priority=len.")
     wrong = f"{of.name}.map takes documents one by one, and items is "
     if isinstance(items, str | bytes):
         raise ConfigError(f"{wrong}a single text.", f"Call {of.name}(…), or pass a list: [text].")
@@ -82,5 +88,11 @@ def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: 
         raise ConfigError(f"{wrong}a dict.", "Pass .values(), .items() or list(…) of what is one document.")
     if hasattr(items, "iterrows") or hasattr(items, "iter_rows"):
         raise ConfigError(f"{wrong}a DataFrame.", 'Pass a column (df["text"]) or df.to_dict("records").')
+    if hasattr(items, "__aiter__"):
+        if priority is None:
+            return
+        raise ConfigError(
+            "priority needs all items at once, and these come one after the other.", "Leave it out, or collect them."
+        )
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
         raise ConfigError(f"{wrong}a {type(items).__name__}, which cannot be looped over.", "Pass a list of documents.")

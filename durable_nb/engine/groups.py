@@ -14,7 +14,7 @@ from durable_nb.errors import ConfigError
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from concurrent.futures import Future
 
 _FIRST, _LARGEST = 8, 1024
@@ -60,20 +60,31 @@ class Sizes:
             self.now = max(1, documents // 2)
 
 
-def grouped(chunks: Iterable[Sequence[Call]], sizes: Sizes, alone: Collection[bytes]) -> Iterator[list[Group]]:
-    """Calls that are missing, put together to groups of the size that holds when each is full; ``alone`` are keys of calls
-    that share no group.
+class Grouping:
+    """Puts calls that are missing together; a group has the size that holds when it is full.
+
+    Parameters
+    ----------
+    alone : collection of bytes
+        Keys of calls that share no group.
     """
-    waiting: list[Call] = []
-    for chunk in chunks:
-        yield [Group.of([call]) for call in chunk if call.key in alone]
-        waiting += [call for call in chunk if call.key not in alone]
-        while len(waiting) >= sizes.now:
-            size = sizes.now
-            yield [Group.of(waiting[:size])]
-            del waiting[:size]
-    if waiting:
-        yield [Group.of(waiting)]
+
+    def __init__(self, sizes: Sizes, alone: Collection[bytes]) -> None:
+        self._sizes, self._alone, self._waiting = sizes, alone, list[Call]()
+
+    def feed(self, chunk: Sequence[Call]) -> Iterator[list[Group]]:
+        """The groups that are full with ``chunk``."""
+        yield [Group.of([call]) for call in chunk if call.key in self._alone]
+        self._waiting += [call for call in chunk if call.key not in self._alone]
+        while len(self._waiting) >= self._sizes.now:
+            size = self._sizes.now
+            yield [Group.of(self._waiting[:size])]
+            del self._waiting[:size]
+
+    def rest(self) -> Iterator[list[Group]]:
+        """What is left when no chunk follows."""
+        if self._waiting:
+            yield [Group.of(self._waiting)]
 
 
 class GroupComputation(Computation):

@@ -12,15 +12,17 @@ from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.groups import GroupComputation
+from durable_nb.engine.maps import Mapping
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
 from durable_nb.engine.transactions import TransactionComputation
 from durable_nb.errors import CodeChanged, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.streams import Stream
     from durable_nb.engine.versions import StepInRun
     from durable_nb.records import Call, StepVersion
     from durable_nb.results import Results
@@ -60,7 +62,7 @@ class Step(Generic[P, R]):
             return self.function(*args, **kwargs)
         if self.batch is not None:
             return self._many(*args[len(self.bound) :], **kwargs)  # type: ignore[no-any-return]
-        plain = PlainCall(self._computed_in(live.enter(self, fresh=False)), args, kwargs)
+        plain = PlainCall(self.computed_in(live.enter(self, fresh=False)), args, kwargs)
         if self.is_async:
             return self._awaited(plain)  # type: ignore[return-value]
         if plain.saved is not None:
@@ -101,6 +103,8 @@ class Step(Generic[P, R]):
         workers: int = 8,
         on_error: str = "raise",
         on_change: str | None = None,
+        limit: int | None = None,
+        priority: Callable[[Any], Any] | None = None,
     ) -> Results:
         """Results of the step for every item, in order; known ones are not computed again.
 
@@ -121,6 +125,12 @@ class Step(Generic[P, R]):
             failed item holds its StepFailed, and ``.failed`` lists them.
         on_change : {'ask', 'keep', 'recompute'}, optional
             What to do if this step was edited since results were saved; see ``configure``.
+        limit : int, optional
+            Only so many items: the first, or those of the highest ``priority``. Without it the others follow, and these
+            are restored.
+        priority : callable, optional
+            Items with a higher ``priority(item)`` are computed first; all are looked up before. The order of the results
+            is that of the items.
 
         Returns
         -------
@@ -138,41 +148,78 @@ class Step(Generic[P, R]):
         Unsaveable
             A result cannot be saved; no further call was started.
         """
-        arguments.check_map(self, items, workers, on_error, key)
-        if self.is_async:
-            raise ConfigError(f"{self.name} is async.", f"Write: await {self.name}.amap(…)")
-        return self._map(items, [], key=key, workers=workers, on_error=on_error, on_change=on_change)
+        asked = Mapping(
+            self,
+            items,
+            key=key,
+            workers=workers,
+            on_error=on_error,
+            on_change=on_change,
+            limit=limit,
+            priority=priority,
+        )
+        return asked.run()
+
+    def stream(
+        self,
+        items: Iterable[Any],
+        *,
+        key: Callable[[Any], Any] | None = None,
+        workers: int = 8,
+        on_error: str = "raise",
+        on_change: str | None = None,
+        limit: int | None = None,
+        priority: Callable[[Any], Any] | None = None,
+    ) -> Stream:
+        """An iterator over (document, result), as results arrive: ``for doc, vector in embed.stream(docs)``.
+
+        Takes what ``map`` takes, and keeps no results: a million documents go through the memory of some hundred. In place
+        of a document comes ``key(item)`` if there is a ``key``. The items are consumed on another thread, a little ahead
+        of the loop; who reads slowly is waited for. A loop that is left early ends the run as interrupted.
+
+        Raises
+        ------
+        StepFailed
+            At the end, after all others; with ``on_error="collect"`` it stands in place of the result instead.
+        """
+        asked = Mapping(
+            self,
+            items,
+            key=key,
+            workers=workers,
+            on_error=on_error,
+            on_change=on_change,
+            limit=limit,
+            priority=priority,
+        )
+        return asked.stream()
 
     async def amap(
         self,
-        items: Iterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any],
         *,
         key: Callable[[Any], Any] | None = None,
         workers: int = 32,
         on_error: str = "raise",
         on_change: str | None = None,
+        limit: int | None = None,
+        priority: Callable[[Any], Any] | None = None,
     ) -> Results:
-        """As ``map``, awaited: an async step runs on the running loop, at most ``workers`` calls at a time.
+        """As ``map``, awaited, also of an async iterator: an async step runs on the running loop, at most ``workers`` calls at a time.
 
         A step that is not async runs on threads meanwhile; its items are then consumed on another thread.
         """
-        import asyncio  # 20 ms that whoever has no loop does not pay
-
-        arguments.check_map(self, items, workers, on_error, key)
-        if not self.is_async:
-            started: list[Batch] = []
-            try:
-                return await asyncio.to_thread(
-                    self._map, items, started, key=key, workers=workers, on_error=on_error, on_change=on_change
-                )
-            except asyncio.CancelledError:
-                for batch in started:
-                    batch.cancel()
-                raise
-        with runs.joined(self.name, on_change=on_change) as live:
-            batch = Batch(self._computed_in(live.enter(self, on_change=on_change)), workers=workers, key=key)
-            await batch.run_async(items)
-            return self._finished(batch, on_error)
+        asked = Mapping(
+            self,
+            items,
+            key=key,
+            workers=workers,
+            on_error=on_error,
+            on_change=on_change,
+            limit=limit,
+            priority=priority,
+        )
+        return await asked.run_async()
 
     def options(self, **changes: Unpack[StepOptions]) -> Step[P, R]:
         """The same step with other options, as ``step`` takes them: ``embed.options(timeout=5).map(docs)``.
@@ -201,42 +248,19 @@ class Step(Generic[P, R]):
         parts = sources.changed(old.parts, new.parts)
         return CodeChanged(run, self.name, saved, parts, sources.diff(old.source, new.source))
 
-    def _map(
-        self,
-        items: Iterable[Any],
-        started: list[Batch],
-        *,
-        key: Callable[[Any], Any] | None,
-        workers: int,
-        on_error: str,
-        on_change: str | None,
-    ) -> Results:
-        with runs.joined(self.name, on_change=on_change) as live:
-            batch = Batch(self._computed_in(live.enter(self, on_change=on_change)), workers=workers, key=key)
-            started.append(batch)
-            batch.run(items)
-            return self._finished(batch, on_error)
-
-    def _finished(self, batch: Batch, on_error: str) -> Results:
-        if batch.failed:
-            batch.live.retries.append(batch.results.retry)
-        if on_error == "raise" and batch.failed:
-            batch.give_back()
-            batch.raise_failures()
-        return batch.results
-
     def try_again(self, of: LiveRun, results: Results, failed: dict[int, Call], *, workers: int) -> None:
         """Compute the ``failed`` calls of an earlier map again, in its run, into its ``results``."""
         if self.is_async:
             raise ConfigError(f"{self.name} is async.", f"Run the cell with await {self.name}.amap(…) again.")
         same = nullcontext(of) if not of.over else runs.opened(of.name, url=of.store.url, implicit=True)
         with same as live:
-            batch = Batch(self._computed_in(live.enter(self)), workers=workers)
+            batch = Batch(self.computed_in(live.enter(self)), workers=workers)
             batch.run_again(results, failed, of=of)
             failed.clear()
             failed.update(batch.failed)
 
-    def _computed_in(self, entered: StepInRun) -> Computation:
+    def computed_in(self, entered: StepInRun) -> Computation:
+        """How calls of this step are computed in a run."""
         computation = self._computation
         if computation is None or computation.entered is not entered:
             kind = GroupComputation if self.batch is not None else Computation

@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from durable_nb.records import Call
 
 
 async def run(
     work: Callable[[Call], Awaitable[None]],
-    chunks: Iterable[Sequence[Call]],
+    chunks: AsyncIterator[Sequence[Call]],
     *,
     workers: int,
     halted: Callable[[], bool],
@@ -22,11 +22,13 @@ async def run(
 
     What ``work`` raises is raised from here, not wrapped in a group: the caller asked for one map.
     """
-    todo = (call for chunk in chunks for call in chunk)
+    todo, lock = _calls_of(chunks), asyncio.Lock()
 
     async def drain() -> None:
-        for call in todo:
-            if halted():
+        while True:
+            async with lock:  # an iterator is advanced by one at a time, and the next call may have to be waited for
+                call = await anext(todo, None)
+            if call is None or halted():
                 return
             await work(call)
 
@@ -41,3 +43,9 @@ async def run(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _calls_of(chunks: AsyncIterator[Sequence[Call]]) -> AsyncIterator[Call]:
+    async for chunk in chunks:
+        for call in chunk:
+            yield call

@@ -1,0 +1,161 @@
+"""Items → calls that are not known yet: looked up many at a time, restored results put in place on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import keys
+from durable_nb.engine import labels
+from durable_nb.engine.context import is_inside, within
+from durable_nb.engine.groups import GroupComputation, Grouping
+from durable_nb.engine.selection import by_priority, gathered, gathered_async
+from durable_nb.records import Call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from durable_nb.engine.computations import Computation
+    from durable_nb.engine.streams import Stream
+    from durable_nb.results import Results
+
+# Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
+_CHUNK, _CHUNK_OF_ITERATOR = 500, 64
+
+
+class Intake:
+    """The items of one ``map``.
+
+    Parameters
+    ----------
+    arrived : Results or Stream
+        Where restored results go.
+    is_aside : callable
+        Whether a call is not to be made because kernels died during it; its failure is put in place then.
+    key, priority : callable, optional
+        See ``Step.map``.
+    """
+
+    def __init__(
+        self,
+        computation: Computation,
+        arrived: Results | Stream,
+        is_aside: Callable[[Call], bool],
+        *,
+        key: Callable[[Any], Any] | None,
+        priority: Callable[[Any], Any] | None,
+    ) -> None:
+        self.computation, self.step = computation, computation.step
+        self.entered, self.live = computation.entered, computation.live
+        self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
+        # Two lists rather than one of pairs: the garbage collector need not visit bytes and small integers.
+        self._digests: list[bytes] = []
+        self._occurrences: list[int] = []
+
+    def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
+        """What is to be computed: calls that are not known, or groups of them."""
+        chunks: Iterator[Sequence[Call]] = self._chunks(items)
+        return self.grouped(chunks if self._priority is None else by_priority(chunks, self._priority))
+
+    async def units_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
+        """The same of items that may have to be awaited."""
+        if not isinstance(items, AsyncIterable):
+            for unit in self.units(items):
+                yield unit
+            return
+        grouping, first = self._grouping(), 0
+        async for some in gathered_async(items, most=_CHUNK_OF_ITERATOR):
+            chunk = self._looked_up(some, first)
+            first += len(some)
+            for unit in (chunk,) if grouping is None else grouping.feed(chunk):
+                yield unit
+        for unit in () if grouping is None else grouping.rest():
+            yield unit
+
+    def grouped(self, chunks: Iterable[Sequence[Call]]) -> Iterator[Sequence[Call]]:
+        """What is computed at once: a call, or a group of them."""
+        grouping = self._grouping()
+        if grouping is None:
+            yield from chunks
+            return
+        for chunk in chunks:
+            yield from grouping.feed(chunk)
+        yield from grouping.rest()
+
+    def give_back(self) -> None:
+        """See ``StepInRun.give_back``, for every call of this batch."""
+        for digest, occurrence in zip(self._digests, self._occurrences, strict=True):
+            self.entered.give_back(digest, occurrence)
+        self._digests.clear()
+        self._occurrences.clear()
+        self.entered.refresh()
+
+    def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
+        """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
+        if not hasattr(items, "__len__"):
+            first = 0
+            for some in gathered(items, most=_CHUNK_OF_ITERATOR):
+                yield self._looked_up(some, first)
+                first += len(some)
+            return
+        start = self.live.progress.expect(len(items))  # type: ignore[arg-type]
+        # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
+        digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
+        iterator, first = iter(items), 0
+        while some := list(itertools.islice(iterator, _CHUNK)):
+            found = self._digests_of(some) if digests is None else list(itertools.islice(digests, len(some)))
+            yield self._missing(some, found, first, start)
+            first += len(some)
+
+    def _looked_up(self, some: list[Any], first: int) -> list[Call]:
+        """Of items that nobody had counted before."""
+        start = self.live.progress.expect(len(some)) - first
+        return self._missing(some, self._digests_of(some), first, start)
+
+    def _grouping(self) -> Grouping | None:
+        if not isinstance(self.computation, GroupComputation):
+            return None
+        alone = {key for step_id, key in self.live.suspects.alone() if step_id == self.entered.step_id}
+        return Grouping(self.computation.sizes, alone)
+
+    def _missing(self, items: list[Any], digests: list[bytes], first: int, start: int) -> list[Call]:
+        """The calls of one chunk that are not known; a record is made for these only. ``start``: number of item 0."""
+        entered, live, arrived = self.entered, self.live, self._arrived
+        names, call_keys = list(map(labels.of_item, items, itertools.count(first))), self._keys(digests)
+        arrived.expect(first, items, names)
+        known = live.store.look_up(live.record.id, entered.accepted, call_keys) if entered.saved else {}
+        missing, restored, seconds, renumbered, bound = [], [], 0.0, False, self.step.bound
+        for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
+            saved = known.get(key)
+            if saved is None:
+                missing.append(Call(position, key, name, (*bound, item) if bound else (item,), {}, start + position))
+            else:
+                restored.append((position, saved))
+                seconds += saved.seconds
+                renumbered = renumbered or saved.position != start + position
+        if live.suspects.deaths:
+            missing = [call for call in missing if not self._is_aside(call)]
+        entered.ask_about([call.key for call in missing])
+        if restored:
+            arrived.put_restored(restored)
+            documents = [start + position for position, _ in restored]
+            live.progress.restore(documents, seconds, renumbered=renumbered)
+        return missing
+
+    def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
+        call_digest, key, bound = keys.call_digest, self._key, self.step.bound
+        if key is not None:  # as a keyword no argument can have: a document *named* x is not the argument x
+            digests = [call_digest(bound, {"key=": key(item)}) for item in items]
+        elif bound:
+            digests = [call_digest((*bound, item), {}) for item in items]
+        else:
+            digests = [call_digest((item,), {}) for item in items]
+        return list(map(within, digests)) if is_inside() else digests
+
+    def _keys(self, digests: list[bytes]) -> list[bytes]:
+        numbered = keys.numbered
+        occurrences = self.entered.numbers(digests)
+        self._digests += digests
+        self._occurrences += occurrences
+        return [numbered(digest, n) if n else digest for digest, n in zip(digests, occurrences, strict=True)]

@@ -1,0 +1,97 @@
+"""One ``map`` of a step as it was asked for: checked, then run here, on the loop, or behind a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.engine import arguments, runs
+from durable_nb.engine.batch import Batch
+from durable_nb.engine.selection import chosen, from_loop
+from durable_nb.engine.streams import Stream, close_unfinished
+from durable_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from durable_nb.engine.steps import Step
+    from durable_nb.results import Results
+
+
+class Mapping:
+    """The items and the options of ``Step.map``, ``amap`` and ``stream``.
+
+    Raises
+    ------
+    ConfigError
+    """
+
+    def __init__(
+        self,
+        step: Step[..., Any],
+        items: Any,
+        *,
+        on_error: str,
+        on_change: str | None,
+        limit: int | None,
+        **given: Any,
+    ) -> None:
+        arguments.check_map(step, items, given["workers"], on_error, given["key"], limit, given["priority"])
+        self.step, self._items, self._limit = step, items, limit
+        self._collects, self._on_change, self._given = on_error == "collect", on_change, given
+        self._started: Batch | None = None
+
+    def run(self, stream: Stream | None = None) -> Results:
+        """Compute what is missing, in this thread and in those of its workers."""
+        self._refuse_async()
+        items = chosen(self._items, self._limit, self._given["priority"])
+        close_unfinished(self.step.name)
+        with runs.joined(self.step.name, on_change=self._on_change) as live:
+            entered = live.enter(self.step, on_change=self._on_change)
+            batch = self._started = Batch(self.step.computed_in(entered), stream=stream, **self._given)
+            if stream is not None:
+                stream.begin(batch)
+            batch.run(items)
+            if stream is not None:
+                stream.check()
+            return self._finished(batch)
+
+    async def run_async(self) -> Results:
+        """The same beside the running loop, or on it if the step is async."""
+        import asyncio  # 20 ms that whoever has no loop does not pay
+
+        items = chosen(self._items, self._limit, self._given["priority"])
+        if not self.step.is_async:
+            self._items = from_loop(items, asyncio.get_running_loop()) if isinstance(items, AsyncIterable) else items
+            try:
+                return await asyncio.to_thread(self.run)
+            except asyncio.CancelledError:
+                if self._started is not None:
+                    self._started.cancel()
+                raise
+        with runs.joined(self.step.name, on_change=self._on_change) as live:
+            entered = live.enter(self.step, on_change=self._on_change)
+            batch = Batch(self.step.computed_in(entered), **self._given)
+            await batch.run_async(items)
+            return self._finished(batch)
+
+    def stream(self) -> Stream:
+        """The same, once somebody reads."""
+        self._refuse_async()
+
+        def work(stream: Stream) -> None:
+            self.run(stream)
+
+        return Stream(self.step.name, work, key=self._given["key"], collects=self._collects)
+
+    def _refuse_async(self) -> None:
+        if self.step.is_async:
+            raise ConfigError(f"{self.step.name} is async.", f"Write: await {self.step.name}.amap(…)")
+        if isinstance(self._items, AsyncIterable):
+            raise ConfigError("items is an async iterator.", f"Write: await {self.step.name}.amap(…)")
+
+    def _finished(self, batch: Batch) -> Results:
+        if batch.failed and batch.is_kept:
+            batch.live.retries.append(batch.results.retry)
+        if batch.failed and not self._collects:
+            batch.give_back()
+            batch.raise_failures()
+        return batch.results

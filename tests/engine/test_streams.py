@@ -1,0 +1,290 @@
+"""Items that come one after the other, results that are used as they arrive, and a part of the items first."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from durable_nb import StepFailed, run, step
+from durable_nb.errors import ConfigError, RunStopped
+from durable_nb.testing import assert_restored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from durable_nb.store import Store
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+executed: list[str] = []
+
+
+@step
+def embed(text: str) -> str:
+    """Stands for a model."""
+    executed.append(text)
+    return text.upper()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_executed() -> None:
+    executed.clear()
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_stream_gives_each_result_with_its_document(workers: int) -> None:
+    """Every document comes once, with its own result; the second time all are restored."""
+    docs = [f"doc {i}" for i in range(700)]
+
+    first = dict(embed.stream(docs, workers=workers))
+    with assert_restored(embed, len(docs)):
+        again = dict(embed.stream(docs, workers=workers))
+
+    assert {doc: doc.upper() for doc in docs} == first == again
+
+
+def test_a_key_stands_for_the_document() -> None:
+    """With ``key`` a result comes with the key, not with a document that may be large."""
+    docs = [{"id": i, "text": f"doc {i}"} for i in range(5)]
+
+    @step
+    def shout(doc: dict[str, Any]) -> str:
+        return str(doc["text"]).upper()
+
+    assert {i: f"DOC {i}" for i in range(5)} == dict(shout.stream(docs, key=lambda doc: doc["id"]))
+
+
+def test_the_first_result_does_not_wait_for_the_last() -> None:
+    """A result is handed on as soon as it is there: while another call still runs."""
+    gate = threading.Event()
+
+    @step
+    def slow(number: int) -> int:
+        if number == 2:
+            gate.wait(20)
+        return number
+
+    seen = []
+    for number, _ in slow.stream(range(4), workers=2):
+        seen.append(number)
+        if len(seen) == 3:
+            gate.set()
+
+    assert [0, 1, 2, 3] == sorted(seen)
+    assert 2 == seen[-1]
+
+
+def test_a_stream_is_not_far_ahead_of_its_reader() -> None:
+    """Who reads slowly is waited for: neither items nor results pile up."""
+    given = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal given
+        while True:
+            given += 1
+            yield f"doc {given}"
+
+    stream = embed.stream(endless(), workers=4)
+    for _ in range(10):
+        next(stream)
+    time.sleep(0.3)
+    stream.close()
+
+    assert given < 400
+
+
+def test_a_stream_that_is_left_keeps_what_is_finished(store: Store) -> None:
+    """Leaving the loop ends the run as interrupted; the next one restores what was computed."""
+    docs = [f"doc {i}" for i in range(2000)]
+    stream = embed.stream(docs, workers=2)
+    for count, _ in enumerate(stream):
+        if count == 20:
+            break
+    stream.close()
+    left = store.snapshot("embed")
+    assert left is not None
+    done = left.restored + left.computed
+
+    assert "interrupted" == left.state
+    assert 20 <= done < 2000
+    assert {doc: doc.upper() for doc in docs} == dict(embed.stream(docs))
+    assert 2000 == len(executed)
+
+
+def test_a_stream_that_is_forgotten_makes_room_for_the_next() -> None:
+    """After ``break`` nobody can close the stream: the next one of the step does."""
+    kept = [embed.stream([f"doc {i}" for i in range(2000)], workers=2)]
+    next(kept[0])
+
+    assert 3 == len(dict(embed.stream(["a", "b", "c"])))
+    with pytest.raises(RunStopped):
+        list(kept[0])
+
+
+def test_failures_come_last_or_as_they_are() -> None:
+    """``raise`` gives all others first; ``collect`` hands the failure over in place of a result."""
+
+    @step
+    def picky(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    seen = []
+    with pytest.raises(StepFailed, match="three"):
+        seen += [number for number, _ in iterated(picky.stream(range(6)), seen)]
+    collected = dict(picky.stream(range(6), on_error="collect"))
+
+    assert [0, 1, 2, 4, 5] == sorted(seen)
+    assert isinstance(collected.pop(3), StepFailed)
+    assert {n: n for n in (0, 1, 2, 4, 5)} == collected
+
+
+def iterated(stream: Iterator[tuple[int, int]], seen: list[int]) -> Iterator[tuple[int, int]]:
+    """Notes what comes before the error."""
+    for number, value in stream:
+        seen.append(number)
+        yield number, value
+
+
+def test_a_stream_inside_a_run_belongs_to_it(store: Store) -> None:
+    """Its documents are those of the run around it, and a stream that is left does not end that run."""
+    with run("filings"):
+        for _ in embed.stream(["a", "b", "c"]):
+            break
+        embed.map(["d"])
+    found = store.snapshot("filings")
+
+    assert found is not None
+    assert ("done", True) == (found.state, found.computed >= 2)
+    assert store.snapshot("embed") is None
+
+
+def test_an_async_step_has_no_stream() -> None:
+    """It says what to write instead."""
+
+    @step
+    async def fetch(number: int) -> int:
+        return number
+
+    with pytest.raises(ConfigError, match="amap"):
+        fetch.stream([1])
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_items_may_come_from_an_async_iterator(is_async: bool) -> None:
+    """``amap`` takes items as they come, for both kinds of functions."""
+
+    async def pages() -> AsyncIterator[str]:
+        for number in range(150):
+            await asyncio.sleep(0)
+            yield f"page {number}"
+
+    @step
+    async def read(page: str) -> str:
+        await asyncio.sleep(0)
+        return page.upper()
+
+    reading: Any = read if is_async else embed
+    found = asyncio.run(reading.amap(pages(), workers=4))
+
+    assert [f"PAGE {number}" for number in range(150)] == found
+
+
+def test_an_async_iterator_works_in_batches() -> None:
+    """Documents of an async iterator are put together to batches as any others are."""
+    sizes = []
+
+    @step(batch=8)
+    async def read(pages: list[int]) -> list[int]:
+        sizes.append(len(pages))
+        return [page * page for page in pages]
+
+    async def pages() -> AsyncIterator[int]:
+        for number in range(20):
+            yield number
+
+    assert [number * number for number in range(20)] == asyncio.run(read.amap(pages()))
+    assert 20 == sum(sizes)
+    assert max(sizes) == 8
+
+
+def test_map_says_what_to_do_with_an_async_iterator() -> None:
+    """A function that is not awaited cannot wait for items."""
+
+    async def pages() -> AsyncIterator[str]:
+        yield "page"
+
+    with pytest.raises(ConfigError, match="amap"):
+        embed.map(pages())  # type: ignore[arg-type]
+
+
+def test_items_may_come_from_a_cursor() -> None:
+    """Rows of a database cursor, of unknown number."""
+    rows = sqlite3.connect(":memory:").execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n LIMIT 300) SELECT i FROM n"
+    )
+
+    @step
+    def double(row: tuple[int]) -> int:
+        return 2 * row[0]
+
+    assert [2 * i for i in range(1, 301)] == double.map(rows)
+
+
+def test_a_part_first_then_the_rest() -> None:
+    """``limit`` tries the first documents; without it the others follow and these are restored."""
+    docs = [f"doc {i}" for i in range(50)]
+
+    assert [f"DOC {i}" for i in range(20)] == embed.map(docs, limit=20)
+    assert 20 == len(executed)
+    assert [doc.upper() for doc in docs] == embed.map(docs)
+    assert docs == sorted(executed, key=docs.index)
+    assert 3 == len(embed.map((doc for doc in docs), limit=3))
+    assert 4 == len(dict(embed.stream(docs, limit=4)))
+
+
+def test_what_matters_most_runs_first() -> None:
+    """Documents of a higher priority are computed first, and are what ``limit`` takes; the results keep their order."""
+    order: list[int] = []
+
+    @step
+    def score(number: int) -> int:
+        order.append(number)
+        return number
+
+    assert list(range(10)) == score.map(range(10), workers=1, priority=lambda number: number % 5)
+    assert [4, 9, 3, 8, 2, 7, 1, 6, 0, 5] == order
+    assert [13, 14, 19] == score.map(range(10, 20), workers=1, limit=3, priority=lambda number: number % 5)
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, "20", 2.5])
+def test_a_limit_is_a_number_from_1(bad: Any) -> None:
+    """Anything else is refused before anything runs."""
+    with pytest.raises(ConfigError, match="limit"):
+        embed.map(["a"], limit=bad)
+
+
+def test_rows_of_a_frame_are_documents() -> None:
+    """A column, ``itertuples`` and ``iterrows`` each give one document a row, restored the second time."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "year": [1, 2, 3]})
+
+    @step
+    def of_tuple(row: Any) -> str:
+        return str(row.text * row.year)
+
+    @step
+    def of_row(pair: Any) -> str:
+        return str(pair[1].text * pair[1].year)
+
+    for _ in range(2):
+        assert ["A", "B", "C"] == embed.map(frame["text"])
+        assert ["a", "bb", "ccc"] == of_tuple.map(frame.itertuples()) == of_row.map(frame.iterrows())
+    assert 3 == len(executed)
