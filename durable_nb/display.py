@@ -131,6 +131,13 @@ def speed(rate: float) -> str:
     return f"{rate * 60:.1f}/min" if rate * 60 >= 0.05 else ""
 
 
+def amount(cost: float) -> str:
+    """What something costs, in a unit that only the user knows: as many digits as matter."""
+    if cost >= 100:
+        return f"{int(cost + 0.5):,}"
+    return f"{cost:.2f}" if cost >= 1 else f"{cost:.2g}"
+
+
 def _word(snapshot: Snapshot) -> str:
     return "paused" if _is_paused(snapshot) else str(snapshot.state)
 
@@ -212,7 +219,12 @@ def _bar(snapshot: Snapshot) -> str:
 def _times(snapshot: Snapshot) -> list[str]:
     elapsed, saved = _finite(snapshot.elapsed_s) or 0.0, _finite(snapshot.saved_s) or 0.0
     facts = [*_speed_and_left(snapshot), f"{duration(elapsed)} elapsed"]
-    return facts + ([f"{duration(saved)} saved by restoring"] if saved >= 1 else [])
+    costs = [(snapshot.spent, "spent"), (snapshot.saved_cost, "of cost saved by restoring")]
+    return (
+        facts
+        + ([f"{duration(saved)} saved by restoring"] if saved >= 1 else [])
+        + [f"{amount(cost)} {what}" for cost, what in costs if cost > 0]
+    )
 
 
 def _speed_and_left(snapshot: Snapshot) -> list[str]:

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.limits import Gate
-from durable_nb.records import COMPUTED, GAVE_UP, LINK, RESTORED, WAITING, Failure, Group, Mosaic, Snapshot, State
+from durable_nb.records import (
+    COMPUTED,
+    GAVE_UP,
+    LINK,
+    RESTORED,
+    WAITING,
+    Costed,
+    Failure,
+    Group,
+    Mosaic,
+    Snapshot,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,17 +54,14 @@ class Progress:
     """
 
     def __init__(self, about: Snapshot = _BLANK, gate: Gate | None = None) -> None:
-        self.state = State.RUNNING
-        self.message = ""
+        self.state, self.message = State.RUNNING, ""
         self.workers = 1
         self.total: int | None = None
-        self.restored = 0
-        self.computed = 0
-        self.saved_s = 0.0
+        self.restored = self.computed = 0
+        self.saved_s = self.spent = self.saved_cost = 0.0
         self._about, self._gate, self._held_up = about, gate or Gate(), ""
-        self._guessed = 0
+        self._guessed = self._numbered = 0
         self._renumbered = False
-        self._numbered = 0
         self._states = bytearray()
         self._version, self._changed = about.mosaic_version + _GAP, False
         self._failures: dict[tuple[int, bytes], Failure] = {}
@@ -96,8 +105,8 @@ class Progress:
         if is_complete:
             self._guessed = 0
 
-    def restore(self, documents: Sequence[int], seconds: float, *, renumbered: bool = False) -> None:
-        """Documents of these numbers were found in the store; computing them had taken ``seconds``.
+    def restore(self, documents: Sequence[int], seconds: float, *, renumbered: bool = False, cost: float = 0.0) -> None:
+        """Documents of these numbers were found in the store; computing them had taken ``seconds``, and cost ``cost``.
 
         ``renumbered`` when some of them had other numbers then.
         """
@@ -109,6 +118,7 @@ class Progress:
                 states[document] = RESTORED
             self.restored += len(documents)
             self.saved_s += seconds
+            self.saved_cost += cost
 
     def go_on_from(self, states: bytes) -> None:
         """An attempt before this one ended with these ``states``, and only of what failed in it something is tried again."""
@@ -194,6 +204,8 @@ class Progress:
                 waiting_for=(self._held_up or gate.waiting_for) if running else "",
                 groups=self._top_groups(now),
                 mosaic_version=self._current_version(),
+                spent=self.spent,
+                saved_cost=self.saved_cost,
             )
 
     def figures(self) -> dict[str, Any]:
@@ -249,7 +261,9 @@ class Progress:
                 continue
             if checkpoint.state != _DONE:
                 self._forget_failure(checkpoint, GAVE_UP)
-                failure = failures[checkpoint.step_id, checkpoint.key] = failure_of(checkpoint)
+                error, _, traceback = (checkpoint.error or "").partition("\n")
+                failure = Failure(checkpoint.position, checkpoint.label, error, checkpoint.attempts, traceback)
+                failures[checkpoint.step_id, checkpoint.key] = failure
                 self._reasons[failure.error] += 1
                 states[checkpoint.position] = GAVE_UP
                 continue
@@ -257,6 +271,8 @@ class Progress:
                 self._forget_failure(checkpoint, COMPUTED)
             states[checkpoint.position] = COMPUTED
             done += 1
+            if checkpoint.__class__ is Costed:
+                self.spent += checkpoint.cost
         self.computed += done
 
     def _forget_failure(self, checkpoint: Checkpoint, state: int) -> None:
@@ -278,12 +294,7 @@ class Progress:
         return self._groups
 
 
-def failure_of(checkpoint: Checkpoint) -> Failure:
-    """The failure that a failed checkpoint records; its error text is one line, then the traceback."""
-    error, _, traceback = (checkpoint.error or "").partition("\n")
-    return Failure(checkpoint.position, checkpoint.label, error, checkpoint.attempts, traceback)
-
-
 _FIGURES = (
     "running", "rate", "eta_s", "saved_s", "paused", "workers", "limit_workers", "per_minute", "waiting_for", "groups",
+    "spent", "saved_cost",
 )  # fmt: skip

@@ -63,6 +63,17 @@ class Checkpoint(NamedTuple):
     payload: bytes | None
 
 
+class Costed(Checkpoint):
+    """A checkpoint whose result cost something, which stands in a table of its own."""
+
+    cost: float = 0.0
+
+    def _replace(self, **changes: Any) -> Costed:
+        made = super()._replace(**changes)
+        made.cost = self.cost
+        return made
+
+
 LINK = "link"
 """Codec of a checkpoint without a value: it says which call the expression of a cell came to."""
 
@@ -253,6 +264,10 @@ class Snapshot(NamedTuple):
     groups: tuple[Group, ...] = ()
     """The failures by reason, the most frequent first; at most 20."""
     mosaic_version: int = 0
+    spent: float = 0.0
+    """What the results computed in this attempt cost, in the unit of the step's ``cost``."""
+    saved_cost: float = 0.0
+    """What the restored ones had cost."""
 
     @property
     def durable(self) -> int:

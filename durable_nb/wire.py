@@ -27,7 +27,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     """
     raw = snapshot._asdict()
     times = {name: _finite(raw[name]) for name in ("eta_s", "commit_age_s", "heartbeat_age_s", "per_minute")}
-    amounts = {name: _finite(raw[name]) or 0.0 for name in ("rate", "elapsed_s", "saved_s")}
+    amounts = {name: _finite(raw[name]) or 0.0 for name in ("rate", "elapsed_s", "saved_s", "spent", "saved_cost")}
     groups = [{"error": group.error, "count": group.documents} for group in snapshot.groups]
     lists = {"failures": failures_json(snapshot.failures), "groups": groups}
     return raw | times | amounts | lists | {"state": str(snapshot.state), "durable": snapshot.durable}

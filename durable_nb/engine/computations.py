@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import clock, codecs
 from durable_nb.engine import labels
 from durable_nb.engine.context import inside, refuse_inside
+from durable_nb.engine.costs import costed
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.records import DEATHS, Call, Checkpoint
@@ -259,6 +260,8 @@ class Computation:
             self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
             started, seconds, codec, payload,
         )  # fmt: skip
+        if self.step.cost is not None:
+            checkpoint = costed(checkpoint, value, self.step, otherwise=self._save)
         if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
             return self._save_now(checkpoint)
         self._save(checkpoint)

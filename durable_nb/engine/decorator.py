@@ -35,6 +35,7 @@ def step(
     tokens: Callable[..., float] | None = None,
     batch: int | str | None = None,
     transaction: bool = False,
+    cost: Callable[[Any], float] | None = None,
 ) -> Any:
     """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
 
@@ -71,6 +72,9 @@ def step(
         The function is handed a ``sqlalchemy.Connection`` as ``connection=``, to the database that results are kept in.
         What it writes there is committed with its result, or not at all: exactly once. It does not commit itself. Compute
         first and use the connection last: from its first statement on, SQLite lets nobody else write.
+    cost : callable, optional
+        A result → what it cost, from 0, in one unit for the whole run (money, tokens). The run sums up what it spends and
+        what restoring saves, in the panel and in ``%durable show``.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def step(
     options: StepOptions = {
         "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
         "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens, "batch": batch,
-        "transaction": transaction,
+        "transaction": transaction, "cost": cost,
     }  # fmt: skip
     if function is None:
         return functools.partial(step, **options)

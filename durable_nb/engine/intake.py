@@ -140,7 +140,11 @@ class Intake:
         if restored:
             arrived.put_restored(restored)
             documents = [start + position for position, _ in restored]
-            live.progress.restore(documents, seconds, renumbered=renumbered)
+            cost = 0.0
+            if self.step.cost is not None:
+                found = [(saved.step_id, call_keys[position - first]) for position, saved in restored]
+                cost = live.store.cost_of(live.record.id, found)
+            live.progress.restore(documents, seconds, renumbered=renumbered, cost=cost)
         return missing
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:

@@ -26,6 +26,7 @@ class StepOptions(TypedDict, total=False):
     tokens: Callable[..., float] | None
     batch: int | str | None
     transaction: bool
+    cost: Callable[[Any], float] | None
 
 
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
@@ -43,6 +44,7 @@ class Options(NamedTuple):
     batch: int | str | None
     transaction: bool
     """The function is handed a connection, and what it writes is committed with the checkpoint."""
+    cost: Callable[[Any], float] | None
 
     @classmethod
     def of(cls, written: StepOptions, like: Options | None = None) -> Options:
@@ -71,7 +73,14 @@ class Options(NamedTuple):
             else Flow(written.get("rate_limit"), written.get("token_limit"), written.get("tokens")),
             _batch(written.get("batch")),
             written.get("transaction", False),
+            _cost(written.get("cost")),
         )
+
+
+def _cost(cost: Any) -> Callable[[Any], float] | None:
+    if cost is not None and not callable(cost):
+        raise ConfigError(f"cost={cost!r} is not possible.", "Give a function of the result: cost=lambda answer: …")
+    return cost  # type: ignore[no-any-return]
 
 
 def _retry(retries: Any, retry_on: Any) -> Retry | TenacityRetry:

@@ -42,7 +42,9 @@ class PlainCall:
         live = self.entered.live
         found = codecs.outcome(self.saved.codec, self.saved.payload, where=live.store.where)
         number = live.progress.number()
-        live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number)
+        priced = self.computation.step.cost is not None
+        cost = live.store.cost_of(live.record.id, [(self.saved.step_id, self.key)]) if priced else 0.0
+        live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number, cost=cost)
         return found
 
     def __enter__(self) -> Call:

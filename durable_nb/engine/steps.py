@@ -44,7 +44,7 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options
-        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction = options
+        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction, self.cost = options
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""

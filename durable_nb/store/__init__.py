@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint, Event, Owner, Run, State
-from durable_nb.store import leases, migrations, signing, transactions
+from durable_nb.store import leases, migrations, reader, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
@@ -222,6 +222,10 @@ class Store(Keeping):
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""
         self._writer.flush()
+
+    def cost_of(self, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
+        """What these results had cost together, by the id of their step and their key."""
+        return self._database.ask(reader.cost_of, run_id, calls)
 
     def watch(self, run_id: int, *, owner: Owner, ledger: Ledger) -> None:
         """Keep the lease of a run this process began, and its counts, until it is finished or unwatched."""

@@ -9,7 +9,9 @@ from typing import Any
 from durable_nb.records import Group
 from durable_nb.store.misfits import Misfit, fitting, json_of
 
-_NUMBERS = ("running", "rate", "eta_s", "saved_s", "committed", "workers", "limit_workers", "per_minute")
+_NUMBERS = (
+    "running", "rate", "eta_s", "saved_s", "committed", "workers", "limit_workers", "per_minute", "spent", "saved_cost",
+)  # fmt: skip
 _FIGURES: dict[str, tuple[type, ...]] = dict.fromkeys(_NUMBERS, (int, float, NoneType)) | {"groups": (list, tuple)}
 
 

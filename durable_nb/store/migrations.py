@@ -54,7 +54,17 @@ def _third(conn: sa.Connection) -> None:
     )
 
 
-STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third}
+def _fourth(conn: sa.Connection) -> None:
+    """What results cost."""
+    lite = conn.dialect.name == "sqlite"
+    whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
+    conn.exec_driver_sql(
+        f"CREATE TABLE costs (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
+        f"cost {real} NOT NULL, PRIMARY KEY (run_id, step_id, key))"
+    )
+
+
+STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth}
 """``STEPS[n]`` brings version n to n + 1; a published one is never edited. A new database is made as it is today."""
 
 

@@ -19,6 +19,7 @@ from durable_nb.store.tables import (
     blobs,
     checkpoints,
     choices,
+    costs,
     events,
     mosaics,
     runs,
@@ -51,6 +52,20 @@ def look_up(
         rows = _by_keys(conn, run_id, step_id, wanted)
         found.update(_resolved(conn, [(row[0], seal.opened(run_id, *row)) for row in rows]))
     return found
+
+
+def cost_of(conn: sa.Connection, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
+    """What these results had cost together, by the id of their step and their key."""
+    by_step: dict[int, list[bytes]] = {}
+    for step_id, key in calls:
+        by_step.setdefault(step_id, []).append(key)
+    total = 0.0
+    for step_id, wanted in by_step.items():
+        here = sa.and_(costs.c.run_id == run_id, costs.c.step_id == step_id)
+        for start in range(0, len(wanted), CHUNK):
+            query = sa.select(sa.func.sum(costs.c.cost)).where(here, costs.c.key.in_(wanted[start : start + CHUNK]))
+            total += conn.scalar(query) or 0.0
+    return total
 
 
 def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:

@@ -8,8 +8,8 @@ from itertools import chain
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from durable_nb.records import Checkpoint
-from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints
+from durable_nb.records import Checkpoint, Costed
+from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, costs, insert
 from durable_nb.store.trust import STORED_RISKY, Seal, digest_of
 
 ROWS = 500
@@ -27,6 +27,7 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     In runs that are not ``held``, never a result at all. That is the fence: who took a run over has perhaps returned
     another value for a call that we had in flight.
     """
+    _note_costs(conn, [row for row in rows if type(row) is Costed and row.run_id in held])
     rows = _as_stored(conn, rows, seal)
     if {row[0] for row in rows} <= held:
         _write(conn, rows, _upsert_parts(conn.dialect))
@@ -58,14 +59,28 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
 
 def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
+    costed = row
     (row,) = _as_stored(conn, [row], seal)
-    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(checkpoints).values(row._asdict())
-    statement = insert.on_conflict_do_update(
+    adding = insert(conn, checkpoints).values(row._asdict())
+    statement = adding.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
-        set_={name: insert.excluded[name] for name in Checkpoint._fields[3:]},
+        set_={name: adding.excluded[name] for name in Checkpoint._fields[3:]},
         where=checkpoints.c.state != _IS_DONE,
     )
-    return conn.scalar(statement.returning(checkpoints.c.id)) is not None  # on PostgreSQL rowcount did not tell
+    is_ours = conn.scalar(statement.returning(checkpoints.c.id)) is not None  # on PostgreSQL rowcount did not tell
+    if is_ours and isinstance(costed, Costed):
+        _note_costs(conn, [costed])
+    return is_ours
+
+
+def _note_costs(conn: sa.Connection, rows: list[Costed]) -> None:
+    if rows:
+        statement = insert(conn, costs)
+        values = [{"run_id": row.run_id, "step_id": row.step_id, "key": row.key, "cost": row.cost} for row in rows]
+        again = statement.on_conflict_do_update(
+            index_elements=["run_id", "step_id", "key"], set_={"cost": statement.excluded.cost}
+        )
+        conn.execute(again, values)
 
 
 _IS_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
@@ -73,8 +88,8 @@ _IS_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 @lru_cache(maxsize=8)
 def _upsert_parts(dialect: sa.Dialect) -> tuple[str, str, str]:
-    insert = _insert(dialect)
-    return _parts(dialect, insert, sa.or_(insert.excluded.state == _IS_DONE, checkpoints.c.state != _IS_DONE))
+    adding = _insert(dialect)
+    return _parts(dialect, adding, sa.or_(adding.excluded.state == _IS_DONE, checkpoints.c.state != _IS_DONE))
 
 
 @lru_cache(maxsize=8)
@@ -85,18 +100,18 @@ def _add_parts(dialect: sa.Dialect) -> tuple[str, str, str]:
 def _insert(dialect: sa.Dialect) -> sqlite.Insert | postgresql.Insert:
     columns = [checkpoints.c[field] for field in Checkpoint._fields]
     line = {column.name: sa.bindparam(f"{column.name}_", type_=column.type) for column in columns}
-    insert: sqlite.Insert | postgresql.Insert
-    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(checkpoints)
-    return insert.values([line])  # a list: PostgreSQL would add RETURNING to a plain one
+    adding: sqlite.Insert | postgresql.Insert
+    adding = (postgresql if dialect.name == "postgresql" else sqlite).insert(checkpoints)
+    return adding.values([line])  # a list: PostgreSQL would add RETURNING to a plain one
 
 
 def _parts(
-    dialect: sa.Dialect, insert: sqlite.Insert | postgresql.Insert, replacing: sa.ColumnElement[bool]
+    dialect: sa.Dialect, adding: sqlite.Insert | postgresql.Insert, replacing: sa.ColumnElement[bool]
 ) -> tuple[str, str, str]:
     """What stands before, in and after the parentheses of VALUES, if a row that is there is replaced on a condition."""
-    statement = insert.on_conflict_do_update(
+    statement = adding.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
-        set_={field: insert.excluded[field] for field in Checkpoint._fields[3:]},
+        set_={field: adding.excluded[field] for field in Checkpoint._fields[3:]},
         where=replacing,
     )
     text = str(statement.compile(dialect=dialect))
@@ -117,9 +132,9 @@ def _with_blobs_apart(conn: sa.Connection, rows: list[Checkpoint]) -> list[Check
             apart.append(row)
     if conn.dialect.name == "postgresql":
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(BLOB_LOCK)))
-    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(blobs).on_conflict_do_nothing()
+    adding = insert(conn, blobs).on_conflict_do_nothing()
     for digest in sorted(content):  # in one order everywhere, or two writers could wait for each other
-        conn.execute(insert.values(digest=digest, payload=content[digest]))
+        conn.execute(adding.values(digest=digest, payload=content[digest]))
     return apart
 
 

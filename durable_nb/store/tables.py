@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from durable_nb.records import Owner, Run, State
 from durable_nb.store.misfits import Misfit, fitting
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the layout below; a change adds a function to ``migrations``."""
 
 BLOB_BYTES = 1 << 20
@@ -189,6 +189,16 @@ suspects = sa.Table(
     sa.Column("step_id", Id, primary_key=True, autoincrement=False),
     sa.Column("key", sa.LargeBinary, primary_key=True),
     _count("deaths"),
+)
+
+# What results cost, of steps that say so: beside the checkpoints, which are read without it.
+costs = sa.Table(
+    "costs",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("cost", sa.Double, nullable=False),
 )
 
 

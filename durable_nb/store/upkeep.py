@@ -12,6 +12,7 @@ from durable_nb.store.tables import (
     checkpoints,
     choices,
     controls,
+    costs,
     events,
     mosaics,
     run_of,
@@ -23,7 +24,7 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

@@ -282,6 +282,8 @@ def _snapshot(row: Any, store: str) -> Snapshot:
         waiting_for=figures.get("waiting_for", "") if alive else "",
         groups=groups_of(figures.get("groups", [])),
         mosaic_version=row.version or 0,
+        spent=figures.get("spent", 0.0),
+        saved_cost=figures.get("saved_cost", 0.0),
     )
     return fitting(snapshot)
 

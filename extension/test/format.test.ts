@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ago, count, counted, duration, moment, speed } from "../src/panel/format";
+import { ago, amount, count, counted, duration, moment, speed } from "../src/panel/format";
 
 // The same table as in tests/notebook/test_display.py: page and text say the same.
 const DURATIONS: [number, string][] = [
@@ -26,6 +26,11 @@ const SPEEDS: [number, string][] = [
 
 test("a length of time has at most two units", () => {
   for (const [seconds, text] of DURATIONS) assert.equal(duration(seconds), text);
+});
+
+test("a cost has as many digits as matter", () => {
+  const costs: [number, string][] = [[0, "0"], [0.00123, "0.0012"], [0.456, "0.46"], [8.4, "8.40"], [1234.5, "1,235"]];
+  for (const [cost, text] of costs) assert.equal(amount(cost), text);
 });
 
 test("a speed is given in the unit that reads well, and not at all when nothing moves", () => {

@@ -141,7 +141,7 @@ def test_figures_are_json_and_hold_for_a_moment() -> None:
     expected = {
         "running": 2, "rate": 0.5, "eta_s": None, "saved_s": 0.0, "paused": True, "workers": 2, "limit_workers": 2,
         "per_minute": 60, "waiting_for": "somebody to press Resume", "groups": [["ValueError: no", 1]],
-        "committed": 1_001.0, "renumbered": False,
+        "committed": 1_001.0, "renumbered": False, "spent": 0.0, "saved_cost": 0.0,
     }  # fmt: skip
 
     assert expected == figures

@@ -46,6 +46,8 @@ RUNNING = Snapshot(
     waiting_for="the limit of 20000 calls a minute",
     groups=(Group("TimeoutError: 60 s", 1), Group("ValueError: <empty> document", 1)),
     mosaic_version=321,
+    spent=8.4,
+    saved_cost=3.6,
 )
 
 

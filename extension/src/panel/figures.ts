@@ -1,6 +1,6 @@
 /** What the head of the panel says, as pure functions of a snapshot and of how long it has been silent. */
 
-import { ago, count, duration, NONE, speed } from "./format";
+import { ago, amount, count, duration, NONE, speed } from "./format";
 import { type End, isEnd, type Snapshot } from "./snapshot";
 import { line } from "./text";
 
@@ -79,11 +79,17 @@ export interface Figure {
 /** The times of the run. Always the same ones while it lives, so that nothing moves. */
 export function times(snapshot: Snapshot, life: Liveness, silentMs: number): readonly Figure[] {
   const saved = snapshot.saved_s >= 1 ? duration(snapshot.saved_s) : NONE;
+  const paid = snapshot.spent > 0 || snapshot.saved_cost > 0;
+  const costs = [
+    { name: "spent", value: amount(snapshot.spent) },
+    { name: "cost saved", value: amount(snapshot.saved_cost) },
+  ].filter(() => paid);
   if (snapshot.state !== "running") {
     return [
       { name: "rate", value: speed(snapshot.rate) || NONE },
       { name: "elapsed", value: duration(snapshot.elapsed_s) },
       { name: "time saved", value: saved },
+      ...costs,
     ];
   }
   // Between two messages the time goes on here: the kernel only speaks when something changed.
@@ -96,6 +102,7 @@ export function times(snapshot: Snapshot, life: Liveness, silentMs: number): rea
     { name: "time left", value: left },
     { name: "elapsed", value: duration(snapshot.elapsed_s + (life === "live" || life === "silent" ? since : 0)) },
     { name: "time saved", value: saved },
+    ...costs,
     { name: "last commit", value: age(snapshot.commit_age_s) },
     { name: "heartbeat", value: age(snapshot.heartbeat_age_s) },
   ];

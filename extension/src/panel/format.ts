@@ -37,6 +37,12 @@ export function speed(rate: number): string {
   return rate * 60 >= 0.05 ? `${(rate * 60).toFixed(1)}/min` : "";
 }
 
+/** What something costs, in a unit that only the user knows: as many digits as matter. */
+export function amount(cost: number): string {
+  if (cost >= 100) return count(cost + 0.5);
+  return cost >= 1 ? cost.toFixed(2) : String(Number(cost.toPrecision(2)));
+}
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** `14:02:11` on the day of `now`, `23 Nov, 14:02` on another day; both in seconds since the epoch, local time. */

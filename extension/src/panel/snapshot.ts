@@ -43,6 +43,9 @@ export interface Snapshot {
   readonly waiting_for: string;
   readonly groups: readonly Group[];
   readonly mosaic_version: number;
+  /** What this attempt has paid, and what restoring saved; 0 where no step says what it costs. */
+  readonly spent: number;
+  readonly saved_cost: number;
 }
 
 /** Failures with the same first line of the error. */
@@ -116,6 +119,8 @@ const NEWER = {
   heartbeat_age_s: null,
   waiting_for: "",
   mosaic_version: 0,
+  spent: 0,
+  saved_cost: 0,
 } as const;
 const NEWER_FIELDS: Readonly<Record<Newer, Kind>> = {
   run_id: "number or null",
@@ -130,6 +135,8 @@ const NEWER_FIELDS: Readonly<Record<Newer, Kind>> = {
   heartbeat_age_s: "number or null",
   waiting_for: "text",
   mosaic_version: "number",
+  spent: "number",
+  saved_cost: "number",
 };
 const FAILURE_FIELDS: Readonly<Record<keyof Failure, Kind>> = {
   position: "number",

@@ -1,0 +1,41 @@
+"""What a result cost, as the step says."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.errors import ConfigError
+from durable_nb.records import Costed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable_nb.engine.steps import Step
+    from durable_nb.records import Checkpoint
+
+
+def costed(
+    checkpoint: Checkpoint, value: Any, step: Step[..., Any], *, otherwise: Callable[[Checkpoint], Any]
+) -> Costed:
+    """The checkpoint with the cost of ``value``.
+
+    Raises
+    ------
+    ConfigError
+        The cost cannot be told. The result, which is paid for, has gone to ``otherwise``.
+    """
+    assert step.cost is not None
+    try:
+        cost = step.cost(value)
+        if isinstance(cost, bool | str) or not 0 <= float(cost) < math.inf:
+            raise ValueError(f"it returned {cost!r:.80}")
+    except Exception as error:
+        otherwise(checkpoint)
+        raise ConfigError(
+            f"{step.name}: the function given as cost= failed on the result of {checkpoint.label}: {error!r:.200}.",
+            "It takes a result and returns a number from 0. The result is saved.",
+        ) from error
+    made = Costed(*checkpoint)
+    made.cost = float(cost)
+    return made
