@@ -132,6 +132,18 @@ def test_figures_go_on_between_two_messages(panel: PanelPage) -> None:
     wait_until(lambda: panel.figure("time left") == "58 s", describing="time passes without news", seconds=5)
 
 
+def test_costs_are_shown_where_there_are_any(panel: PanelPage, shots: Path) -> None:
+    """What was spent and what restoring saved stand beside the times, and nothing stands there for a run without costs."""
+    panel.open(figures={"spent": 8.4, "saved_cost": 0.0123, "saved_s": 180})
+    panel.screenshot(shots / "page_costs.png")
+
+    assert ("8.40", "0.012") == (panel.figure("spent"), panel.figure("cost saved"))
+
+    panel.open(figures={"spent": 0, "saved_cost": 0})
+
+    assert 0 == panel.page.get_by_text("spent").count()
+
+
 def test_a_click_is_answered_until_its_effect_shows(panel: PanelPage) -> None:
     """Requested, then what it waits for, then taken, then nothing; the focus goes to the button in its place."""
     panel.open()
