@@ -78,6 +78,10 @@ LINK = "link"
 """Codec of a checkpoint without a value: it says which call the expression of a cell came to."""
 
 
+STORED = "stored"
+"""Codec of a result that is left in the database; in place of its payload stands the key that it is found by."""
+
+
 class Saved(NamedTuple):
     """What a look-up returns for a finished call."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from durable_nb import frames
-from durable_nb.codecs import decode
 from durable_nb.errors import ConfigError
 from durable_nb.layouts import matrix
+from durable_nb.records import STORED
+from durable_nb.slots import PENDING, Slots
 
 if TYPE_CHECKING:
     import os
@@ -24,64 +22,27 @@ if TYPE_CHECKING:
     from durable_nb.records import Failure, Saved
 
 _CHUNK = 256  # results decoded at a time while iterating: a loop that stops early pays for few of them
-_PENDING = object()
 
 
-class Results(Sequence[Any]):
+class Results(Slots, Sequence[Any]):
     """Results of a step for every document, in input order.
 
     Reads like a list: ``len``, ``[i]``, slices, iteration, ``==``. A restored result is decoded when it is first asked
-    for, and that object is kept. With ``on_error="collect"`` the place of a document that failed holds its StepFailed
-    exception, as with ``asyncio.gather(return_exceptions=True)``. ``labels`` says what the documents are called.
+    for, and that object is kept; of more than 64 MB the rest stays in the database, and is read each time it is asked for.
+    With ``on_error="collect"`` the place of a document that failed holds its StepFailed exception, as with
+    ``asyncio.gather(return_exceptions=True)``. ``labels`` says what the documents are called.
     """
 
-    def __init__(self, step: str, *, where: str = "", retry: Callable[[Results], None] | None = None) -> None:
-        self._step, self._where, self._retry = step, where, retry
-        self.labels: list[str] = []
-        # Parallel lists rather than a record per slot: to fill one is a few list stores, and all codecs are one set().
-        self._values: list[Any] = []
-        self._codecs: list[str | None] = []  # None: the value is an object; otherwise it is a payload of that codec
-        self._restored = bytearray()
-        self._failures: dict[int, Failure] = {}
-        self._lock = threading.RLock()  # re-entrant: unpickling may run code that reads this very sequence
-
-    def grow(self, n: int) -> None:
-        """Make room for ``n`` documents in all."""
-        with self._lock:
-            more = n - len(self._values)
-            if more > 0:
-                self.labels += [""] * (n - len(self.labels))
-                self._restored += bytes(more)
-                self._codecs += [None] * more
-                self._values += [_PENDING] * more
-
-    def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:
-        """These documents are looked up now, ``first`` is the position of the first of them."""
-        self.grow(first + len(items))
-        self.labels[first:] = labels
-
-    def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
-        """Fill slots with restored results, still encoded."""
-        values, codecs, restored = self._values, self._codecs, self._restored
-        with self._lock:
-            for position, saved in found:
-                values[position] = saved.payload
-                codecs[position] = saved.codec
-                restored[position] = 1
-
-    def put_value(self, position: int, value: object) -> None:
-        """Fill a slot with a computed result."""
-        with self._lock:
-            self._values[position] = value
-            self._codecs[position] = None
-            self._restored[position] = 0
-            self._failures.pop(position, None)
-
-    def put_failure(self, failure: Failure, exception: BaseException) -> None:
-        """Fill the slot of a document that gave up; the exception is what the slot holds."""
-        with self._lock:
-            self.put_value(failure.position, exception)
-            self._failures[failure.position] = failure
+    def __init__(
+        self,
+        step: str,
+        *,
+        where: str = "",
+        retry: Callable[[Results], None] | None = None,
+        fetch: Callable[[list[bytes]], dict[bytes, Saved]] | None = None,
+    ) -> None:
+        super().__init__(step, where=where, fetch=fetch)
+        self._retry = retry
 
     @property
     def failed(self) -> list[Failure]:
@@ -93,12 +54,12 @@ class Results(Sequence[Any]):
         """The results of the documents that have one, in input order."""
         with self._lock:
             missing = self._failures
-            return self._read(i for i, value in enumerate(self._values) if value is not _PENDING and i not in missing)
+            return self._read(i for i, value in enumerate(self._values) if value is not PENDING and i not in missing)
 
     @property
     def pending(self) -> list[int]:
         """Indices of the documents that have neither a result nor failed: the map was stopped."""
-        return [i for i, value in enumerate(self._values) if value is _PENDING]
+        return [i for i, value in enumerate(self._values) if value is PENDING]
 
     @property
     def errors(self) -> dict[int, BaseException]:
@@ -127,6 +88,8 @@ class Results(Sequence[Any]):
             codecs = set(self._codecs)
             codec = codecs.pop()
             array = None if codec is None or codecs else matrix(codec, self._values)
+        if array is None and STORED in self._codecs:
+            array = self._filled(np)
         array = self._stack(np, list(self)) if array is None else array
         return array if dtype is None else array.astype(dtype, copy=False)
 
@@ -199,28 +162,13 @@ class Results(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        pending = sum(value is _PENDING for value in self._values)
+        pending = sum(value is PENDING for value in self._values)
         counts = ((sum(self._restored), "restored"), (len(self._failures), "failed"), (pending, "pending"))
         noun = "document" if len(self) == 1 else "documents"
         return f"Results({self._step}: {len(self):,} {noun}{''.join(f', {n:,} {what}' for n, what in counts if n)})"
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # whoever reads the pickle needs neither the store nor this library
-
-    def _read(self, positions: Iterable[int], *, keep: bool = True) -> list[Any]:
-        """Values of these slots, decoded, in place if they are to be kept."""
-        found = []
-        with self._lock, _paused_gc():
-            for i in positions:
-                value = self._values[i]
-                if (codec := self._codecs[i]) is not None:
-                    value = decode(codec, value, where=self._where)
-                    if keep:
-                        self._values[i], self._codecs[i] = value, None
-                found.append(value)
-                if found[-1] is _PENDING:
-                    self._refuse(i, "has no result yet.", "Run the cell again to go on.")
-        return found
 
     def _columns(self, part: range | None = None) -> frames.Columns:
         """Columns of the tables; None where a document failed."""
@@ -229,6 +177,22 @@ class Results(Sequence[Any]):
         failures = list(map(self._failures.get, positions))
         values = [value if failure is None else None for value, failure in zip(values, failures, strict=True)]
         return frames.columns_of(values, list(map(self._label, positions)), [one and one.error for one in failures])
+
+    def _filled(self, np: Any) -> Any:
+        """One array, filled a part at a time from the database; None unless all results have one shape and dtype."""
+        array = None
+        for start in range(0, len(self), _CHUNK):
+            part = self._read(range(start, min(start + _CHUNK, len(self))), keep=False)
+            try:
+                block = np.asarray(part)
+            except ValueError:
+                return None
+            if array is None:
+                array = np.empty((len(self), *block.shape[1:]), block.dtype)
+            if block.shape[1:] != array.shape[1:] or block.dtype != array.dtype:
+                return None
+            array[start : start + len(part)] = block
+        return array
 
     def _stack(self, np: Any, values: list[Any]) -> Any:
         """np.stack that names the document which does not fit."""
@@ -245,27 +209,8 @@ class Results(Sequence[Any]):
                 self._refuse(i, problem, "Use .to_pandas(), or iterate over the results.")
         return np.stack(arrays)
 
-    def _label(self, position: int) -> str:
-        label = self.labels[position] if position < len(self.labels) else ""
-        return label or f"document {position}"
-
     def _refuse_gaps(self) -> None:
         if self._failures:
             first = self.failed[0]
             problem = f"failed ({first.error}), so it has no row in an array."
             self._refuse(first.position, problem, "Use .retry(), or np.stack(results.ok) for the others.")
-
-    def _refuse(self, position: int, problem: str, remedy: str) -> NoReturn:
-        raise ConfigError(f"{self._step}: {self._label(position)} {problem}", remedy)
-
-
-@contextlib.contextmanager
-def _paused_gc() -> Iterator[None]:
-    """No cyclic collections: 100,000 small dicts unpickle in 144 ms instead of 348."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

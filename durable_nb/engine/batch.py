@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ class Batch:
         self.computation, self.step, self.workers = computation, computation.step, workers
         self.entered, self.live = computation.entered, computation.live
         store = self.live.store
-        self.results = Results(self.step.name, where=store.where, retry=self._retry)
+        fetch = functools.partial(store.look_up, self.live.record.id, self.entered.accepted)
+        self.results = Results(self.step.name, where=store.where, retry=self._retry, fetch=fetch)
         self.failed: dict[int, Call] = {}
         self.is_kept = stream is None
         """Whether the results stay here, where failed ones can be tried again."""
@@ -175,9 +177,9 @@ class Batch:
     def _put_value(self, call: Call, value: Any) -> None:
         if isinstance(call, Group):
             for part, one in zip(call.parts, value, strict=True):
-                self._arrived.put_value(part.position, one)
+                self._arrived.put_value(part.position, one, part.key)
         else:
-            self._arrived.put_value(call.position, value)
+            self._arrived.put_value(call.position, value, call.key)
 
     def _put_failure(self, call: Call, error: Exception) -> None:
         attempts, text = self.computation.attempts.pop(call.key, 1), labels.of_error(error)

@@ -124,7 +124,8 @@ class Intake:
         entered, live, arrived = self.entered, self.live, self._arrived
         names, call_keys = list(map(labels.of_item, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
-        known = live.store.look_up(live.record.id, entered.accepted, call_keys) if entered.saved else {}
+        ask = live.store.look_up if arrived.has_room else live.store.found
+        known = ask(live.record.id, entered.accepted, call_keys) if entered.saved else {}
         missing, restored, seconds, renumbered, bound = [], [], 0.0, False, self.step.bound
         for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
             saved = known.get(key)

@@ -91,12 +91,17 @@ class Stream:
         names = items if self._key is None else map(self._key, items)
         self._documents.update(zip(itertools.count(first), names))
 
+    @property
+    def has_room(self) -> bool:
+        """Always: who reads slowly is waited for."""
+        return True
+
     def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
         """Restored results, still encoded."""
         for position, saved in found:
             self._put(position, saved.payload, saved.codec)
 
-    def put_value(self, position: int, value: object) -> None:
+    def put_value(self, position: int, value: object, key: bytes | None = None) -> None:  # noqa: ARG002
         """A computed result."""
         self._put(position, value, None)
 

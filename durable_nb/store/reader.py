@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from durable_nb.codecs import RISKY
-from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
+from durable_nb.records import LINK, STORED, Control, Document, Event, Failure, Group, Mosaic, Saved, StepVersion
 from durable_nb.store.misfits import Misfit, fitting, inflated, json_of
 from durable_nb.store.tables import (
     BLOB_PREFIX,
@@ -39,7 +39,8 @@ Key = TypeVar("Key")
 _c = checkpoints.c
 _DONE = _c.state == sa.literal_column("'done'")
 _RUNS = sa.select(runs, mosaics.c.version).select_from(runs.outerjoin(mosaics, mosaics.c.run_id == runs.c.id))
-_SAVED = (_c.codec, _c.payload, _c.seconds, _c.step_id, _c.position)
+_FOUND = (_c.seconds, _c.step_id, _c.position)
+_SAVED = (_c.codec, _c.payload, *_FOUND)
 
 
 def look_up(
@@ -52,6 +53,16 @@ def look_up(
         rows = _by_keys(conn, run_id, step_id, wanted)
         found.update(_resolved(conn, [(row[0], seal.opened(run_id, *row)) for row in rows]))
     return found
+
+
+def found(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
+    """As `look_up`, with the payloads left where they are."""
+    seen: dict[bytes, Saved] = {}
+    for step_id in step_ids:
+        wanted = [key for key in keys if key not in seen] if seen else list(keys)
+        rows = _by_keys(conn, run_id, step_id, wanted, _FOUND)
+        seen.update((key, Saved(STORED, key, *rest)) for key, *rest in rows)
+    return seen
 
 
 def cost_of(conn: sa.Connection, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
@@ -240,26 +251,28 @@ def _controls_sql(dialect: sa.Dialect) -> str:
     return str(wanted.compile(dialect=dialect))
 
 
-def _by_keys(conn: sa.Connection, run_id: int, step: int, keys: list[bytes]) -> list[Any]:
+def _by_keys(
+    conn: sa.Connection, run_id: int, step: int, keys: list[bytes], columns: tuple[Any, ...] = _SAVED
+) -> list[Any]:
     rows: list[Any] = []
     if conn.dialect.name == "postgresql":  # one array instead of thousands of parameters
         array = sa.bindparam("keys", keys, type_=postgresql.ARRAY(sa.LargeBinary))
-        return list(conn.execute(_finished(run_id, step).where(_c.key == sa.any_(array))).all())
+        return list(conn.execute(_finished(run_id, step, columns).where(_c.key == sa.any_(array))).all())
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
-        text = _by_keys_sql(len(chunk), conn.dialect)
+        text = _by_keys_sql(len(chunk), conn.dialect, columns)
         rows += conn.exec_driver_sql(text, (run_id, step, *chunk)).all()
     return rows
 
 
-def _finished(run_id: int, step: int) -> sa.Select[Any]:
-    return sa.select(_c.key, *_SAVED).where(_c.run_id == run_id, _c.step_id == step, _DONE)
+def _finished(run_id: int, step: int, columns: tuple[Any, ...]) -> sa.Select[Any]:
+    return sa.select(_c.key, *columns).where(_c.run_id == run_id, _c.step_id == step, _DONE)
 
 
 @lru_cache(maxsize=64)
-def _by_keys_sql(count: int, dialect: sa.Dialect) -> str:
+def _by_keys_sql(count: int, dialect: sa.Dialect, columns: tuple[Any, ...]) -> str:
     """The look-up as text: SQLAlchemy would name and convert every one of its parameters, at each execution."""
-    query = _finished(0, 0).where(_c.key.in_(sa.bindparam("keys", expanding=True)))
+    query = _finished(0, 0, columns).where(_c.key.in_(sa.bindparam("keys", expanding=True)))
     return str(query.compile(dialect=dialect)).replace("__[POSTCOMPILE_keys]", ", ".join("?" * count))
 
 

@@ -438,7 +438,7 @@ def test_batches_have_all_rows_in_order_and_keep_nothing(monkeypatch: pytest.Mon
     made = results(1, 2, saved=True)
     list(made.iter_batches(rows=1))
     decoded: list[str] = []
-    monkeypatch.setattr("durable_nb.results.decode", lambda codec, *_, **__: decoded.append(codec))
+    monkeypatch.setattr("durable_nb.slots.decode", lambda codec, *_, **__: decoded.append(codec))
     list(made)
     assert 2 == len(decoded)
 
