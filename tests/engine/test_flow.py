@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import urllib.request
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +38,10 @@ class Service(ThreadingHTTPServer):
 
     daemon_threads, request_queue_size = True, 128
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Answer)
         self.answered, self.refused, self.headers = 0, 0, {"Retry-After": "0.5"}
+        self.is_down = False
         self._left, self._at, self._lock = float(PER_S), time.monotonic(), threading.Lock()
 
     @property
@@ -67,7 +70,9 @@ class Answer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """One document."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.server.take():
+        if self.server.is_down:
+            self.close_connection = True  # one that was kept alive
+        elif not self.server.take():
             self._reply(429, b'{"error": {"message": "slow down"}}', self.server.headers)
         elif self.path.endswith("/embeddings"):
             self._reply(
@@ -300,3 +305,39 @@ def test_a_failure_is_a_failure() -> None:
 
     with pytest.raises(StepFailed, match="2 attempts"):
         broken.map(["a"])
+
+
+DOWN_S = 30.0 if "DURABLE_NB_MATRIX" in os.environ else 4.0
+
+
+def test_a_service_that_is_down_for_a_while_loses_nothing() -> None:
+    """Nobody listens for a while in the middle: attempts are made again, later and later, and every document is done."""
+    ports: list[int] = []
+    up = threading.Event()
+
+    def serve() -> None:
+        for seconds in (DOWN_S, 0.0):
+            server = Service(ports[0] if ports else 0)
+            ports.append(server.server_address[1])
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            up.set()
+            while server.answered < DOCUMENTS // 4:
+                time.sleep(0.01)
+            if seconds:
+                server.is_down = True
+                server.shutdown()
+                server.server_close()
+                time.sleep(seconds)
+
+    threading.Thread(target=serve, daemon=True).start()
+    up.wait()
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{ports[0]}", api_key="none", max_retries=0, timeout=PATIENCE_S)
+    attempts: Counter[str] = Counter()
+
+    @step(retries=12, retry_on=openai.APIConnectionError, version="1")
+    def embed(text: str) -> float:
+        attempts[text] += 1
+        return client.embeddings.create(model="m", input=text, encoding_format="float").data[0].embedding[0]
+
+    assert [1.5] * DOCUMENTS == embed.map(DOCS, workers=8)
+    assert max(attempts.values()) > 1
