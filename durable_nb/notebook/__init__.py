@@ -66,7 +66,7 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("post_run_cell", executed.leave_cell)
     setattr(builtins, marking.MARKER, magics)
     provenance.statement_finders.insert(0, executed.find)
-    session.observers.append(_show)
+    session.observers += (_show, executed.enter_run)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
     _loaded[id(shell)] = _Loaded(magics, executed)
 
@@ -83,6 +83,7 @@ def unload(shell: InteractiveShell) -> None:
     magics.when_idle(_forget_marker)  # the rest of a durable cell that is being executed still mentions it
     magics.end_leftover()
     session.observers.remove(_show)
+    session.observers.remove(loaded.executed.enter_run)
     provenance.statement_finders.remove(loaded.executed.find)
     shell.events.unregister("post_run_cell", loaded.executed.leave_cell)
     shell.events.unregister("post_run_cell", magics.leave_cell)

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.provenance import parse_cell, statements_about
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+
+    from durable_nb.engine.runs import LiveRun
+
+_CO_NEWLOCALS = 0x2  # inspect.CO_NEWLOCALS: a function's
 
 
 class ExecutedCells:
@@ -24,6 +28,7 @@ class ExecutedCells:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._cut: dict[int, str] = {}  # by number in the history: what was executed of a cell that raised
+        self._frame: FrameType | None = None  # of the cell whose run is open: its threads and tasks are asked too
 
     def find(self, name: str, scope: dict[str, Any]) -> str | None:
         """What made the object that ``name`` stands for in the notebook's namespace; a statement finder."""
@@ -37,6 +42,16 @@ class ExecutedCells:
         running = self._running()
         return statements_about([*cells[:-1], running] if running is not None else cells, name)
 
+    def enter_run(self, live: LiveRun) -> None:
+        """An observer of runs."""
+        frame = self._frame_here()
+        if frame is not None:
+            self._frame = frame
+            live.finished.append(self._leave_run)
+
+    def _leave_run(self) -> None:
+        self._frame = None
+
     def leave_cell(self, result: ExecutionResult | None) -> None:
         """``post_run_cell``: of a cell that raised only what comes before counts."""
         number = getattr(result, "execution_count", None)
@@ -45,19 +60,25 @@ class ExecutedCells:
         traceback = getattr(result.error_in_exec, "__traceback__", None)
         executed = ""
         while traceback is not None:
-            if traceback.tb_frame.f_locals is self._shell.user_ns:
+            if self._is_of_cell(traceback.tb_frame):
                 executed = _executed(traceback.tb_frame.f_code, traceback.tb_lineno)
             traceback = traceback.tb_next
         self._cut[number] = executed
 
     def _running(self) -> str | None:
-        """What has been executed of the cell that is running; None outside of a cell, or on another thread."""
-        frame = sys._getframe()  # noqa: SLF001 - documented, and there is no other way to the line
-        while frame.f_back is not None:
+        """What has been executed of the cell that is running; None outside of a cell."""
+        frame = self._frame_here() or self._frame
+        return None if frame is None else _executed(frame.f_code, frame.f_lineno)
+
+    def _frame_here(self) -> FrameType | None:
+        frame: FrameType | None = sys._getframe()  # noqa: SLF001 - documented, and there is no other way to the line
+        while frame is not None and not self._is_of_cell(frame):
             frame = frame.f_back
-            if frame.f_locals is self._shell.user_ns:
-                return _executed(frame.f_code, frame.f_lineno)
-        return None
+        return frame
+
+    def _is_of_cell(self, frame: FrameType) -> bool:
+        """Not by its locals: those of a cell within a comprehension are another object, since Python 3.12."""
+        return frame.f_globals is self._shell.user_ns and not frame.f_code.co_flags & _CO_NEWLOCALS
 
 
 def _executed(code: CodeType, line: int) -> str:

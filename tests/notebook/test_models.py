@@ -1,0 +1,73 @@
+"""A model has no value: a call is named by the statement that made the one it was given, wherever the call is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.notebook.cells import Start
+
+LIBRARY = """
+import threading
+
+class Model:
+    def __init__(self, name):
+        self._name, self._lock = name, threading.Lock()
+
+    def encode(self, text):
+        return [self._name, len(text)]
+"""
+SETUP = """
+import asyncio, sys
+from concurrent.futures import ThreadPoolExecutor
+sys.path.insert(0, {folder!r})
+import fakeai
+
+docs = ["a", "bb"]
+
+def ask(model, doc):
+    return model.encode(doc)
+
+async def aask(model, doc):
+    await asyncio.sleep(0)
+    return model.encode(doc)
+"""
+POOL = "with ThreadPoolExecutor(2) as pool:\n    "
+SHAPES = {
+    "comprehension": "out += [ask(model, doc) for doc in docs]",
+    "submit": f"{POOL}out += [f.result() for f in [pool.submit(ask, model, doc) for doc in docs]]",
+    "pool.map": f"{POOL}out += list(pool.map(ask, [model] * 2, docs))",
+    "gather": "out += await asyncio.gather(*(aask(model, doc) for doc in docs))",
+    "to_thread": "out += await asyncio.gather(*(asyncio.to_thread(ask, model, doc) for doc in docs))",
+}
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """An installed library: its classes are known by its version, not by their code."""
+    folder = tmp_path / "site-packages"
+    (folder / "fakeai-1.0.dist-info").mkdir(parents=True)
+    (folder / "fakeai.py").write_text(LIBRARY)
+    (folder / "fakeai-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: fakeai\nVersion: 1.0\n")
+    (folder / "fakeai-1.0.dist-info" / "RECORD").write_text("fakeai.py,,\n")
+    return folder
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_first_of_two_models_is_edited(kernel: Start, library: Path, shape: str) -> None:
+    """Two models of one name: results of the first are computed again once another one stands there, in every shape."""
+    cell = f"%%durable asked\nout = []\nmodel = fakeai.Model({{!r}})\n{SHAPES[shape]}\nmodel = fakeai.Model('large')\n{SHAPES[shape]}"
+    seen = []
+    for name in ("small", "tiny"):
+        one = kernel()
+        one.ok("%load_ext durable_nb")
+        one.ok(SETUP.format(folder=str(library)))
+        one.ok(cell.format(name))
+        seen.append(one.ok("out").result)
+        one.close()
+
+    assert ["[['small', 1], ['small', 2], ['large', 1], ['large', 2]]", seen[0].replace("small", "tiny")] == seen
