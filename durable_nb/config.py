@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ON_CHANGE = ("ask", "keep", "recompute")
 DURABILITY = ("normal", "full")
+_SWITCHES = ("trust", "labels")
 _TRUST_YOURSELF = "Leave it out; if you know who wrote both, `durable-nb trust`, or DURABLE_NB_TRUST=1."
 RESERVED = frozenset(
     ("show", "resume", "retry", "forget", "explain", "wait", "stop", "attach", "diff", "history", "config", "gc")
@@ -31,6 +32,8 @@ class Settings(NamedTuple):
     """``normal`` survives the death of any process, ``full`` also power loss."""
     trust: bool = False
     """Whether pickled values may be read whoever saved them; never set by a file."""
+    labels: bool = True
+    """Whether the beginning of each document is stored, to call it by; else it has a number."""
 
 
 def settings(given: Mapping[str, Any], *, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -106,8 +109,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"there is no setting {name!r} ({where}).", f"There are: {', '.join(Settings._fields)}.")
     if allowed and value not in allowed:
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", f"Use one of: {', '.join(allowed)}.")
-    if name == "trust" and not isinstance(value, bool):
-        raise ConfigError(f"trust={value!r} ({where}) is not possible.", "Use true or false, without quotes.")
+    if name in _SWITCHES and not isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} ({where}) is not possible.", "Use true or false, without quotes.")
     if name == "url" and not isinstance(value, str):
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(value, str):
@@ -120,7 +123,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in Settings._fields:
         value = environ.get(f"DURABLE_NB_{name.upper()}")
         if value:
-            found[name] = value.lower() in ("1", "true", "yes", "on") if name == "trust" else value
+            found[name] = value.lower() in ("1", "true", "yes", "on") if name in _SWITCHES else value
     return found
 
 

@@ -81,6 +81,8 @@ def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: 
         )
     if priority is not None and not callable(priority):
         raise ConfigError(f"priority={priority!r} is not possible.", "Give a function of the item: priority=len.")
+    if of.ignored is not None and of.ignored.covers(len(of.bound)):
+        raise ConfigError(f"{of.name} ignores its document.", "Leave its first parameter out of ignore=.")
     wrong = f"{of.name}.map takes documents one by one, and items is "
     if isinstance(items, str | bytes):
         raise ConfigError(f"{wrong}a single text.", f"Call {of.name}(…), or pass a list: [text].")

@@ -254,6 +254,7 @@ class Computation:
             self.entered.proven = True
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
+            self._hide_in(located, call)
             self._save(self._failure(call, text_of(located), attempt, started, seconds))
             raise located from error
         checkpoint = Checkpoint(
@@ -269,6 +270,7 @@ class Computation:
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """Seconds until the next attempt; None after the last, which is recorded."""
+        self._hide_in(error, call)
         delay = self.step.retry.delay(attempt, error, random.random())  # noqa: S311 - jitter, not a secret
         if delay is None:
             self._save(self._failure(call, text_of(error), attempt, started, seconds))
@@ -276,6 +278,10 @@ class Computation:
             if attempt > 1:
                 error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
         return delay
+
+    def _hide_in(self, error: BaseException, call: Call) -> None:
+        if self.step.ignored is not None:
+            self.step.ignored.hide(error, call.args, call.kwargs)
 
     def _failure(self, call: Call, error: str, attempt: int, started: float, seconds: float) -> Checkpoint:
         return Checkpoint(

@@ -10,7 +10,7 @@ from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import timedelta
 
 P = ParamSpec("P")
@@ -36,6 +36,7 @@ def step(
     batch: int | str | None = None,
     transaction: bool = False,
     cost: Callable[[Any], float] | None = None,
+    ignore: str | Collection[str] = (),
 ) -> Any:
     """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
 
@@ -75,16 +76,21 @@ def step(
     cost : callable, optional
         A result → what it cost, from 0, in one unit for the whole run (money, tokens). The run sums up what it spends and
         what restoring saves, in the panel and in ``%durable show``.
+    ignore : str or collection of str
+        Parameters that do not count: ``ignore=("api_key",)``. With another value of one a call is the same and its result is
+        restored, and no label has it. Texts among the values are taken out of what is stored about an error. Adding or
+        removing one gives calls other names: what was saved before stays, and is not found.
 
     Raises
     ------
     ConfigError
-        For a function that cannot be a step (a generator, a class) or an option that is not possible.
+        For a function that cannot be a step (a generator, a class) or an option that is not possible; for
+        ``ignore``, the text lists the parameters.
     """
     options: StepOptions = {
         "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
         "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens, "batch": batch,
-        "transaction": transaction, "cost": cost,
+        "transaction": transaction, "cost": cost, "ignore": ignore,
     }  # fmt: skip
     if function is None:
         return functools.partial(step, **options)

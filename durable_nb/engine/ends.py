@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from durable_nb.engine.hidden import told_of
 from durable_nb.errors import CodeChanged, RunStopped
 from durable_nb.records import State
 
@@ -35,7 +36,7 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
         return State.INTERRUPTED, "interrupted; run the cell again to go on"
     if isinstance(error, CodeChanged):
         return State.FAILED, f"the code of step {error.step!r} changed: keep its results or recompute them?"
-    return State.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0][:500]
+    return State.FAILED, told_of(error, f"{type(error).__name__}: {error}").partition("\n")[0][:500]
 
 
 def told(tell: Callable[[], None]) -> None:

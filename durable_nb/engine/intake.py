@@ -122,7 +122,8 @@ class Intake:
     def _missing(self, items: list[Any], digests: list[bytes], first: int, start: int) -> list[Call]:
         """The calls of one chunk that are not known; a record is made for these only. ``start``: number of item 0."""
         entered, live, arrived = self.entered, self.live, self._arrived
-        names, call_keys = list(map(labels.of_item, items, itertools.count(first))), self._keys(digests)
+        label = labels.of_item if live.settings.labels else labels.numbered
+        names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
         ask = live.store.look_up if arrived.has_room else live.store.found
         known = ask(live.record.id, entered.accepted, call_keys) if entered.saved else {}
@@ -149,7 +150,9 @@ class Intake:
         return missing
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
-        call_digest, key, bound = keys.call_digest, self._key, self.step.bound
+        call_digest, key, bound, ignored = keys.call_digest, self._key, self.step.bound, self.step.ignored
+        if ignored is not None:  # an argument of the step itself: its receiver
+            bound = ignored.without(bound, {})[0]
         if key is not None:  # as a keyword no argument can have: a document *named* x is not the argument x
             digests = [call_digest(bound, {"key=": key(item)}) for item in items]
         elif bound:

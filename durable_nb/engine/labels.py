@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+from durable_nb.engine.hidden import told_of
+
 _LENGTH = 60
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
 _OURS = __file__.rpartition("engine")[0]
@@ -43,13 +45,18 @@ def of_item(item: Any, position: int) -> str:
     )
 
 
+def numbered(_item: Any, position: int) -> str:
+    """``#position``, for who wants nothing of a document to be stored."""
+    return f"#{position}"
+
+
 def of_error(error: BaseException) -> str:
     """Type and message on one line of at most 300 characters."""
-    text = " ".join(str(error).split())
+    text = " ".join(told_of(error, str(error)).split())
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback without the frames of this library, at most the last 4,000 characters."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
-    return "".join(traceback.format_list(frames))[-4000:]
+    return told_of(error, "".join(traceback.format_list(frames)))[-4000:]

@@ -10,7 +10,7 @@ from durable_nb.rates import Flow
 from durable_nb.retry import Retry, TenacityRetry, is_tenacity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
 class StepOptions(TypedDict, total=False):
@@ -27,6 +27,7 @@ class StepOptions(TypedDict, total=False):
     batch: int | str | None
     transaction: bool
     cost: Callable[[Any], float] | None
+    ignore: str | Collection[str]
 
 
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
@@ -45,6 +46,8 @@ class Options(NamedTuple):
     transaction: bool
     """The function is handed a connection, and what it writes is committed with the checkpoint."""
     cost: Callable[[Any], float] | None
+    ignore: str | Collection[str]
+    """Parameters that do not name a call."""
 
     @classmethod
     def of(cls, written: StepOptions, like: Options | None = None) -> Options:
@@ -74,6 +77,7 @@ class Options(NamedTuple):
             _batch(written.get("batch")),
             written.get("transaction", False),
             _cost(written.get("cost")),
+            written.get("ignore", ()),
         )
 
 

@@ -27,7 +27,11 @@ class PlainCall:
     ) -> None:
         self.computation, self.entered = computation, computation.entered
         self.args, self.kwargs = args, kwargs
-        self.digest = within(keys.call_digest(args, kwargs)) if digest is None else digest
+        if digest is None:
+            ignored = computation.step.ignored
+            counting = (args, kwargs) if ignored is None else ignored.without(args, kwargs)
+            digest = within(keys.call_digest(*counting))
+        self.digest = digest
         self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
@@ -52,7 +56,13 @@ class PlainCall:
         entered = self.entered
         before = entered.documents.pop(self.key, None) if entered.documents else None
         number = self._document = entered.live.progress.number() if before is None else before
-        label = labels.of_arguments(self.args[self.computation.unlabelled :], self.kwargs, number)
+        start, ignored = self.computation.unlabelled, self.computation.step.ignored
+        if not entered.live.settings.labels:
+            label = f"#{number}"
+        elif ignored is None:
+            label = labels.of_arguments(self.args[start:], self.kwargs, number)
+        else:
+            label = labels.of_arguments(*ignored.without(self.args, self.kwargs, start=start), number)
         call = Call(number, self.key, label, self.args, self.kwargs, number)
         if entered.live.suspects.deaths and (aside := self.computation.set_aside(call)) is not None:
             self.__exit__(type(aside), aside, None)

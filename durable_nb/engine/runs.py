@@ -15,10 +15,9 @@ from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
-from durable_nb.engine.versions import Question, StepInRun
+from durable_nb.engine.versions import Question, StepInRun, is_part_of
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
 from durable_nb.limits import Gate
-from durable_nb.parts import MISSING
 from durable_nb.progress import Progress
 from durable_nb.records import State
 
@@ -48,7 +47,7 @@ class LiveRun:
 
         self.name = config.run_name(name)
         self.store: Store = session.store(url=url)
-        self.on_change = session.settings(on_change=on_change).on_change
+        self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
         self.record = self.store.begin(
@@ -93,7 +92,9 @@ class LiveRun:
             refuse_inside(inside.get())
             with self._lock:
                 self._seen.add(step)
-                entered = self._enter(step, fingerprint, on_change or self.on_change, self._versions.get(version))
+                entered = self._enter(
+                    step, fingerprint, on_change or self.settings.on_change, self._versions.get(version)
+                )
                 self._versions[version] = entered
         return entered
 
@@ -105,7 +106,7 @@ class LiveRun:
             step.name, fingerprint=fingerprint.digest, parts=fingerprint.parts, source=fingerprint.source
         )
         versions = store.versions(run_id, step.name)
-        step_id = next((v.id for v in versions if v.id != step_id and _is_part_of(fingerprint.parts, v.parts)), step_id)
+        step_id = next((v.id for v in versions if v.id != step_id and is_part_of(fingerprint.parts, v.parts)), step_id)
         # Versions that were in use side by side in one attempt (a global set in a loop, two functions of one name) are
         # no edits of each other, now or when the cell is run again.
         beside = {other.step_id for name, other in self._named(step.name) if other.step_id != step_id and other.calls}
@@ -288,13 +289,3 @@ def joined(name: str, **options: Any) -> Iterator[LiveRun]:
         return
     with opened(name, **{"implicit": True} | options) as live:
         yield live
-
-
-def _is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
-    """Whether the code is the saved one with some global not defined yet (promise N).
-
-    Which object each name stands for is a part, so when all others are equal, what is gone was reached through the missing
-    names only. A call that needs one can only raise NameError: no value can be wrong.
-    """
-    missing = {label for label, value in parts.items() if value == MISSING and saved.get(label) != MISSING}
-    return bool(missing) and all(saved.get(label) == parts[label] for label in parts.keys() - missing)

@@ -106,6 +106,7 @@ def configure(
     on_change: str | None = None,
     durability: str | None = None,
     trust: bool | None = None,
+    labels: bool | None = None,
 ) -> None:
     """Set what holds for every later run of this process; what is not given stays as it is.
 
@@ -121,12 +122,16 @@ def configure(
     trust : bool, optional
         Read pickled values from a database that this user did not create. Reading a pickle can run any code.
 
+    labels : bool, optional
+        False: nothing of an argument is stored, not even the first 60 characters of a document, by which the panel and
+        messages call it otherwise; they say its number (``#12``). Default True.
+
     Raises
     ------
     ConfigError
         For a value that is not possible; nothing is changed then.
     """
-    given = {"url": url, "on_change": on_change, "durability": durability, "trust": trust}
+    given = {"url": url, "on_change": on_change, "durability": durability, "trust": trust, "labels": labels}
     given = {name: value for name, value in given.items() if value is not None}
     if current.live:
         busy = current.live[0].name

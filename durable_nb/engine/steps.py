@@ -12,6 +12,7 @@ from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.groups import GroupComputation
+from durable_nb.engine.ignored import ignoring
 from durable_nb.engine.maps import Mapping
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
@@ -44,7 +45,10 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options
-        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction, self.cost = options
+        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction, self.cost, ignore = (
+            options
+        )
+        self.ignored = ignoring(function, name, ignore)
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""

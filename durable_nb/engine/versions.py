@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from durable_nb.parts import MISSING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -115,3 +117,13 @@ class StepInRun:
                 )
                 self._ahead = {row_key: saved for row_id, row_key, saved in rows if self._known.get(row_key) == row_id}
             return self._ahead.get(key)
+
+
+def is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
+    """Whether the code is the saved one with some global not defined yet (promise N).
+
+    Which object each name stands for is a part, so when all others are equal, what is gone was reached through the missing
+    names only. A call that needs one can only raise NameError: no value can be wrong.
+    """
+    missing = {label for label, value in parts.items() if value == MISSING and saved.get(label) != MISSING}
+    return bool(missing) and all(saved.get(label) == parts[label] for label in parts.keys() - missing)

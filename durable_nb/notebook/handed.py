@@ -52,8 +52,9 @@ class Handed:
         assert calls is not None
         url, run_id, accepted = calls.elsewhere.send(self._callee.step)
         has_receiver = bool(self._callee.bound)
-        function, durability = self.__durable_step__, session.settings().durability
-        return InWorker, (os.getpid(), function, url, durability, run_id, accepted, has_receiver)
+        function, settings = self.__durable_step__, session.settings()
+        given = (settings.durability, settings.labels)
+        return InWorker, (os.getpid(), function, url, given, run_id, accepted, has_receiver)
 
 
 def _itself(function: Any) -> Any:

@@ -25,12 +25,12 @@ class InWorker:
         sent_from: int,
         function: Any,
         url: str,
-        durability: str,
+        settings: tuple[str, bool],
         run_id: int,
         accepted: tuple[int, ...],
         has_receiver: bool,
     ) -> None:
-        self._function, self._url, self._durability = function, url, durability
+        self._function, self._url, (self._durability, self._labels) = function, url, settings
         self._run_id, self._accepted, self._has_receiver = run_id, accepted, has_receiver
         if os.getpid() != sent_from:  # a copy made in the kernel leaves the kernel's ■ alone
             heeding.only_in_calls()
@@ -54,7 +54,7 @@ class InWorker:
             raise
         seconds = clock.stopwatch() - before
         codec, payload = codecs.encode(value)
-        label = labels.of_arguments(args, kwargs, 0)
+        label = labels.of_arguments(args, kwargs, 0) if self._labels else "#0"
         checkpoint = Checkpoint(
             self._run_id,
             self._accepted[0],

@@ -1,0 +1,25 @@
+"""Texts that nothing which is stored about an exception may say: the exception carries them, wherever it goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HIDDEN = "_durable_nb_hidden"
+_INSTEAD = "[ignored]"
+
+
+def hide_in(error: BaseException, texts: Iterable[str]) -> None:
+    """Take ``texts`` out of all that will be stored about ``error``; what it says itself stays."""
+    found = tuple(sorted({*texts, *getattr(error, _HIDDEN, ())}, key=len, reverse=True))
+    if found:
+        setattr(error, _HIDDEN, found)
+
+
+def told_of(error: BaseException, text: str) -> str:
+    """``text``, about ``error``, as it may be stored."""
+    for hidden in getattr(error, _HIDDEN, ()):
+        text = text.replace(hidden, _INSTEAD)
+    return text
