@@ -59,7 +59,7 @@ class Slots:
         self.grow(first + len(items))
         self.labels[first:] = labels
 
-    def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
+    def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
         """Fill slots with restored results, still encoded or (codec `STORED`) still in the database."""
         values, codecs, restored, size = self._values, self._codecs, self._restored, 0
         with self._lock:
@@ -68,6 +68,9 @@ class Slots:
                 codecs[position] = saved.codec
                 restored[position] = 1
                 size += len(saved.payload)
+            if self._failures:
+                for position, _ in found:
+                    self._failures.pop(position, None)
             self._kept += size
             self.has_room = self._kept < KEPT_BYTES or self._fetch is None
 

@@ -2,6 +2,7 @@
 
 ::
 
+    sharing                                   several kernels at one run
     keeping                                   what an owner asks now and then: is it whole, whose is it
     views                                     runs as the panel, the lab and the server see them
     transactions                              writes of the user's beside a checkpoint
@@ -30,11 +31,12 @@ from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
 from durable_nb.store.leases import is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
+from durable_nb.store.sharing import Share, SharedWatch, join
 from durable_nb.store.tallies import Tallies
 from durable_nb.store.trust import Seal, user_key
 from durable_nb.store.writer import HEARTBEAT_S, Writer
 
-__all__ = ["Event", "Ledger", "Store", "is_alive", "owner_of_this_process"]
+__all__ = ["Event", "Ledger", "Share", "Store", "is_alive", "owner_of_this_process"]
 
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
@@ -188,6 +190,30 @@ class Store(Keeping):
         with self._database.writing() as conn:
             return leases.claim(conn, name, owner=owner, parent=parent, notebook=notebook, source=source, cell=cell)
 
+    def join(
+        self,
+        name: str,
+        *,
+        owner: Owner,
+        notebook: str = "",
+        source: str = "",
+        cell: str = "",
+        parent: int | None = None,
+    ) -> Share:
+        """The same of a run that several kernels compute: begin it, or join those who are at it.
+
+        Raises
+        ------
+        ConfigError
+            The database is SQLite's.
+        RunBusy, StoreUnavailable
+            As for `begin`; busy is what one kernel computes alone.
+        """
+        self._database.patience.renew()
+        self.flush()
+        texts = {"notebook": notebook, "source": source, "cell": cell}
+        return join(self._database, name, member=owner, parent=parent, **texts)
+
     def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
         """Commit everything, write the last counts, end the run and let go of it.
 
@@ -208,13 +234,16 @@ class Store(Keeping):
             again, tried = tried, True
             if watch is not None:
                 watch.write_rest(conn, run_id)
-            leases.release(conn, run_id, owner=owner, state=state, message=message, last=last, again=again)
+            if isinstance(watch, SharedWatch):
+                watch.share.leave(conn, state=state, message=message, last=last, again=again)
+            else:
+                leases.release(conn, run_id, owner=owner, state=state, message=message, last=last, again=again)
 
         try:
             self._database.change(let_go)
         except StoreError:
             if watch is not None:
-                self._writer.watch(run_id, watch.owner, watch.ledger)
+                self._writer.watch(run_id, watch)
             raise
         self._database.patience.unwatch(run_id)
         self._let_go(watch)
@@ -231,11 +260,11 @@ class Store(Keeping):
         """What these results had cost together, by the id of their step and their key."""
         return self._database.ask(reader.cost_of, run_id, calls)
 
-    def watch(self, run_id: int, *, owner: Owner, ledger: Ledger) -> None:
-        """Keep the lease of a run this process began, and its counts, until it is finished or unwatched."""
+    def watch(self, run_id: int, *, owner: Owner, ledger: Ledger, share: Share | None = None) -> None:
+        """Keep the lease of a run this process began or joined, and its counts, until it is finished or unwatched."""
         leases.watched.add(owner.token)
         self._database.patience.watch(run_id, ledger)
-        self._writer.watch(run_id, owner, ledger)
+        self._writer.watch(run_id, Watch(owner, ledger) if share is None else SharedWatch(ledger, share))
 
     def unwatch(self, run_id: int) -> None:
         """Stop keeping the lease."""

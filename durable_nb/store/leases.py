@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.records import Event, Owner, Run, State
-from durable_nb.store.tables import controls, events, insert, run_of, runs, tallies
+from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
 
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
@@ -140,7 +140,7 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, *
     changes |= {"state": State.RUNNING.value, "heartbeat": now, "updated": now, "attempts": runs.c.attempts + 1}
     changes |= {"total": None, "done": 0, "restored": 0, "failed": 0, "figures": "", "began": now}
     changes |= {key: value for key, value in (*texts.items(), ("parent", parent)) if value}
-    for table in (controls, tallies):  # asked of an earlier attempt, made in one
+    for table in (controls, tallies, members, claims):  # asked of an earlier attempt, made in one
         conn.execute(sa.delete(table).where(table.c.run_id == before.id))
     conn.execute(sa.update(runs).where(runs.c.id == before.id).values(changes))
     who = f"pid {owner.pid} on {owner.host}"

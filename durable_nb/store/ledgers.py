@@ -60,12 +60,20 @@ class Watch:
         mine = sa.update(runs).where(runs.c.id == run_id, runs.c.owner_token == self.owner.token)
         if conn.execute(mine.values(values)).rowcount == 0:
             return False
+        self._write_more(conn, run_id)
+        return True
+
+    def admitted(self, run_id: int, rows: list[Checkpoint], held: set[int]) -> list[Checkpoint]:
+        """Which of ``rows``, those of other runs too, are to be written after a ``write`` of this run."""
+        held.add(run_id)
+        return rows
+
+    def _write_more(self, conn: sa.Connection, run_id: int) -> None:
         self._write_news(conn, run_id)
         now = clock.monotonic()
         if now - self._mosaic_at >= MOSAIC_S:
             self._mosaic_at = now
             self._write_mosaic(conn, run_id)
-        return True
 
     def write_rest(self, conn: sa.Connection, run_id: int) -> None:
         """What has not been written when the run ends."""

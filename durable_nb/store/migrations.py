@@ -55,12 +55,24 @@ def _third(conn: sa.Connection) -> None:
 
 
 def _fourth(conn: sa.Connection) -> None:
-    """What results cost."""
+    """What results cost; kernels that share a run, and the calls they claimed."""
     lite = conn.dialect.name == "sqlite"
     whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
     conn.exec_driver_sql(
         f"CREATE TABLE costs (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
         f"cost {real} NOT NULL, PRIMARY KEY (run_id, step_id, key))"
+    )
+    texts = {
+        name: f"{name} TEXT DEFAULT '' NOT NULL" for name in ("host", "machine", "born", "kernel", "token", "state")
+    }
+    conn.exec_driver_sql(
+        f"CREATE TABLE members (run_id {whole} NOT NULL, token TEXT NOT NULL, {texts['host']}, {texts['machine']}, "
+        f"pid {whole} DEFAULT '0' NOT NULL, {texts['born']}, {texts['kernel']}, heartbeat {real} DEFAULT '0' NOT NULL, "
+        "PRIMARY KEY (run_id, token))"
+    )
+    conn.exec_driver_sql(
+        f"CREATE TABLE claims (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, {texts['token']}, "
+        f"{texts['state']}, PRIMARY KEY (run_id, step_id, key))"
     )
 
 

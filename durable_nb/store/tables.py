@@ -200,6 +200,28 @@ costs = sa.Table(
     sa.Column("key", sa.LargeBinary, primary_key=True),
     sa.Column("cost", sa.Double, nullable=False),
 )
+# Kernels that compute a shared run, each with the call that it has: see `sharing`.
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("token", sa.Text, primary_key=True),
+    _text("host"),
+    _text("machine"),
+    _count("pid"),
+    _text("born"),
+    _text("kernel"),
+    _time("heartbeat"),
+)
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _text("token"),
+    _text("state"),  # held, done or failed
+)
 
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

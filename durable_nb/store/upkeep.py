@@ -11,9 +11,11 @@ from durable_nb.store.tables import (
     blobs,
     checkpoints,
     choices,
+    claims,
     controls,
     costs,
     events,
+    members,
     mosaics,
     run_of,
     runs,
@@ -24,7 +26,7 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs, members, claims)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

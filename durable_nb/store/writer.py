@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import StoreError, StoreUnavailable
-from durable_nb.records import Checkpoint, Owner
-from durable_nb.store.ledgers import Ledger, Watch
+from durable_nb.records import Checkpoint
+from durable_nb.store.ledgers import Watch
 from durable_nb.store.rows import plain, upsert
 from durable_nb.store.tables import events
 from durable_nb.store.turns import prompt_turns
@@ -102,12 +102,12 @@ class Writer:
                 raise
         self._raise_untold()
 
-    def watch(self, run_id: int, owner: Owner, ledger: Ledger) -> None:
+    def watch(self, run_id: int, watch: Watch) -> None:
         """Keep the lease of a run until ``unwatch``; its counts are written with every commit."""
         with self._lock:
             self._refuse_if_closed()
             self._lost.discard(run_id)
-            self._watched[run_id] = Watch(owner, ledger)
+            self._watched[run_id] = watch
             self._beaten = clock.monotonic()
             self._start()
         self._wake.set()
@@ -298,7 +298,7 @@ class Writer:
             for run_id, watch in watched.items():
                 share = [row for row in counted if row.run_id == run_id]
                 if not watch.lost and watch.write(conn, run_id, share):
-                    held.add(run_id)
+                    rows = watch.admitted(run_id, rows, held)
                 elif not watch.lost:
                     lost.append(run_id)
                     conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))

@@ -17,9 +17,8 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreTooNew, StoreUnavailable
 from durable_nb.records import Checkpoint
-from durable_nb.store import Store
+from durable_nb.store import Store, tables
 from durable_nb.store.addresses import file_system_of, is_network
-from durable_nb.store.tables import SCHEMA
 from tests.kernels import wait_until
 from tests.store.examples import ROOT, begin, key, python, result
 
@@ -227,7 +226,7 @@ def test_a_newer_store_is_refused(path, url, opens):
     raw.execute("UPDATE meta SET value = '7' WHERE key = 'schema'")
     raw.commit()
     raw.close()
-    with pytest.raises(StoreTooNew, match=f"schema 7; this one knows {SCHEMA}"):
+    with pytest.raises(StoreTooNew, match=f"schema 7; this one knows {tables.SCHEMA}"):
         Store.open(url)
 
 
