@@ -55,7 +55,7 @@ class Batch:
         executor = inline if self.workers == 1 else threads
         with self._giving_back():
             try:
-                chunks = self._intake.units(items)
+                chunks = self._units(items)
                 if not self.entered.proven:
                     chunks = self._after_pilot(chunks)
                 executor.run(self._one, chunks, workers=self.workers, halted=self._halted, abandon=self.cancel)
@@ -117,6 +117,9 @@ class Batch:
             more = len(self._errors) - 1
             counted = StepFailed(error.step, error.label, error.attempts, error.error, more, error.aside)
             raise counted from error.__cause__
+
+    def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
+        return self._intake.units(items)
 
     def _after_pilot(self, chunks: Iterator[Sequence[Call]]) -> Iterator[Sequence[Call]]:
         """The first missing call goes alone: if its result cannot be saved, no second one is wasted (promise H)."""

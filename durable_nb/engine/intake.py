@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.streams import Stream
+    from durable_nb.records import Saved
     from durable_nb.results import Results
 
 # Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
@@ -51,12 +52,18 @@ class Intake:
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
         # Two lists rather than one of pairs: the garbage collector need not visit bytes and small integers.
         self._digests: list[bytes] = []
+        self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
+        """Which of the saved results count as restored; all of them if nobody says."""
         self._occurrences: list[int] = []
 
     def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """What is to be computed: calls that are not known, or groups of them."""
+        return self.grouped(self.chunks(items))
+
+    def chunks(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
+        """Calls that are not known."""
         chunks: Iterator[Sequence[Call]] = self._chunks(items)
-        return self.grouped(chunks if self._priority is None else by_priority(chunks, self._priority))
+        return chunks if self._priority is None else by_priority(chunks, self._priority)
 
     async def units_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
         """The same of items that may have to be awaited."""
@@ -125,8 +132,7 @@ class Intake:
         label = labels.of_item if live.settings.labels else labels.numbered
         names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
-        ask = live.store.look_up if arrived.has_room else live.store.found
-        known = ask(live.record.id, entered.accepted, call_keys) if entered.saved else {}
+        known = self._known(call_keys)
         missing, restored, seconds, renumbered, bound = [], [], 0.0, False, self.step.bound
         for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
             saved = known.get(key)
@@ -148,6 +154,14 @@ class Intake:
                 cost = live.store.cost_of(live.record.id, found)
             live.progress.restore(documents, seconds, renumbered=renumbered, cost=cost)
         return missing
+
+    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
+        """What is saved of these calls; without the payloads once there is no room for them."""
+        if not self.entered.saved:
+            return {}
+        ask = self.live.store.look_up if self._arrived.has_room else self.live.store.found
+        known = ask(self.live.record.id, self.entered.accepted, keys)
+        return known if self.counted is None else self.counted(known)
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
         call_digest, key, bound, ignored = keys.call_digest, self._key, self.step.bound, self.step.ignored

@@ -6,12 +6,16 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine import arguments, runs
-from durable_nb.engine.batch import Batch
 from durable_nb.engine.selection import chosen, from_loop
+from durable_nb.engine.sharing import kind_of
 from durable_nb.engine.streams import Stream, close_unfinished
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from durable_nb.engine.batch import Batch
+    from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
     from durable_nb.results import Results
 
@@ -32,11 +36,12 @@ class Mapping:
         on_error: str,
         on_change: str | None,
         limit: int | None,
+        shared: bool = False,
         **given: Any,
     ) -> None:
         arguments.check_map(step, items, given["workers"], on_error, given["key"], limit, given["priority"])
         self.step, self._items, self._limit = step, items, limit
-        self._collects, self._on_change, self._given = on_error == "collect", on_change, given
+        self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._started: Batch | None = None
 
     def run(self, stream: Stream | None = None) -> Results:
@@ -44,9 +49,8 @@ class Mapping:
         self._refuse_async()
         items = chosen(self._items, self._limit, self._given["priority"])
         close_unfinished(self.step.name)
-        with runs.joined(self.step.name, on_change=self._on_change) as live:
-            entered = live.enter(self.step, on_change=self._on_change)
-            batch = self._started = Batch(self.step.computed_in(entered), stream=stream, **self._given)
+        with self._joined() as live:
+            batch = self._started = self._batch(live, stream=stream)
             if stream is not None:
                 stream.begin(batch)
             batch.run(items)
@@ -67,9 +71,8 @@ class Mapping:
                 if self._started is not None:
                     self._started.cancel()
                 raise
-        with runs.joined(self.step.name, on_change=self._on_change) as live:
-            entered = live.enter(self.step, on_change=self._on_change)
-            batch = Batch(self.step.computed_in(entered), **self._given)
+        with self._joined() as live:
+            batch = self._batch(live)
             await batch.run_async(items)
             return self._finished(batch)
 
@@ -81,6 +84,14 @@ class Mapping:
             self.run(stream)
 
         return Stream(self.step.name, work, key=self._given["key"], collects=self._collects)
+
+    def _joined(self) -> AbstractContextManager[LiveRun]:
+        return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)
+
+    def _batch(self, live: LiveRun, **options: Any) -> Batch:
+        kind = kind_of(live, self.step, shared=self._shared)
+        entered = live.enter(self.step, on_change=self._on_change)
+        return kind(self.step.computed_in(entered), **self._given, **options)
 
     def _refuse_async(self) -> None:
         if self.step.is_async:

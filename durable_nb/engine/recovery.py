@@ -15,7 +15,6 @@ from durable_nb.records import DEATHS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from durable_nb.records import Run
     from durable_nb.store import Store
 
 Name = tuple[int, bytes]
@@ -25,15 +24,20 @@ Name = tuple[int, bytes]
 class Suspects:
     """Calls of one run that ran when a kernel died, and have no result since."""
 
-    def __init__(self, store: Store, run_id: int, before: Run | None) -> None:
-        """``before`` is the run as it was before this attempt claimed it: with an owner, if that one died."""
+    def __init__(self, store: Store, run_id: int, dead: Iterable[str]) -> None:
+        """``dead`` are tokens of owners that died while they computed the run."""
         self._store, self._run_id = store, run_id
-        if before is not None and before.owner is not None:
-            guilty, beside = blame(recorder.left_by(before.owner.token))
+        self.deaths: dict[Name, int]
+        self.learn_of(dead)
+
+    def learn_of(self, dead: Iterable[str]) -> None:
+        """Count these deaths, and look what others have counted."""
+        for token in dead:
+            guilty, beside = blame(recorder.left_by(token))
             if guilty:
-                store.note_death(run_id, guilty, beside)
-            recorder.discard(before.owner.token)
-        self.deaths: dict[Name, int] = store.suspects(run_id)
+                self._store.note_death(self._run_id, guilty, beside)
+            recorder.discard(token)
+        self.deaths = self._store.suspects(self._run_id)
 
     def alone(self) -> set[Name]:
         """The calls that may run only while no other one does."""

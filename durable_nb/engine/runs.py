@@ -19,14 +19,14 @@ from durable_nb.engine.versions import Question, StepInRun, is_part_of
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
 from durable_nb.limits import Gate
 from durable_nb.progress import Progress
-from durable_nb.records import State
+from durable_nb.records import Run, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from durable_nb.engine.steps import Step
     from durable_nb.sources import Fingerprint
-    from durable_nb.store import Store
+    from durable_nb.store import Share, Store
 
 _current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
 
@@ -42,6 +42,7 @@ class LiveRun:
         on_change: str | None = None,
         url: str | None = None,
         implicit: bool = False,
+        shared: bool = False,
     ) -> None:
         from durable_nb.store import owner_of_this_process
 
@@ -50,17 +51,19 @@ class LiveRun:
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
-        self.record = self.store.begin(
-            self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source
-        )
+        begin_or_join = self.store.join if shared else self.store.begin
+        begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
+        self.share: Share | None
+        self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)
+        dead = [before.owner.token] if before is not None and before.owner is not None else []
         about = self.store.snapshot(self.name)
         assert about is not None
         self.recorder = Recorder(self.owner.token)
-        self.suspects = Suspects(self.store, self.record.id, before)
+        self.suspects = Suspects(self.store, self.record.id, dead if self.share is None else self.share.dead)
         self.gate = Gate()
         self.gate.keep_apart(self.suspects.alone())
         self.progress = Progress(about, self.gate)
-        self.store.watch(self.record.id, owner=self.owner, ledger=self.progress)
+        self.store.watch(self.record.id, owner=self.owner, ledger=self.progress, share=self.share)
         self.finished: list[Callable[[], None]] = []
         """Called once the run has ended, its end state known."""
         self.retries: list[Callable[[], object]] = []

@@ -109,6 +109,7 @@ class Step(Generic[P, R]):
         on_change: str | None = None,
         limit: int | None = None,
         priority: Callable[[Any], Any] | None = None,
+        shared: bool = False,
     ) -> Results:
         """Results of the step for every item, in order; known ones are not computed again.
 
@@ -135,6 +136,10 @@ class Step(Generic[P, R]):
         priority : callable, optional
             Items with a higher ``priority(item)`` are computed first; all are looked up before. The order of the results
             is that of the items.
+        shared : bool
+            Several kernels compute one run: each that makes this map with ``shared=True`` takes some of the documents, and
+            gets all results. Needs PostgreSQL, and no run around the map. A kernel that dies gives back what it had: at once
+            on the same machine, after 30 s elsewhere. The documents and the code are taken to be the same everywhere.
 
         Returns
         -------
@@ -146,7 +151,7 @@ class Step(Generic[P, R]):
         StepFailed
             After the last attempt of any item; the others are finished and saved first.
         CodeChanged, RunBusy
-            Before anything ran.
+            Before anything ran; busy is what another kernel computes without ``shared``.
         Unkeyable
             Before anything ran if the items are a list or tuple, else when the item is reached.
         Unsaveable
@@ -161,6 +166,7 @@ class Step(Generic[P, R]):
             on_change=on_change,
             limit=limit,
             priority=priority,
+            shared=shared,
         )
         return asked.run()
 
@@ -208,6 +214,7 @@ class Step(Generic[P, R]):
         on_change: str | None = None,
         limit: int | None = None,
         priority: Callable[[Any], Any] | None = None,
+        shared: bool = False,
     ) -> Results:
         """As ``map``, awaited, also of an async iterator: an async step runs on the running loop, at most ``workers`` calls at a time.
 
@@ -222,6 +229,7 @@ class Step(Generic[P, R]):
             on_change=on_change,
             limit=limit,
             priority=priority,
+            shared=shared,
         )
         return await asked.run_async()
 

@@ -47,7 +47,7 @@ def square(number):
 {prelude}
 error, right = "", False
 try:
-    found = square.map(range(options["documents"]), workers=options["workers"])
+    found = square.map(range(options["documents"]), workers=options["workers"], shared=options["shared"])
     right = list(found) == [number * number for number in range(options["documents"])]
 except BaseException as problem:
     error = f"{{type(problem).__name__}}: {{problem}}"
@@ -66,12 +66,13 @@ class Work:
         documents: int = 200,
         workers: int = 4,
         seconds: float = 0.006,
+        shared: bool = False,
         prelude: str = "",
         before: tuple[str, ...] = (),
         **process: Any,
     ) -> None:
         self.folder, self.url, self.documents, self.workers = folder, url, documents, workers
-        options = {"url": url, "documents": documents, "workers": workers, "seconds": seconds}
+        options = {"url": url, "documents": documents, "workers": workers, "seconds": seconds, "shared": shared}
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command = [*before, sys.executable, "-c", WORK.format(prelude=prelude), json.dumps(options)]
         self.process = subprocess.Popen(

@@ -1,0 +1,286 @@
+"""Several kernels at one run, on a real PostgreSQL: each document once, whoever dies, freezes, fails or is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from durable_nb import step
+from durable_nb.errors import ConfigError
+from durable_nb.records import State
+from durable_nb.store import Store, leases, owner_of_this_process
+from tests.crash.faults import Work, ask
+from tests.crash.test_faults_owners import _freeze_between_commits
+from tests.kernels import ROOT
+from tests.store.examples import Counts, key, result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres import Postgres
+
+_SHORT_LEASE = "from durable_nb.store import leases; leases.LEASE_S = 1.0"
+
+
+def together(folder: Path, server: Postgres, count: int, **options: object) -> list[Work]:
+    """Kernels at one shared run, each with a folder (and so a list of what it executed) of its own."""
+    started = []
+    for number in range(count):
+        place = folder / f"kernel{number}"
+        place.mkdir()
+        started.append(Work(place, server.url, shared=True, **options))
+    return started
+
+
+def executions(works: list[Work]) -> Counter[str]:
+    """How often each document was computed."""
+    return Counter(number for work in works for number in work.executed)
+
+
+def counts(url: str) -> tuple[str, int, int, int, int]:
+    """State, total, done, restored and failed of the run, as everybody sees them."""
+    found = ask(url, "SELECT state, total, done, restored, failed FROM durable_nb.runs")
+    return tuple(found[0])
+
+
+def test_two_kernels_divide_the_work(server: Postgres, tmp_path: Path) -> None:
+    """Each document is executed once, both compute some, both return everything, and the counts are of the whole run."""
+    works = together(tmp_path, server, 2, documents=300, seconds=0.02)
+    ends = [work.end() for work in works]
+    shares = [len(work.executed) for work in works]
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert {str(n): 1 for n in range(300)} == executions(works)
+    assert min(shares) > 30
+    assert ("done", 300, 300, 0, 0) == counts(server.url)
+    assert [(0,), (0,)] == [*ask(server.url, "SELECT count(*) FROM durable_nb.claims")] * 2
+
+
+def test_one_of_three_is_killed(server: Postgres, tmp_path: Path) -> None:
+    """Every document is done and right, and nothing is computed again but what the dead kernel was computing."""
+    works = together(tmp_path, server, 3, documents=600, seconds=0.02)
+    dying = works[1].at(40).kill()
+    ends = [work.end() for work in (works[0], works[2])]
+    done = executions(works)
+    again = sum(done.values()) - 600
+    events = [kind for (kind,) in ask(server.url, "SELECT kind FROM durable_nb.events ORDER BY id")]
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert 600 == len(done)
+    assert again <= dying.workers
+    assert ("done", 600, 600, 0, 0) == counts(server.url)
+    assert ["started", "joined", "joined", "kernel died", "left", "done"] == events
+    store = Store.open(server.url)
+    assert [] == store.check()
+    store.close()
+
+
+def test_all_are_killed_and_start_again(server: Postgres, tmp_path: Path) -> None:
+    """A new attempt begins at once, though nobody could say that it was over: what was done is restored."""
+    works = together(tmp_path, server, 2, documents=200, seconds=0.02)
+    for work in works:
+        work.at(20)
+    for work in works:
+        work.kill()
+    before = sum(executions(works).values())
+    again = [Work(work.folder, server.url, shared=True, documents=200, seconds=0.02) for work in works]
+    ends = [work.end() for work in again]
+    state, total, done, restored, _ = counts(server.url)
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert sum(executions(works).values()) <= 200 + 2 * works[0].workers
+    assert ("done", 200, 200) == (state, total, done)
+    assert before - 2 * works[0].workers <= restored <= before
+
+
+def test_an_interrupt_of_one_leaves_the_others_going(server: Postgres, tmp_path: Path) -> None:
+    """It says so and lets go of what it had not begun; the other one computes that."""
+    works = together(tmp_path, server, 2, documents=300, seconds=0.02)
+    works[0].at(30).send(signal.SIGINT)
+    ends = [work.end() for work in works]
+
+    assert ends[0]["error"].startswith("KeyboardInterrupt")
+    assert ends[1]["right"], ends[1]
+    assert {str(n): 1 for n in range(300)} == executions(works)
+    assert ("done", 300, 300, 0, 0) == counts(server.url)
+
+
+_FAILING = """
+whole = square.function
+def odd(number):
+    if number % 50 == 7:
+        os.write(log, b"%d\\n" % number)
+        raise ValueError(f"no such page {number}")
+    return whole(number)
+square.function = odd
+"""
+
+
+def test_failures_are_seen_by_all(server: Postgres, tmp_path: Path) -> None:
+    """A document that raises is tried by one kernel, and raised in each."""
+    works = together(tmp_path, server, 2, documents=200, seconds=0.02, prelude=_FAILING)
+    ends = [work.end() for work in works]
+    expected = "StepFailed: square failed on 7"
+
+    assert [True, True] == [end["error"].startswith(expected) for end in ends], ends
+    assert [True, True] == ["no such page 7" in end["error"] for end in ends], ends
+    assert {str(n): 1 for n in range(200)} == executions(works)
+    assert ("failed", 200, 196, 0, 4) == counts(server.url)
+
+
+def test_who_was_taken_for_dead_changes_nothing(server: Postgres, tmp_path: Path) -> None:
+    """Frozen for longer than its lease, it wakes up when the others have done everything, is told, and replaces nothing."""
+    prelude = (
+        _SHORT_LEASE
+        + """
+whole_truth = leases.is_alive
+leases.is_alive = lambda owner, beat: owner.pid == os.getpid() or whole_truth(owner._replace(machine="elsewhere"), beat)
+"""
+    )
+    works = together(tmp_path, server, 2, documents=100, seconds=0.05, prelude=prelude)
+    frozen = works[0].at(10)
+    _freeze_between_commits(frozen)
+    end = works[1].end()
+    before = ask(server.url, "SELECT id, started, payload FROM durable_nb.checkpoints ORDER BY id")
+    frozen.send(signal.SIGCONT)
+    woken = frozen.end()
+
+    assert end["right"], end
+    assert woken["error"].startswith("LeaseLost: run 'square'"), woken
+    assert sum(executions(works).values()) <= 100 + 2 * frozen.workers
+    assert before == ask(server.url, "SELECT id, started, payload FROM durable_nb.checkpoints ORDER BY id")
+
+
+@pytest.mark.parametrize("first", ["frozen", "other"])
+def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str) -> None:
+    """What a kernel that was taken for dead saves of a call that another one has claimed is refused, before and after."""
+    store, late = Store.open(server.url), Store.open(server.url)
+    run_of = {}
+    for name, one in (("other", store), ("frozen", late)):
+        run_of[name] = one.join("fenced", owner=owner_of_this_process())
+        one.watch(run_of[name].run.id, owner=run_of[name].member, ledger=Counts(), share=run_of[name])
+    frozen, other = run_of["frozen"], run_of["other"]
+    run_id, step_id = other.run.id, store.step("s", fingerprint="1", parts={}, source="")
+    mine = frozen.take(step_id, [key(1)], 1).mine
+    gone = f"SET machine = 'elsewhere', heartbeat = 0 WHERE token = '{frozen.member.token}'"
+    ask(server.url, f"UPDATE durable_nb.members {gone}")
+    buried = other.bury()
+    theirs = other.take(step_id, [key(1)], 1).mine
+    saves = {
+        "frozen": lambda: late.save_now(result(run_id, step_id, 1, payload=b"late")).result(),
+        "other": lambda: store.save_now(result(run_id, step_id, 1, payload=b"right")).result(),
+    }
+    for name in (first, *(saves.keys() - {first})):
+        saves[name]()
+    found = store.look_up(run_id, [step_id], [key(1)])
+    for one, share in ((late, frozen), (store, other)):
+        one.finish(run_id, owner=share.member, state=State.DONE)
+        one.unwatch(run_id)
+    check = store.check()
+    late.close()
+    store.close()
+
+    assert mine == theirs == {key(1)}
+    assert [frozen.member.token] == buried
+    assert b"right" == found[key(1)].payload
+    assert [(step_id, key(1))] == frozen.fenced == other.kept
+    assert [] == check
+
+
+_ASYNC = """
+import asyncio, json, os, sys
+from durable_nb import configure, step
+configure(url=sys.argv[1])
+log = open(sys.argv[2], "a", buffering=1)
+@step
+async def square(n):
+    log.write(f"{n}\\n")
+    await asyncio.sleep(0.01)
+    return n * n
+@step(batch=8)
+def doubled(numbers):
+    log.write("".join(f"{n}\\n" for n in numbers))
+    return [2 * n for n in numbers]
+async def main():
+    return list(await square.amap(range(100), workers=8, shared=True))
+print(asyncio.run(main()) == [n * n for n in range(100)], flush=True)
+print(list(doubled.map(iter(range(100, 200)), shared=True)) == [2 * n for n in range(100, 200)], flush=True)
+"""
+
+
+def test_coroutines_and_batches_are_shared(server: Postgres, tmp_path: Path) -> None:
+    """``amap`` of an async step, and a step that takes several documents at once, from an iterator."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    logs = [tmp_path / f"{n}.log" for n in range(2)]
+    children = [
+        subprocess.Popen([sys.executable, "-c", _ASYNC, server.url, str(log)], env=environment, stdout=subprocess.PIPE)
+        for log in logs
+    ]
+    said = [child.communicate(timeout=120)[0] for child in children]
+    done = Counter(line for log in logs for line in log.read_text().splitlines())
+
+    assert [b"True\nTrue\n"] * 2 == said
+    assert {str(n): 1 for n in range(200)} == done
+
+
+def test_a_document_that_kills_is_set_aside(server: Postgres, tmp_path: Path) -> None:
+    """After three deaths the fourth kernel goes on without it, and says so."""
+    poison = "whole = square.function\nsquare.function = lambda n: os.kill(os.getpid(), 9) if n == 5 else whole(n)"
+    options = {"documents": 40, "seconds": 0.02, "workers": 1, "prelude": poison}
+    works = together(tmp_path, server, 4, **options)
+    outs = [work.process.communicate(timeout=120)[0] for work in works]
+    codes = sorted(work.process.returncode for work in works)
+    survivor = json.loads(next(out for out in outs if out).splitlines()[-1])
+
+    assert [-9, -9, -9, 0] == codes
+    assert survivor["error"].startswith("StepFailed: square"), survivor
+    assert "the kernel died each time it was computed" in survivor["error"]
+    assert {str(n): 1 for n in range(40) if n != 5} == executions(works)
+
+
+def test_who_computes_alone_keeps_others_out(server: Postgres, tmp_path: Path) -> None:
+    """Neither joins a run of one kernel, nor takes one of several alone, while those are alive."""
+    (tmp_path / "other").mkdir()
+    for first, second in ((False, True), (True, False)):
+        holder = Work(tmp_path, server.url, shared=first, documents=100, seconds=0.05)
+        holder.at(5)
+        refused = Work(tmp_path / "other", server.url, shared=second, documents=100).end()
+        holder.kill()
+        ask(server.url, "DROP SCHEMA durable_nb CASCADE")
+        (tmp_path / "executed.log").unlink()
+
+        assert refused["error"].startswith("RunBusy: run 'square' is being computed by another process"), refused
+
+
+@step
+def plain(n: int) -> int:
+    return n
+
+
+def test_sqlite_is_refused(store: Store) -> None:
+    """With what to do."""
+    with pytest.raises(ConfigError, match="shared=True needs PostgreSQL.*configure.url="):
+        plain.map([1, 2], shared=True)
+
+
+def test_claims_never_overlap(server: Postgres) -> None:
+    """Whoever asks for the same calls gets others, also when the answer of an earlier attempt was lost."""
+    store = Store.open(server.url)
+    shares = [store.join("claims", owner=owner_of_this_process()) for _ in range(2)]
+    leases.watched.update(share.member.token for share in shares)
+    keys = [n.to_bytes(16, "big") for n in range(10)]
+    first = shares[0].take(1, keys, 4)
+    again = shares[0].take(1, keys, 0)
+    second = shares[1].take(1, keys, 10)
+    leases.watched.clear()
+    store.close()
+
+    assert set(keys[:4]) == first.mine == again.mine
+    assert set(keys[4:]) == second.mine
