@@ -106,4 +106,8 @@ class Watch:
         self._mosaic = mosaic.version
         values = {"version": mosaic.version, "states": zlib.compress(mosaic.states, 1)}
         statement = insert(conn, mosaics).values(run_id=run_id, **values)
-        conn.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))
+        conn.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=self._replacing(values)))
+
+    def _replacing(self, mosaic: dict[str, Any]) -> dict[str, Any]:
+        """How the columns of a mosaic follow those that are there."""
+        return mosaic

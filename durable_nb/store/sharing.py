@@ -20,7 +20,7 @@ from durable_nb.store import leases
 from durable_nb.store.connect import Database
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.misfits import fitting
-from durable_nb.store.tables import checkpoints, claims, insert, members, run_of, runs
+from durable_nb.store.tables import checkpoints, claims, insert, members, mosaics, run_of, runs
 
 _HELD, _DONE, _FAILED = "held", "done", "failed"
 _LOCK = 0x646E620300000000  # and the id of a run: who takes claims of it waits for who does, instead of for nothing
@@ -106,7 +106,7 @@ class Share:
         mine = {key for key, token, state in found if state == _HELD and token == self.member.token}
         free = [key for key in keys if key not in taken][:limit]
         if free:
-            asked = (self.run.id, step_id, self.member.token, free)
+            asked = (self.run.id, step_id, self.member.token, sorted(free))  # as in _end
             mine |= {bytes(row[0]) for row in conn.exec_driver_sql(_TAKE, asked)}
         ended = {end: {key for key, _, state in found if state == end} for end in (_DONE, _FAILED)}
         return Taken(mine, ended[_DONE], ended[_FAILED])
@@ -147,6 +147,10 @@ class SharedWatch(Watch):
         self.share.kept += [row[1:3] for row in counting]
         self.share.fenced += self._fenced
         self._fenced = set()
+
+    def _replacing(self, mosaic: dict[str, Any]) -> dict[str, Any]:
+        """Each kernel counts versions for itself; whoever looks at the rows shall see them grow."""
+        return mosaic | {"version": sa.func.greatest(mosaics.c.version + 1, mosaic["version"])}
 
     def _counting(self, batch: Sequence[Checkpoint]) -> Sequence[Checkpoint]:
         return [row for row in batch if row[1:3] not in self._fenced] if self._fenced else batch

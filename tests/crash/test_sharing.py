@@ -14,7 +14,7 @@ import pytest
 
 from durable_nb import step
 from durable_nb.errors import ConfigError
-from durable_nb.records import State
+from durable_nb.records import COMPUTED, State
 from durable_nb.store import Store, leases, owner_of_this_process
 from tests.crash.faults import Work, ask
 from tests.crash.test_faults_owners import _freeze_between_commits
@@ -50,17 +50,39 @@ def counts(url: str) -> tuple[str, int, int, int, int]:
     return tuple(found[0])
 
 
+_LAST_WORDS = """
+def show(live):
+    last = lambda: live.progress.snapshot()
+    live.finished.append(lambda: open("shown.json", "w").write(json.dumps(last()[1:6])))
+session.observers.append(show)
+"""
+
+
 def test_two_kernels_divide_the_work(server: Postgres, tmp_path: Path) -> None:
     """Each document is executed once, both compute some, both return everything, and the counts are of the whole run."""
-    works = together(tmp_path, server, 2, documents=300, seconds=0.02)
+    works = together(tmp_path, server, 2, documents=300, seconds=0.02, prelude=_LAST_WORDS)
+    works[0].at(100)
+    store = Store.open(server.url)
+    halfway = store.snapshot("square")
     ends = [work.end() for work in works]
     shares = [len(work.executed) for work in works]
+    shown = [json.loads((work.folder / "shown.json").read_text()) for work in works]
+    mosaic = store.mosaic(store.run("square").id)
+    store.close()
 
     assert [True, True] == [end["right"] for end in ends], ends
     assert {str(n): 1 for n in range(300)} == executions(works)
     assert min(shares) > 30
     assert ("done", 300, 300, 0, 0) == counts(server.url)
-    assert [(0,), (0,)] == [*ask(server.url, "SELECT count(*) FROM durable_nb.claims")] * 2
+    assert (State.RUNNING, 300) == (halfway.state, halfway.total)
+    assert len(works[0].executed) > 100
+    assert 100 + min(shares) / 2 < halfway.durable < 300
+    assert [["done", 300, 0, 300, 0]] * 2 == shown
+    assert bytes((COMPUTED,)) * 300 == mosaic.states
+    assert [(0, 0)] == ask(
+        server.url,
+        "SELECT count(c.token), count(m.token) FROM durable_nb.claims c FULL JOIN durable_nb.members m ON true",
+    )
 
 
 def test_one_of_three_is_killed(server: Postgres, tmp_path: Path) -> None:
@@ -257,6 +279,20 @@ def test_who_computes_alone_keeps_others_out(server: Postgres, tmp_path: Path) -
         (tmp_path / "executed.log").unlink()
 
         assert refused["error"].startswith("RunBusy: run 'square' is being computed by another process"), refused
+
+
+def test_the_server_is_killed_meanwhile(server: Postgres, tmp_path: Path) -> None:
+    """Both wait for it and go on: each document is executed once, and committed once."""
+    works = together(tmp_path, server, 2, documents=300, seconds=0.02)
+    works[0].at(60)
+    server.stop("KILL")
+    server.start()
+    ends = [work.end() for work in works]
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert {str(n): 1 for n in range(300)} == executions(works)
+    assert any("the database" in text for work in works for text in work.waits)
+    assert ("done", 300, 300, 0, 0) == counts(server.url)
 
 
 @step
