@@ -33,7 +33,9 @@ INSERT INTO claims (run_id, step_id, key, token, state)
 SELECT %s, d.step_id, d.key, %s, d.state FROM unnest(%s::bigint[], %s::bytea[], %s::text[]) AS d(step_id, key, state)
 ON CONFLICT (run_id, step_id, key) DO UPDATE SET state = excluded.state WHERE claims.token = excluded.token
 RETURNING step_id, key"""
-_LOOK = "SELECT key, token, state FROM claims WHERE run_id = %s AND step_id = %s AND key = ANY(%s)"
+_LOOK = """
+SELECT c.key, c.token, c.state FROM unnest(%s::bytea[]) AS d(key)
+JOIN claims AS c ON c.run_id = %s AND c.step_id = %s AND c.key = d.key"""
 
 Name = tuple[int, bytes]
 """Step id and key of a call."""
@@ -242,7 +244,7 @@ def _end(conn: sa.Connection, run_id: int, token: str, batch: Sequence[Checkpoin
 
 
 def _looked_up(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> list[tuple[bytes, str, str]]:
-    return [(bytes(row[0]), row[1], row[2]) for row in conn.exec_driver_sql(_LOOK, (run_id, step_id, list(keys)))]
+    return [(bytes(row[0]), row[1], row[2]) for row in conn.exec_driver_sql(_LOOK, (list(keys), run_id, step_id))]
 
 
 def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> dict[bytes, Failure]:
