@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from durable_nb import step
+from durable_nb import codecs, keys, step
 from durable_nb.errors import ConfigError
-from durable_nb.records import COMPUTED, State
+from durable_nb.records import COMPUTED, Checkpoint, State
 from durable_nb.store import Store, leases, owner_of_this_process
 from tests.crash.faults import Work, ask
 from tests.crash.test_faults_owners import _freeze_between_commits
-from tests.kernels import ROOT
+from tests.kernels import ROOT, wait_until
 from tests.store.examples import Counts, key, result
 
 if TYPE_CHECKING:
@@ -214,6 +215,59 @@ def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str) -> 
     assert b"right" == found[key(1)].payload
     assert [(step_id, key(1))] == frozen.fenced == other.kept
     assert [] == check
+
+
+_SLOW = """
+whole = square.function
+square.function = lambda n: whole(n) + (time.sleep(2) or 0 if n == 3 else 0)
+import atexit
+atexit.register(lambda: open("values.json", "w").write(json.dumps(list(found))))
+"""
+
+
+def test_a_map_returns_what_counts(server: Postgres, tmp_path: Path) -> None:
+    """A kernel that was taken for dead during a call has, in the end, the result of who computed it since."""
+    (work,) = together(tmp_path, server, 1, documents=60, seconds=0.02, prelude=_SLOW)
+    wait_until(lambda: "3" in work.executed, describing="the slow document has begun")
+    store = Store.open(server.url)
+    share = store.join("square", owner=owner_of_this_process())
+    store.watch(share.run.id, owner=share.member, ledger=Counts(), share=share)
+    (step_id,) = (version.id for version in store.versions(share.run.id, "square"))
+    name = keys.call_digest((3,), {})
+    ask(server.url, "DELETE FROM durable_nb.claims WHERE state = 'held'")
+    taken = share.take(step_id, [name], 1).mine
+    codec, payload = codecs.encode(-9)
+    theirs = Checkpoint(share.run.id, step_id, name, "done", 3, "3", 1, None, 1e9, 0.5, codec, payload)
+    store.save_now(theirs).result()
+    work.end()
+    values = json.loads((work.folder / "values.json").read_text())
+    store.finish(share.run.id, owner=share.member, state=State.DONE)
+    store.unwatch(share.run.id)
+    store.close()
+
+    assert {name} == taken
+    assert [-9 if n == 3 else n * n for n in range(60)] == values
+    assert {str(n): 1 for n in range(60)} == executions([work])
+
+
+def test_random_kills(server: Postgres, tmp_path: Path) -> None:
+    """Three kernels, and one of them killed and started again five times: nothing is lost, little is computed again."""
+    chance = random.Random(5)
+    options = {"documents": 500, "seconds": 0.02}
+    works = together(tmp_path, server, 3, **options)
+    for kill in range(5):
+        number, before = chance.randrange(3), sum(executions(works).values())
+        due = before + chance.randrange(10, 60)
+        wait_until(lambda: sum(executions(works).values()) >= due, describing=f"{due} executions")  # noqa: B023
+        works[number].kill()
+        works[number] = Work(works[number].folder, server.url, shared=True, **options)
+    ends = [work.end() for work in works]
+    done = executions(works)
+
+    assert [True] * 3 == [end["right"] for end in ends], ends
+    assert 500 == len(done)
+    assert sum(done.values()) <= 500 + 5 * works[0].workers
+    assert ("done", 500, 500) == counts(server.url)[:3]
 
 
 _ASYNC = """
