@@ -6,6 +6,7 @@
     keeping                                   what an owner asks now and then: is it whole, whose is it
     views                                     runs as the panel, the lab and the server see them
     transactions                              writes of the user's beside a checkpoint
+    lookups                                   results by key
     connect │ upkeep │ signing                open a database; check it, drop a run; vouch for it
     migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
@@ -18,14 +19,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreError
-from durable_nb.records import Checkpoint, Event, Owner, Run, Saved, State
-from durable_nb.store import leases, migrations, reader, signing, transactions
+from durable_nb.records import Checkpoint, Event, Owner, Run, State
+from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
@@ -251,14 +252,6 @@ class Store(Keeping):
     def flush(self) -> None:
         """Return when everything saved so far is committed; raises what went wrong, the next call tries again."""
         self._writer.flush()
-
-    def found(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
-        """As `look_up`, with the payloads left where they are: the codec of each is `STORED`."""
-        return self._database.ask(reader.found, run_id, step_ids, keys)
-
-    def cost_of(self, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
-        """What these results had cost together, by the id of their step and their key."""
-        return self._database.ask(reader.cost_of, run_id, calls)
 
     def watch(self, run_id: int, *, owner: Owner, ledger: Ledger, share: Share | None = None) -> None:
         """Keep the lease of a run this process began or joined, and its counts, until it is finished or unwatched."""

@@ -1,4 +1,4 @@
-"""What is asked of a store: results by key, and runs as they are now, from the rows alone, for the panel and the server."""
+"""Runs as they are now, from the rows alone, for the panel and the server."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from durable_nb.records import (
     Group,
     Mosaic,
     Run,
-    Saved,
     Snapshot,
     State,
     StepVersion,
 )
 from durable_nb.store import leases, reader, suspects, tables
 from durable_nb.store.figures import figures_of, groups_of
+from durable_nb.store.lookups import Lookups
 from durable_nb.store.misfits import fitting
 from durable_nb.store.tables import run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     import sqlalchemy as sa
 
-    from durable_nb.store.connect import Database
 
 _FAILURES, _GROUPS = 50, 20
 _GONE = "Its kernel is gone; run the cell again to go on"
 
 
-class Views:
+class Views(Lookups):
     """The part of a store that needs no writing thread.
 
     Attributes
@@ -48,7 +47,6 @@ class Views:
     """
 
     id: str
-    _database: Database
 
     def step(self, name: str, *, fingerprint: str, parts: dict[str, str], source: str, kind: str = "function") -> int:
         """Id of a version of a step, the same for the same name and fingerprint; ask once a run, not once a kernel."""
@@ -65,23 +63,6 @@ class Views:
         new = self._database.change(made)
         assert new is not None
         return new
-
-    def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
-        """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
-        return self._database.ask(reader.look_up, run_id, step_ids, keys, self._database.seal)
-
-    def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
-        """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
-        return self._database.ask(reader.known, run_id, step_ids)
-
-    def fetch(
-        self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
-    ) -> list[tuple[int, bytes, Saved]]:
-        """Up to ``limit`` committed results in the order they were saved, from checkpoint ``from_id`` on.
-
-        Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
-        """
-        return self._database.ask(reader.fetch, run_id, step_ids, self._database.seal, from_id=from_id, limit=limit)
 
     def runs(self) -> list[Run]:
         """All runs, the one started or ended last first; one whose kernel died counts as interrupted."""
