@@ -30,6 +30,11 @@ _ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 _SHORT_LEASE = "from durable_nb.store import leases; leases.LEASE_S = 1.0"
 
 
+_OPEN = """
+SELECT 1 FROM pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database()
+"""
+
+
 def _needs_namespaces() -> None:
     tried = shutil.which("unshare") and subprocess.run([*_ELSEWHERE, "true"], capture_output=True, check=False)
     if not tried or tried.returncode:
@@ -55,7 +60,7 @@ def test_a_frozen_owner_is_fenced(url: str, tmp_path: Path) -> None:
     frozen.send(signal.SIGCONT)
     woken = frozen.end()
 
-    assert (True, "") == (end["right"], end["error"])
+    assert (True, "") == (end["right"], end["error"]), end["error"]
     assert woken["error"].startswith("LeaseLost: run 'square' was taken over by another kernel")
     assert len(frozen.executed) <= before + 2 * frozen.workers
     assert rows == ask(url, f"SELECT label, started FROM {_in(url)}checkpoints ORDER BY id")
@@ -64,12 +69,16 @@ def test_a_frozen_owner_is_fenced(url: str, tmp_path: Path) -> None:
 
 
 def _freeze_between_commits(work: Work) -> None:
-    """SIGSTOP at a moment when the file is free: frozen inside of a commit, it keeps it from everybody."""
+    """SIGSTOP at a moment when the database is free: frozen inside of a commit, it keeps it from everybody."""
     while True:
         work.send(signal.SIGSTOP)
         wait_until(lambda: _state(work.process.pid) == "T", describing="it is frozen")
         if work.url.startswith("postgresql"):
-            return
+            # In the middle of a pipeline the server does not take it for idle, and it holds its locks for ever.
+            if any(not ask(work.url, _OPEN) for _ in range(20)):
+                return
+            work.send(signal.SIGCONT)
+            continue
         with closing(sqlite3.connect(work.url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)) as raw:
             try:
                 raw.execute("BEGIN IMMEDIATE")
