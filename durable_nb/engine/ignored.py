@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.hidden import hide_in
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 _SHORTEST = 4  # shorter texts are part of too many others to be taken out of a message
 
-_KINDS = inspect.Parameter
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -21,20 +19,20 @@ class Ignored:
     """The ignored parameters of one function."""
 
     def __init__(self, function: Callable[..., Any], name: str, ignore: Any) -> None:
-        parameters = inspect.signature(function).parameters.values()
+        import inspect  # not needed for a step that ignores nothing
+
+        kinds, parameters = inspect.Parameter, inspect.signature(function).parameters.values()
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         known = [one.name for one in parameters]
-        rest = next((one.name for one in parameters if one.kind is _KINDS.VAR_KEYWORD), None)
+        rest = next((one.name for one in parameters if one.kind is kinds.VAR_KEYWORD), None)
         unknown = [one for one in names if one not in known and (rest is None or not isinstance(one, str))]
         if unknown:
             listed = ", ".join(known) or "none"
             raise ConfigError(
                 f"{name} has no parameter {', '.join(map(repr, unknown))} to ignore.", f"Its parameters: {listed}."
             )
-        by_place = [
-            one.name for one in parameters if one.kind in (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
-        ]
-        more = next((one.name for one in parameters if one.kind is _KINDS.VAR_POSITIONAL), None)
+        by_place = [one.name for one in parameters if one.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+        more = next((one.name for one in parameters if one.kind is kinds.VAR_POSITIONAL), None)
         self.names = frozenset(names)
         self._places = {place for place, one in enumerate(by_place) if one in self.names}
         self._from = len(by_place) if more in self.names else None  # of *more, all

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.engine.batch import Batch
+from durable_nb.engine.context import is_inside
 from durable_nb.engine.selection import from_loop
 from durable_nb.errors import ConfigError, StepFailed, StoreError
 from durable_nb.records import Checkpoint, State
@@ -174,7 +175,7 @@ def kind_of(live: LiveRun, step: Step[..., Any], *, shared: bool) -> type[Batch]
     ConfigError
         It shall be shared, and cannot be.
     """
-    if not shared:
+    if not shared or is_inside():  # a map inside of a call belongs to whoever has claimed the call
         return Batch
     if live.share is None:
         raise ConfigError(

@@ -284,15 +284,23 @@ async def square(n):
 def doubled(numbers):
     log.write("".join(f"{n}\\n" for n in numbers))
     return [2 * n for n in numbers]
+@step
+def inner(n):
+    return n + 1
+@step
+def outer(n):
+    log.write(f"{n}\\n")
+    return sum(inner.map([n, n + 1], shared=True))
 async def main():
     return list(await square.amap(range(100), workers=8, shared=True))
 print(asyncio.run(main()) == [n * n for n in range(100)], flush=True)
 print(list(doubled.map(iter(range(100, 200)), shared=True)) == [2 * n for n in range(100, 200)], flush=True)
+print(list(outer.map(range(200, 230), shared=True)) == [2 * n + 3 for n in range(200, 230)], flush=True)
 """
 
 
 def test_coroutines_and_batches_are_shared(server: Postgres, tmp_path: Path) -> None:
-    """``amap`` of an async step, and a step that takes several documents at once, from an iterator."""
+    """``amap`` of an async step, and a step that takes several documents at once, from an iterator, and a map inside."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     logs = [tmp_path / f"{n}.log" for n in range(2)]
     children = [
@@ -302,8 +310,8 @@ def test_coroutines_and_batches_are_shared(server: Postgres, tmp_path: Path) -> 
     said = [child.communicate(timeout=120)[0] for child in children]
     done = Counter(line for log in logs for line in log.read_text().splitlines())
 
-    assert [b"True\nTrue\n"] * 2 == said
-    assert {str(n): 1 for n in range(200)} == done
+    assert [b"True\nTrue\nTrue\n"] * 2 == said
+    assert {str(n): 1 for n in range(230)} == done
 
 
 def test_a_document_that_kills_is_set_aside(server: Postgres, tmp_path: Path) -> None:
