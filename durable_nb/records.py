@@ -126,7 +126,8 @@ class Event(NamedTuple):
     at: float
     """Seconds since the epoch."""
     kind: str
-    """started, restarted, taken over, edited, paused, resumed, limited, stopping, lease lost, or the state it ended in."""
+    """started, restarted, taken over, joined, left, kernel died, edited, paused, resumed, limited, stopping, lease lost, set
+    aside, or the state it ended in."""
     detail: str
 
 

@@ -90,7 +90,8 @@ class Share:
         """Let go of all claims that have not ended; the last kernel ends the run. As `leases.release`."""
         run_id, face = self.run.id, self.run.owner
         assert face is not None
-        conn.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+        restored = conn.scalar(sa.select(runs.c.restored).where(runs.c.id == run_id).with_for_update())
+        last = _whole(conn, run_id, last | {"restored": max(restored or 0, last["restored"])})
         _drop(conn, run_id, self.member.token)
         mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == face.token)
         if not any(leases.is_alive(owner, beat) for owner, beat in _members(conn, run_id)):
@@ -256,6 +257,15 @@ def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[byt
         line, _, traceback = str(row.error).partition("\n")
         failures[row.key] = fitting(Failure(row.position, row.label, line, row.attempts, traceback))
     return failures
+
+
+def _whole(conn: sa.Connection, run_id: int, last: dict[str, Any]) -> dict[str, Any]:
+    """The last counts of a kernel, with what others have ended since it looked."""
+    query = sa.select(claims.c.state, sa.func.count()).where(claims.c.run_id == run_id).group_by(claims.c.state)
+    ends: dict[str, int] = dict(conn.execute(query).tuples().all())
+    done, failed = last["restored"] + ends.get(_DONE, 0), ends.get(_FAILED, 0)
+    total = None if last["total"] is None else max(last["total"], done + failed)
+    return last | {"done": done, "failed": failed, "total": total}
 
 
 def _at_least(values: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,22 @@ def test_an_interrupt_of_one_leaves_the_others_going(server: Postgres, tmp_path:
     assert ("done", 300, 300, 0, 0) == counts(server.url)
 
 
+def test_stop_stops_all(server: Postgres, tmp_path: Path) -> None:
+    """Asked of the run, from anywhere: each kernel ends its running calls, and the last one ends the run."""
+    works = together(tmp_path, server, 2, documents=2_000, seconds=0.02)
+    for work in works:
+        work.at(20)
+    store = Store.open(server.url)
+    store.control(store.run("square").id, "stop")
+    ends = [work.end() for work in works]
+    kept = counts(server.url)
+    store.close()
+
+    assert [True, True] == [end["error"].startswith("RunStopped") for end in ends], ends
+    assert ("interrupted", 2_000) == kept[:2]
+    assert sum(executions(works).values()) == kept[2] < 2_000
+
+
 _FAILING = """
 whole = square.function
 def odd(number):
