@@ -262,7 +262,7 @@ def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[byt
 def _whole(conn: sa.Connection, run_id: int, last: dict[str, Any]) -> dict[str, Any]:
     """The last counts of a kernel, with what others have ended since it looked."""
     query = sa.select(claims.c.state, sa.func.count()).where(claims.c.run_id == run_id).group_by(claims.c.state)
-    ends: dict[str, int] = dict(conn.execute(query).tuples().all())
+    ends: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
     done, failed = last["restored"] + ends.get(_DONE, 0), ends.get(_FAILED, 0)
     total = None if last["total"] is None else max(last["total"], done + failed)
     return last | {"done": done, "failed": failed, "total": total}
