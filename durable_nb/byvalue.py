@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 
-def by_value(value: object) -> bytes:
-    """A pickle with the code of lambdas and local classes in it."""
+def by_value(value: object, instead: Callable[[Any], Any] | None = None) -> bytes:
+    """A pickle with the code of lambdas and local classes in it.
+
+    ``instead`` may say how a part is to be made again, as ``__reduce__`` does, or NotImplemented.
+    """
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, part: Any) -> Any:
             if isinstance(part, (io.IOBase, memoryview)) and type(part) not in (io.BytesIO, io.StringIO):
                 raise TypeError(f"cannot pickle {type(part).__qualname__!r} object")  # would come back as another type
-            return super().reducer_override(part)
+            made = NotImplemented if instead is None else instead(part)
+            return super().reducer_override(part) if made is NotImplemented else made
 
     buffer = io.BytesIO()
     Pickler(buffer, 5).dump(value)

@@ -86,6 +86,13 @@ class Slots:
             self._restored[position] = 0
             self._failures.pop(position, None)
 
+    def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:
+        """Fill a slot with a result that was computed and encoded elsewhere; decoded when it is first asked for."""
+        with self._lock:
+            self.put_value(position, payload, key)
+            if self._codecs[position] is None:
+                self._codecs[position] = codec
+
     def put_failure(self, failure: Failure, exception: BaseException) -> None:
         """Fill the slot of a document that gave up; the exception is what the slot holds."""
         with self._lock:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import executors
 from durable_nb.engine.transactions import CONNECTION
 from durable_nb.errors import ConfigError
+from durable_nb.executors.worker import refuse_here
 
 if TYPE_CHECKING:
     from durable_nb.engine.options import Options
@@ -69,6 +71,7 @@ def check_transaction(function: Any, name: str, options: Options) -> None:
 
 def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any, limit: Any, priority: Any) -> None:
     """Raise ConfigError for what cannot be mapped over."""
+    refuse_here(f"{of.name}.map()")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers={workers!r} is not possible.", "Give a whole number from 1: calls at a time.")
     if on_error not in ("raise", "collect"):
@@ -98,3 +101,27 @@ def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: 
         )
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
         raise ConfigError(f"{wrong}a {type(items).__name__}, which cannot be looped over.", "Pass a list of documents.")
+
+
+def checked_executor(of: Step[..., Any], executor: Any) -> Any:
+    """Where the calls of a map are made.
+
+    Raises
+    ------
+    ConfigError
+        It is no executor, or this step cannot run there.
+    """
+    executor = of.executor if executor is None else executors.checked(executor)
+    if executor in executors.LOCAL:
+        return executor
+    if of.transaction:
+        raise ConfigError(
+            f"{of.name} has transaction=True, and its connection cannot leave this process.",
+            "Compute in a step with this executor, and write in a second one without.",
+        )
+    if of.is_async:
+        raise ConfigError(
+            f"{of.name} is async: it runs on the loop of this process, not on an executor.",
+            "Leave executor= out, or write a `def` that calls asyncio.run(…) inside.",
+        )
+    return executor

@@ -8,12 +8,12 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine import labels
-from durable_nb.engine.groups import Group
+from durable_nb.engine.filling import Filling
 from durable_nb.engine.intake import Intake
+from durable_nb.engine.remote import Pack, RemoteComputation
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
-from durable_nb.records import GAVE_UP, WAITING, Call, Failure
+from durable_nb.records import GAVE_UP, WAITING, Call
 from durable_nb.results import Results
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.streams import Stream
 
 
-class Batch:
+class Batch(Filling):
     """One ``map``: items in, results in the same order out."""
 
     def __init__(
@@ -35,33 +35,43 @@ class Batch:
         key: Callable[[Any], Any] | None = None,
         priority: Callable[[Any], Any] | None = None,
         stream: Stream | None = None,
+        executor: Any = "threads",
     ) -> None:
-        self.computation, self.step, self.workers = computation, computation.step, workers
+        self.step, self.workers, self._executor = computation.step, workers, executor
         self.entered, self.live = computation.entered, computation.live
         store = self.live.store
         fetch = functools.partial(store.look_up, self.live.record.id, self.entered.accepted)
-        self.results = Results(self.step.name, where=store.where, retry=self._retry, fetch=fetch)
-        self.failed: dict[int, Call] = {}
-        self.is_kept = stream is None
-        """Whether the results stay here, where failed ones can be tried again."""
-        self._arrived: Results | Stream = self.results if stream is None else stream
+        super().__init__(
+            computation, Results(self.step.name, where=store.where, retry=self._retry, fetch=fetch), stream
+        )
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority)
-        self._errors: dict[int, StepFailed] = {}
         self._cancelled = threading.Event()
         self.live.progress.workers = workers
 
     def run(self, items: Iterable[Any]) -> None:
-        """Compute what is missing, on threads, or inline with one worker."""
-        executor = inline if self.workers == 1 else threads
+        """Compute what is missing."""
         with self._giving_back():
-            try:
-                chunks = self._units(items)
-                if not self.entered.proven:
-                    chunks = self._after_pilot(chunks)
-                executor.run(self._one, chunks, workers=self.workers, halted=self._halted, abandon=self.cancel)
-            finally:
-                self.live.store.flush()
-            self.live.check()
+            self._work_through(self._units(items))
+
+    def _work_through(self, units: Iterator[Sequence[Any]]) -> None:
+        """Compute units on threads, or inline with one worker; for an engine twice as many send, so that none waits."""
+        remote = self.computation if isinstance(self.computation, RemoteComputation) else None
+        is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
+        try:
+            if not self.entered.proven:
+                units = self._after_pilot(units)
+            (inline if is_inline else threads).run(
+                self._several if remote is not None else self._one,
+                units,
+                workers=self.workers if remote is None else 2 * self.workers,
+                halted=self._halted,
+                abandon=self.cancel,
+            )
+        finally:
+            if remote is not None:
+                remote.engine.close()
+            self.live.store.flush()
+        self.live.check()
 
     async def run_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
         """Compute what is missing on the running loop."""
@@ -83,15 +93,8 @@ class Batch:
         """Compute the calls that failed before in ``of``, into the results they are missing from."""
         self.results = self._arrived = results
         calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
-        executor = inline if self.workers == 1 else threads
         self.computation.spare(calls)
-        try:
-            executor.run(
-                self._one, self._intake.grouped([calls]), workers=self.workers, halted=self._halted, abandon=self.cancel
-            )
-        finally:
-            self.live.store.flush()
-        self.live.check()
+        self._work_through(self._intake.grouped([calls]))
 
     def _as_numbered_before(self, results: Results, failed: dict[int, Call]) -> list[Call]:
         """The failed calls, in an attempt that goes on where the one before it ended."""
@@ -109,23 +112,16 @@ class Batch:
         """Start no further call; safe from any thread."""
         self._cancelled.set()
         self.live.gate.wake()
-
-    def raise_failures(self) -> None:
-        """Raise for the first item that failed, telling how many more did."""
-        for position in sorted(self._errors):
-            error = self._errors[position]
-            more = len(self._errors) - 1
-            counted = StepFailed(error.step, error.label, error.attempts, error.error, more, error.aside)
-            raise counted from error.__cause__
+        self.computation.cancel()
 
     def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         return self._intake.units(items)
 
-    def _after_pilot(self, chunks: Iterator[Sequence[Call]]) -> Iterator[Sequence[Call]]:
+    def _after_pilot(self, chunks: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """The first missing call goes alone: if its result cannot be saved, no second one is wasted (promise H)."""
         for chunk in chunks:
             if chunk:
-                self._one(chunk[0])
+                self._several(chunk[0])
                 return itertools.chain([chunk[1:]], chunks)
         return iter(())
 
@@ -137,6 +133,22 @@ class Batch:
                 break
         async for chunk in chunks:
             yield chunk
+
+    def _several(self, pack: Pack | Call) -> None:
+        """Send calls together; each is then saved, failed or tried again by itself, the last first of what is in the way."""
+        remote = self.computation
+        if not isinstance(pack, Pack) or not isinstance(remote, RemoteComputation):
+            self._one(pack)  # type: ignore[arg-type]
+            return
+        error: DurableError | None = None
+        for call in remote.send(pack):
+            if remote.has_arrived(call) or not (error or self._halted()):
+                try:
+                    self._one(call)
+                except DurableError as first:  # the others have been computed: they are saved before it is raised
+                    error = error or first
+        if error is not None:
+            raise error
 
     def _one(self, call: Call) -> None:
         try:
@@ -167,45 +179,8 @@ class Batch:
         else:
             self._put_value(call, value)
 
-    def _halves_of(self, call: Call, error: Exception) -> list[Group]:
-        """What to try of a group that failed; of a single document the failure is put in place."""
-        if not isinstance(call, Group):
-            self._put_failure(call, error)
-        elif len(call.parts) == 1:
-            self._put_failure(call.parts[0], error)
-        else:
-            return call.halves()
-        return []
-
-    def _put_value(self, call: Call, value: Any) -> None:
-        if isinstance(call, Group):
-            for part, one in zip(call.parts, value, strict=True):
-                self._arrived.put_value(part.position, one, part.key)
-        else:
-            self._arrived.put_value(call.position, value, call.key)
-
-    def _put_failure(self, call: Call, error: Exception) -> None:
-        attempts, text = self.computation.attempts.pop(call.key, 1), labels.of_error(error)
-        failed = StepFailed(self.step.name, call.label, attempts, text)
-        failed.__cause__ = error
-        self._put_failed(call, failed, labels.traceback_of(error))
-
-    def _is_aside(self, call: Call) -> bool:
-        """Whether kernels died during a call; its failure is put in place then."""
-        failed = self.computation.set_aside(call)
-        if failed is None:
-            return False
-        self._put_failed(call, failed)
-        return True
-
-    def _put_failed(self, call: Call, failed: StepFailed, traceback: str = "") -> None:
-        self.failed[call.position] = call
-        self._errors[call.position] = failed
-        failure = Failure(call.position, call.label, failed.error, failed.attempts, traceback)
-        self._arrived.put_failure(failure, failed)
-
     def _retry(self, results: Results) -> None:
-        self.step.try_again(self.live, results, self.failed, workers=self.workers)
+        self.step.try_again(self.live, results, self.failed, workers=self.workers, executor=self._executor)
 
     def _halted(self) -> bool:
         return self._cancelled.is_set() or self.live.halted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs
@@ -13,14 +13,18 @@ from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.costs import costed
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
+from durable_nb.executors.deadlines import within
+from durable_nb.executors.engines import TimeIsUp
 from durable_nb.records import DEATHS, Call, Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
+    from durable_nb.engine.recorder import Recorder, Unrecorded
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
+    from durable_nb.executors.futures import OnThreads
     from durable_nb.rates import Flow
 
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
@@ -33,28 +37,40 @@ PATIENCE_S = 2.0
 class Computation:
     """How the calls of one step are computed and saved in one run."""
 
-    def __init__(self, step: Step[..., Any], entered: StepInRun, function: Callable[..., Any] | None = None) -> None:
+    dies = "kernel"
+    """What a document that kills takes along."""
+
+    def __init__(
+        self,
+        step: Step[..., Any],
+        entered: StepInRun,
+        function: Callable[..., Any] | None = None,
+        *,
+        on: OnThreads | None = None,
+    ) -> None:
         self.step, self.entered, self.live = step, entered, entered.live
-        self._function, self._has_deadline = function or step.function, step.timeout_s is not None
+        self._function, self._has_deadline = on or function or step.function, step.timeout_s is not None
+        self._on = on
         # Before the document stand the receiver of a method, or for a call of a cell the function itself.
         self.unlabelled = len(step.bound) if function is None else 1
-        self._verified: set[type] = set()
+        self._encode, self._verified = codecs.encode, set[type]()
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
         self._run_id, self._step_id = self.live.record.id, entered.step_id
         self._save, self._save_now = self.live.store.save, self.live.store.save_now
-        self._gate, self._recorder, self._flow = self.live.gate, self.live.recorder, step.flow
+        self._gate, self._flow = self.live.gate, step.flow
+        self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
         if step.flow is not None:
             self._gate.flows.add(step.flow)
 
-    def compute(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
+    def compute(self, call: Call, halted: Callable[[], bool] | None = None, attempt: int = 1) -> Any:
         """The value of a call, saved; the exception of its last attempt is raised as it is.
 
         While it waits before the gate, ``halted`` says whether it may still be wanted; by default that is up to the run.
         """
         __tracebackhide__ = True  # the line of the notebook and the user's function are what counts
-        gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
+        gate, flow, recorder, outer = self._gate, self._flow, self._recorder, inside.get()
         saving, thread, places = self.live.saving, threading.get_ident(), recorder.places
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         if outer:
@@ -73,7 +89,7 @@ class Computation:
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
-                if flow is not None and flow.refused(error):
+                if (flow is not None and flow.refused(error)) or self._is_excused(call, error):
                     continue  # nobody's failure: it uses up no attempt
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
@@ -83,10 +99,8 @@ class Computation:
                     flow.succeeded()
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
-                if commit is not None:
-                    gate.running.discard(
-                        call.document
-                    )  # a paused run is seen to rest with its last commit, not after it
+                if commit is not None:  # a paused run is seen to rest with its last commit, not after it
+                    gate.running.discard(call.document)
                     commit.result()
                 is_saved = True
                 return value
@@ -154,12 +168,18 @@ class Computation:
             self.live.check()
             attempt += 1
 
+    def cancel(self) -> None:
+        """Nobody waits for the calls of this map any more."""
+        if self._on is not None:
+            self._on.cancel()
+
     def set_aside(self, call: Call) -> StepFailed | None:
         """The failure, noted, of a call that is not made because kernels died during it; None for one that may be made."""
         if not self.live.suspects.is_aside((self._step_id, call.key)):
             return None
-        error = StepFailed(self.step.name, call.label, DEATHS, "the kernel died each time it was computed", aside=True)
-        text = f"KernelDied: {error.error}; set aside"
+        said = f"the {self.dies} died each time it was computed"
+        error = StepFailed(self.step.name, call.label, DEATHS, said, aside=True)
+        text = f"{self.dies.title().replace(' ', '')}Died: {said}; set aside"
         self._save(self._failure(call, text, DEATHS, clock.now(), 0.0))
         self.live.store.tell(self._run_id, "set aside", f"{self.step.name} on {call.label}")
         return error
@@ -203,27 +223,11 @@ class Computation:
             raise self.live.refusal()  # the map it belongs to was abandoned, or the run is over
 
     def _limited(self, call: Call) -> Any:
-        """The function's value, given up after the timeout.
-
-        Python cannot stop a thread: the call goes on in one of its own, and its late result is dropped.
-        """
-        from concurrent.futures import Future
-
-        outcome: Future[Any] = Future()
-
-        def invoke() -> None:
-            try:
-                outcome.set_result(self._function(*call.args, **call.kwargs))
-            except BaseException as error:  # carried to the caller
-                outcome.set_exception(error)
-
-        threading.Thread(target=copy_context().run, args=(invoke,), name="durable-deadline", daemon=True).start()
+        """The function's value, given up after the timeout."""
+        assert self.step.timeout_s is not None
         try:
-            return outcome.result(self.step.timeout_s)
-        except TimeoutError as error:
-            if outcome.done():
-                raise  # the user's own
-            assert self.step.timeout_s is not None
+            return within(partial(self._function, *call.args, **call.kwargs), self.step.timeout_s)
+        except TimeIsUp as error:
             raise StepTimeout(self.step.name, call.label, self.step.timeout_s) from error
 
     async def _awaited(self, call: Call) -> Any:
@@ -246,7 +250,7 @@ class Computation:
     ) -> Future[None] | None:
         """Save ``value``; the commit to wait for, if the call was slow enough to be worth it, or as ``at_once`` says."""
         try:
-            codec, payload = codecs.encode(value)
+            codec, payload = self._encode(value)
             if codecs.needs_pickle(codec) and type(value) not in self._verified:
                 # The classic trap pickles and cannot be unpickled: found at its first result, not after the restart.
                 codecs.verify(codec, payload)
@@ -254,42 +258,44 @@ class Computation:
             self.entered.proven = True
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
-            self._hide_in(located, call)
-            self._save(self._failure(call, text_of(located), attempt, started, seconds))
+            self._give_up(located, call, attempt, started, seconds)
             raise located from error
         checkpoint = Checkpoint(
             self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
             started, seconds, codec, payload,
         )  # fmt: skip
         if self.step.cost is not None:
-            checkpoint = costed(checkpoint, value, self.step, otherwise=self._save)
+            checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, otherwise=self._save)
         if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
             return self._save_now(checkpoint)
         self._save(checkpoint)
         return None
 
+    def _decoded(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
+    def _is_excused(self, call: Call, error: Exception) -> bool:  # noqa: ARG002 - for those that send calls away
+        """Whether the call is made again without using up an attempt."""
+        return False
+
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """Seconds until the next attempt; None after the last, which is recorded."""
-        self._hide_in(error, call)
         delay = self.step.retry.delay(attempt, error, random.random())  # noqa: S311 - jitter, not a secret
         if delay is None:
-            self._save(self._failure(call, text_of(error), attempt, started, seconds))
+            self._give_up(error, call, attempt, started, seconds)
             self.attempts[call.key] = attempt
             if attempt > 1:
                 error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
         return delay
 
-    def _hide_in(self, error: BaseException, call: Call) -> None:
+    def _give_up(self, error: BaseException, call: Call, attempt: int, started: float, seconds: float) -> None:
         if self.step.ignored is not None:
             self.step.ignored.hide(error, call.args, call.kwargs)
+        self._save(self._failure(call, labels.text_of(error), attempt, started, seconds))
 
     def _failure(self, call: Call, error: str, attempt: int, started: float, seconds: float) -> Checkpoint:
         return Checkpoint(
             self._run_id, self._step_id, call.key, "failed", call.document, call.label, attempt,
             error, started, seconds, "", None,
         )  # fmt: skip
-
-
-def text_of(error: BaseException) -> str:
-    """What is saved of an error: one line, then the traceback."""
-    return f"{labels.of_error(error)}\n{labels.traceback_of(error)}"

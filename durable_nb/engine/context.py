@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from durable_nb import keys
 from durable_nb.errors import ConfigError
+from durable_nb.executors.worker import current as in_worker
 from durable_nb.records import CurrentCall
 
 if TYPE_CHECKING:
@@ -62,12 +63,19 @@ def current_call() -> CurrentCall:
         No call of a step is being computed here.
     """
     found = inside.get()
+    sent = in_worker.get()
+    if sent is not None:
+        return sent
     if found is None:
         raise ConfigError(
             "current_call() is for the function of a step.", "Call the step inside of a run or by .map()."
         )
     computation, call, attempt = found
+    return CurrentCall(name_of(computation, call), attempt)
+
+
+def name_of(computation: Computation, call: Call) -> str:
+    """See `CurrentCall`."""
     run = computation.live.record
     # When the run began for the first time tells runs of one name in several databases apart, also when a file is moved.
-    name = keys.digest((run.name, repr(run.created), computation.step.name, call.key))
-    return CurrentCall(name.hex(), attempt)
+    return keys.digest((run.name, repr(run.created), computation.step.name, call.key)).hex()

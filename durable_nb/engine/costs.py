@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def costed(
-    checkpoint: Checkpoint, value: Any, step: Step[..., Any], *, otherwise: Callable[[Checkpoint], Any]
+    checkpoint: Checkpoint, value: Callable[[], Any], step: Step[..., Any], *, otherwise: Callable[[Checkpoint], Any]
 ) -> Costed:
-    """The checkpoint with the cost of ``value``.
+    """The checkpoint with the cost of what ``value`` gives.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def costed(
     """
     assert step.cost is not None
     try:
-        cost = step.cost(value)
+        cost = step.cost(value())
         if isinstance(cost, bool | str) or not 0 <= float(cost) < math.inf:
             raise ValueError(f"it returned {cost!r:.80}")
     except Exception as error:

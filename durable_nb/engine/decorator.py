@@ -37,6 +37,7 @@ def step(
     transaction: bool = False,
     cost: Callable[[Any], float] | None = None,
     ignore: str | Collection[str] = (),
+    executor: Any = None,
 ) -> Any:
     """Keep the results of a function: ``@step`` or ``@step(retries=3, timeout=60, rate_limit="3000/min")``.
 
@@ -80,6 +81,8 @@ def step(
         Parameters that do not count: ``ignore=("api_key",)``. With another value of one a call is the same and its result is
         restored, and no label has it. Texts among the values are taken out of what is stored about an error. Adding or
         removing one gives calls other names: what was saved before stays, and is not found.
+    executor : optional
+        Where ``map`` makes the calls, unless it is told otherwise: see `Step.map`.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def step(
     options: StepOptions = {
         "name": name, "retries": retries, "retry_on": retry_on, "timeout": timeout, "version": version,
         "rate_limit": rate_limit, "token_limit": token_limit, "tokens": tokens, "batch": batch,
-        "transaction": transaction, "cost": cost, "ignore": ignore,
+        "transaction": transaction, "cost": cost, "ignore": ignore, "executor": executor,
     }  # fmt: skip
     if function is None:
         return functools.partial(step, **options)

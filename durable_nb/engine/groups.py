@@ -42,6 +42,10 @@ class Group(Call):
         middle = len(self.parts) // 2
         return [Group.of(self.parts[:middle]), Group.of(self.parts[middle:])]
 
+    def singles(self) -> list[Group]:
+        """Each document by itself."""
+        return [Group.of([part]) for part in self.parts]
+
 
 class Sizes:
     """How many documents go into one call of the function."""
@@ -94,11 +98,11 @@ class GroupComputation(Computation):
         super().__init__(*args, **options)
         self.sizes = Sizes(self.step.batch or 1)
 
-    def compute(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
+    def compute(self, call: Call, halted: Callable[[], bool] | None = None, attempt: int = 1) -> Any:
         """The values of a group, saved; what its last attempt raised, unsaved unless it is of one document."""
         __tracebackhide__ = True
         with self._noted(call):
-            return super().compute(call, halted)
+            return super().compute(call, halted, attempt)
 
     async def compute_async(self, call: Call) -> Any:
         """As ``compute``, for a coroutine function."""
@@ -132,10 +136,7 @@ class GroupComputation(Computation):
             found = -1
         if found != len(parts):
             returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
-            raise ConfigError(
-                f"{self.step.name} returned {returned} for {len(parts):,} documents ({call.label}).",
-                "A batched step takes a list and returns as many results, in the order of the list.",
-            )
+            raise wrong_number(self.step.name, call, returned)
         slow = seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once
         commit, share = None, seconds / len(parts)
         for number, (part, one) in enumerate(zip(parts, value, strict=True), 1):
@@ -146,6 +147,14 @@ class GroupComputation(Computation):
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)
         return super()._failed(parts[0], error, attempt, started, seconds) if len(parts) == 1 else None
+
+
+def wrong_number(step: str, call: Call, returned: str) -> ConfigError:
+    """The error of a function whose results are not as many as its documents."""
+    return ConfigError(
+        f"{step} returned {returned} for {len(_parts(call)):,} documents ({call.label}).",
+        "A batched step takes a list and returns as many results, in the order of the list.",
+    )
 
 
 def _parts(call: Call) -> tuple[Call, ...]:

@@ -10,6 +10,7 @@ from durable_nb import keys
 from durable_nb.engine import labels
 from durable_nb.engine.context import is_inside, within
 from durable_nb.engine.groups import GroupComputation, Grouping
+from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import by_priority, gathered, gathered_async
 from durable_nb.records import Call
 
@@ -80,11 +81,13 @@ class Intake:
         for unit in () if grouping is None else grouping.rest():
             yield unit
 
-    def grouped(self, chunks: Iterable[Sequence[Call]]) -> Iterator[Sequence[Call]]:
-        """What is computed at once: a call, or a group of them."""
+    def grouped(self, chunks: Iterable[Sequence[Call]]) -> Iterator[Sequence[Any]]:
+        """What is computed at once: a call, a group of them, or several that are sent together."""
         grouping = self._grouping()
         if grouping is None:
-            yield from chunks
+            yield from (
+                self.computation.packing.packed(chunks) if isinstance(self.computation, RemoteComputation) else chunks
+            )
             return
         for chunk in chunks:
             yield from grouping.feed(chunk)

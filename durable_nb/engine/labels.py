@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from durable_nb.engine.hidden import told_of
+from durable_nb.executors import worker
 
 _LENGTH = 60
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
-_OURS = __file__.rpartition("engine")[0]
+TOLD = "_durable_nb_traceback"
+"""Attribute of an error that comes from a worker: its traceback there, as text."""
 
 
 def of_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> str:
@@ -57,6 +58,11 @@ def of_error(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback without the frames of this library, at most the last 4,000 characters."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
-    return told_of(error, "".join(traceback.format_list(frames)))[-4000:]
+    """The traceback without the frames of this library, of an error in a worker the one there; its last 4,000 characters."""
+    told: str | None = error.__dict__.get(TOLD)
+    return told_of(error, worker.traceback_of(error) if told is None else told)[-4000:]
+
+
+def text_of(error: BaseException) -> str:
+    """What is saved of an error: one line, then the traceback."""
+    return f"{of_error(error)}\n{traceback_of(error)}"

@@ -37,11 +37,13 @@ class Mapping:
         on_change: str | None,
         limit: int | None,
         shared: bool = False,
+        executor: Any,
         **given: Any,
     ) -> None:
         arguments.check_map(step, items, given["workers"], on_error, given["key"], limit, given["priority"])
         self.step, self._items, self._limit = step, items, limit
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
+        self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
 
     def run(self, stream: Stream | None = None) -> Results:
@@ -91,7 +93,8 @@ class Mapping:
     def _batch(self, live: LiveRun, **options: Any) -> Batch:
         kind = kind_of(live, self.step, shared=self._shared)
         entered = live.enter(self.step, on_change=self._on_change)
-        return kind(self.step.computed_in(entered), **self._given, **options)
+        computation = self.step.computed_by(self._executor, entered, self._given["workers"])
+        return kind(computation, executor=self._executor, **self._given, **options)
 
     def _refuse_async(self) -> None:
         if self.step.is_async:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from durable_nb import executors
 from durable_nb.errors import ConfigError
 from durable_nb.rates import Flow
 from durable_nb.retry import Retry, TenacityRetry, is_tenacity
@@ -28,6 +29,7 @@ class StepOptions(TypedDict, total=False):
     transaction: bool
     cost: Callable[[Any], float] | None
     ignore: str | Collection[str]
+    executor: Any
 
 
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
@@ -48,6 +50,8 @@ class Options(NamedTuple):
     cost: Callable[[Any], float] | None
     ignore: str | Collection[str]
     """Parameters that do not name a call."""
+    executor: Any
+    """Where ``map`` makes the calls, if it is not told otherwise."""
 
     @classmethod
     def of(cls, written: StepOptions, like: Options | None = None) -> Options:
@@ -78,6 +82,7 @@ class Options(NamedTuple):
             written.get("transaction", False),
             _cost(written.get("cost")),
             written.get("ignore", ()),
+            executors.checked(written.get("executor") or "threads"),
         )
 
 

@@ -85,6 +85,14 @@ class Recorder:
         return bytearray(_SIZE)
 
 
+class Unrecorded:
+    """In place of a recorder, for calls that run elsewhere: whatever this process dies of, it is none of them."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(_SIZE)
+        self.places = [UNREAD] * 4096
+
+
 def mark_of(step_id: int) -> bytes:
     """How the note of a call begins; its key and the key of the call that it is made inside of follow."""
     return step_id.to_bytes(8, "big")

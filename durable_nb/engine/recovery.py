@@ -47,6 +47,12 @@ class Suspects:
         """Whether a call is not made any more."""
         return self.deaths.get(name, 0) >= DEATHS
 
+    def died(self, name: Name, deaths: int) -> None:
+        """Worker processes died during this call, and of it."""
+        for _ in range(deaths):
+            self._store.note_death(self._run_id, [name], [])
+        self.deaths[name] = min(DEATHS, self.deaths.get(name, 0) + deaths)
+
     def spare(self, step_id: int, keys: Iterable[bytes]) -> list[Name]:
         """Somebody asked for calls; those of them that were set aside may run once more, until the next death."""
         names = [(step_id, key) for key in keys if self.is_aside((step_id, key))]

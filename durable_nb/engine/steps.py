@@ -7,7 +7,7 @@ import functools
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
-from durable_nb import keys, sources
+from durable_nb import executors, keys, sources
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.computations import Computation
@@ -16,8 +16,10 @@ from durable_nb.engine.ignored import ignoring
 from durable_nb.engine.maps import Mapping
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
+from durable_nb.engine.remote import RemoteComputation, RemoteGroups
 from durable_nb.engine.transactions import TransactionComputation
 from durable_nb.errors import CodeChanged, ConfigError
+from durable_nb.executors.futures import OnThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -45,10 +47,14 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options
-        _, self.retry, self.timeout_s, self.version, self.flow, self.batch, self.transaction, self.cost, ignore = (
-            options
+        self.retry, self.timeout_s, self.version, self.flow = (
+            options.retry,
+            options.timeout_s,
+            options.version,
+            options.flow,
         )
-        self.ignored = ignoring(function, name, ignore)
+        self.batch, self.transaction, self.cost = options.batch, options.transaction, options.cost
+        self.executor, self.ignored = options.executor, ignoring(function, name, options.ignore)
         self.is_async = arguments.is_coroutine_function(function)
         self.bound: tuple[Any, ...] = ()
         """(instance,) of a step that is a method."""
@@ -110,6 +116,7 @@ class Step(Generic[P, R]):
         limit: int | None = None,
         priority: Callable[[Any], Any] | None = None,
         shared: bool = False,
+        executor: Any = None,
     ) -> Results:
         """Results of the step for every item, in order; known ones are not computed again.
 
@@ -124,7 +131,7 @@ class Step(Generic[P, R]):
             ``key(item)`` names the document instead of its value: for items that cannot be keyed, or when a changed
             item shall keep its result. You answer for its being unique to what matters.
         workers : int
-            Calls at a time, on threads; 1 runs them in this thread.
+            Calls at a time, on threads; 1 runs them in this thread. On an engine of others tasks at a time.
         on_error : {'raise', 'collect'}
             ``raise``: finish everything else first, then StepFailed for the first that failed. ``collect``: the slot of a
             failed item holds its StepFailed, and ``.failed`` lists them.
@@ -140,6 +147,13 @@ class Step(Generic[P, R]):
             Several kernels compute one run: each that makes this map with ``shared=True`` takes some of the documents, and
             gets all results. Needs PostgreSQL, and no run around the map. A kernel that dies gives back what it had: at once
             on the same machine, after 30 s elsewhere. The documents and the code are taken to be the same everywhere.
+        executor : optional
+            Where the calls are made: ``"threads"`` (default), ``"inline"``, ``"processes"``, any executor of
+            ``concurrent.futures``, a ``distributed.Client``, the module ``ray`` after ``ray.init()``, a Client or view of
+            ipyparallel. Except on threads the function, its arguments and results travel as bytes, fast calls some
+            together (about 50 ms); attempts, limits and the database stay in this process. A document whose worker died
+            three times is set aside, and the others finish. A call beyond its ``timeout`` is ended by ``"processes"``; on
+            an engine of others it goes on in the background. Steps that are called by the function are not kept there.
 
         Returns
         -------
@@ -156,18 +170,13 @@ class Step(Generic[P, R]):
             Before anything ran if the items are a list or tuple, else when the item is reached.
         Unsaveable
             A result cannot be saved; no further call was started.
+        ConfigError
+            The function or an argument cannot be sent to another process, or the executor does not work.
         """
         asked = Mapping(
-            self,
-            items,
-            key=key,
-            workers=workers,
-            on_error=on_error,
-            on_change=on_change,
-            limit=limit,
-            priority=priority,
-            shared=shared,
-        )
+            self, items, key=key, workers=workers, on_error=on_error, on_change=on_change, limit=limit,
+            priority=priority, shared=shared, executor=executor,
+        )  # fmt: skip
         return asked.run()
 
     def stream(
@@ -180,6 +189,7 @@ class Step(Generic[P, R]):
         on_change: str | None = None,
         limit: int | None = None,
         priority: Callable[[Any], Any] | None = None,
+        executor: Any = None,
     ) -> Stream:
         """An iterator over (document, result), as results arrive: ``for doc, vector in embed.stream(docs)``.
 
@@ -193,15 +203,9 @@ class Step(Generic[P, R]):
             At the end, after all others; with ``on_error="collect"`` it stands in place of the result instead.
         """
         asked = Mapping(
-            self,
-            items,
-            key=key,
-            workers=workers,
-            on_error=on_error,
-            on_change=on_change,
-            limit=limit,
-            priority=priority,
-        )
+            self, items, key=key, workers=workers, on_error=on_error, on_change=on_change, limit=limit,
+            priority=priority, executor=executor,
+        )  # fmt: skip
         return asked.stream()
 
     async def amap(
@@ -215,22 +219,17 @@ class Step(Generic[P, R]):
         limit: int | None = None,
         priority: Callable[[Any], Any] | None = None,
         shared: bool = False,
+        executor: Any = None,
     ) -> Results:
         """As ``map``, awaited, also of an async iterator: an async step runs on the running loop, at most ``workers`` calls at a time.
 
-        A step that is not async runs on threads meanwhile; its items are then consumed on another thread.
+        A step that is not async runs on threads meanwhile, or where ``executor`` says; its items are then consumed on another
+        thread.
         """
         asked = Mapping(
-            self,
-            items,
-            key=key,
-            workers=workers,
-            on_error=on_error,
-            on_change=on_change,
-            limit=limit,
-            priority=priority,
-            shared=shared,
-        )
+            self, items, key=key, workers=workers, on_error=on_error, on_change=on_change, limit=limit,
+            priority=priority, shared=shared, executor=executor,
+        )  # fmt: skip
         return await asked.run_async()
 
     def options(self, **changes: Unpack[StepOptions]) -> Step[P, R]:
@@ -260,13 +259,14 @@ class Step(Generic[P, R]):
         parts = sources.changed(old.parts, new.parts)
         return CodeChanged(run, self.name, saved, parts, sources.diff(old.source, new.source))
 
-    def try_again(self, of: LiveRun, results: Results, failed: dict[int, Call], *, workers: int) -> None:
+    def try_again(self, of: LiveRun, results: Results, failed: dict[int, Call], *, workers: int, executor: Any) -> None:
         """Compute the ``failed`` calls of an earlier map again, in its run, into its ``results``."""
         if self.is_async:
             raise ConfigError(f"{self.name} is async.", f"Run the cell with await {self.name}.amap(…) again.")
         same = nullcontext(of) if not of.over else runs.opened(of.name, url=of.store.url, implicit=True)
         with same as live:
-            batch = Batch(self.computed_in(live.enter(self)), workers=workers)
+            computation = self.computed_by(executor, live.enter(self), workers)
+            batch = Batch(computation, workers=workers, executor=executor)
             batch.run_again(results, failed, of=of)
             failed.clear()
             failed.update(batch.failed)
@@ -279,3 +279,13 @@ class Step(Generic[P, R]):
             kind = TransactionComputation if self.transaction else kind
             computation = self._computation = kind(self, entered)
         return computation
+
+    def computed_by(self, executor: Any, entered: StepInRun, workers: int) -> Computation:
+        """As ``computed_in``, with calls that somebody's executor makes."""
+        if executor in executors.LOCAL:
+            return self.computed_in(entered)
+        if not executors.leaves_the_process(executor):
+            kind = GroupComputation if self.batch is not None else Computation
+            return kind(self, entered, on=OnThreads(executor, self.function))
+        remote = RemoteGroups if self.batch is not None else RemoteComputation
+        return remote(self, entered, engine=executors.engine(executor, workers), workers=workers)

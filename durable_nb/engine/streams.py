@@ -105,6 +105,10 @@ class Stream:
         """A computed result."""
         self._put(position, value, None)
 
+    def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:  # noqa: ARG002
+        """A result that was computed and encoded elsewhere."""
+        self._put(position, payload, codec)
+
     def put_failure(self, failure: Failure, exception: BaseException) -> None:
         """A document that gave up; passed on if failures are collected."""
         if self._collects:

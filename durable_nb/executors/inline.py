@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from durable_nb.records import Call
-
 
 def run(
-    work: Callable[[Call], None], chunks: Iterable[Sequence[Call]], *, halted: Callable[[], bool], **_: object
+    work: Callable[[Any], None], chunks: Iterable[Sequence[Any]], *, halted: Callable[[], bool], **_: object
 ) -> None:
     """Work through ``chunks`` until they end or ``halted()``."""
     for chunk in chunks:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from durable_nb.records import Call
 
 _GRACE_S = 2.0  # how long an interrupt waits for running calls to end (promise D)
 # More threads only make calls of microseconds slower (they share the GIL): one begins, and their number doubles each
@@ -25,8 +24,8 @@ _RAMP_S, _FEW = 0.001, 10
 
 
 def run(
-    work: Callable[[Call], None],
-    chunks: Iterable[Sequence[Call]],
+    work: Callable[[Any], None],
+    chunks: Iterable[Sequence[Any]],
     *,
     workers: int,
     halted: Callable[[], bool],
@@ -53,16 +52,16 @@ def run(
 
 class _Pool:
     def __init__(
-        self, work: Callable[[Call], None], workers: int, halted: Callable[[], bool], abandon: Callable[[], None]
+        self, work: Callable[[Any], None], workers: int, halted: Callable[[], bool], abandon: Callable[[], None]
     ) -> None:
         self._work, self._workers, self._halted, self._abandon = work, workers, halted, abandon
-        self._queue: deque[Call] = deque()
+        self._queue: deque[Any] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None
 
-    def feed(self, calls: Sequence[Call]) -> bool:
+    def feed(self, calls: Sequence[Any]) -> bool:
         """Queue ``calls`` and return once there is room for more; False when no more are wanted."""
         self._queue.extend(calls)
         # A chunk of restored documents brings no calls: it must not start threads.

@@ -1,0 +1,192 @@
+"""Pools of somebody else: any ``concurrent.futures.Executor``, and what all adapters do to wait for a future."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock
+from durable_nb.errors import ConfigError
+from durable_nb.executors.engines import GRACE_S, LOOK_S, Abandoned, WorkerLost
+from durable_nb.executors.worker import run_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable_nb.executors.engines import Outcome, Task
+
+
+class Waiting:
+    """How a thread waits for what it has submitted, until nobody wants it any more."""
+
+    name = "the executor"
+    tells_begin = False
+    """Whether a future knows that its task runs; one that does not run is dropped without grace."""
+
+    def __init__(self) -> None:
+        self._end: float | None = None
+
+    def cancel(self) -> None:
+        """See `Engine`."""
+        self._end = self._end or clock.monotonic() + GRACE_S
+
+    def close(self) -> None:
+        """See `Engine`. What was handed over is its owner's to end."""
+        self._end = 0.0
+
+    def _wait(self, future: Future[Any]) -> Any:
+        """What the future brings; Abandoned after a cancel, at once if it has not begun."""
+        while True:
+            try:
+                return future.result(LOOK_S)
+            except TimeoutError:
+                if future.done():
+                    raise  # not for us to wait longer
+            except CancelledError as error:
+                raise self._unusable(error) from error
+            waits = self.tells_begin and not future.running()
+            if self._end is not None and (waits or clock.monotonic() >= self._end):
+                future.cancel()
+                raise Abandoned
+
+    def _unusable(self, error: BaseException) -> ConfigError:
+        said = str(error).partition("\n")[0]
+        return ConfigError(
+            f"{self.name} does not compute any more ({type(error).__name__}{f': {said}' if said else ''}).",
+            "What is finished is saved: start it anew and run the cell again, or use another executor.",
+        )
+
+    def _check(self) -> None:
+        if self._end is not None:
+            raise Abandoned
+
+
+class Pool(Waiting):
+    """A process pool. One that breaks as a whole, as those of the standard library and of loky do, is replaced."""
+
+    tells_begin = True
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__()
+        self.name = f"the {type(executor).__name__}"
+        self._pool, self._lock = executor, threading.Lock()
+        self._own: list[Executor] = []
+        self._running: Counter[int] = Counter()  # tasks by pool; those of one that broke are not taken off
+
+    def call(self, task: Task) -> list[Outcome]:
+        """See `Engine`. Which of several tasks broke the pool nobody knows."""
+        while True:
+            self._check()
+            pool, future = self._submitted(task)
+            if future is None:
+                continue
+            try:
+                outcomes: list[Outcome] = self._wait(future)
+            except BrokenExecutor as error:
+                alone = self._running[id(pool)] == 1
+                self._replace(pool, error)
+                raise WorkerLost(is_certain=alone) from error
+            except BaseException as error:
+                self._left(pool)
+                if isinstance(error, (Abandoned, ConfigError)) or not isinstance(error, Exception):
+                    raise
+                raise self._unusable(error) from error  # this package is missing where it computes, for example
+            self._left(pool)
+            return outcomes
+
+    def close(self) -> None:
+        """See `Engine`. Pools that took the place of a broken one are ours: what runs there after an interrupt is ended."""
+        is_interrupted = self._end is not None
+        super().close()
+        for pool in self._own:
+            processes: Any = dict(getattr(pool, "_processes", None) or {})
+            pool.shutdown(wait=False)
+            for process in processes.values() if is_interrupted else ():
+                process.kill()
+
+    def _submitted(self, task: Task) -> tuple[Executor, Future[Any] | None]:
+        """None for the future if the pool was broken already: that is no death of this task."""
+        run = partial(run_batch, timeout_s=task.timeout_s, is_group=task.is_group, hears_interrupts=False)
+        pool = self._pool
+        with self._lock:
+            self._running[id(pool)] += 1
+        try:
+            return pool, pool.submit(run, task.function, task.items)
+        except BrokenExecutor as error:
+            self._left(pool)
+            self._replace(pool, error)
+            return pool, None
+        except RuntimeError as error:  # it was shut down
+            self._left(pool)
+            raise self._unusable(error) from error
+
+    def _left(self, pool: Executor) -> None:
+        with self._lock:
+            self._running[id(pool)] -= 1
+
+    def _replace(self, broken: Executor, error: BrokenExecutor) -> None:
+        with self._lock:
+            if self._pool is not broken:
+                return  # another thread has seen it first
+            made = _like(broken)
+            if made is None:
+                raise self._unusable(error) from error
+            self._pool = made
+            self._own.append(made)
+
+
+def _like(broken: Executor) -> Executor | None:
+    """A new pool as the broken one was made; None where we do not know how."""
+    pool: Any = broken
+    if type(broken) is ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            pool._max_workers,  # noqa: SLF001 - there is no other way to ask
+            mp_context=pool._mp_context,  # noqa: SLF001
+            initializer=pool._initializer,  # noqa: SLF001
+            initargs=pool._initargs,  # noqa: SLF001
+        )
+    loky: Any = sys.modules.get("loky")
+    if loky is not None and isinstance(pool, loky.ProcessPoolExecutor):
+        made: Executor = loky.ProcessPoolExecutor(
+            pool._max_workers,  # noqa: SLF001
+            initializer=pool._initializer,  # noqa: SLF001
+            initargs=pool._initargs,  # noqa: SLF001
+        )
+        return made
+    return None
+
+
+class OnThreads:
+    """A function whose calls are made by somebody's ``ThreadPoolExecutor``; nothing is sent anywhere."""
+
+    def __init__(self, pool: Executor, function: Callable[..., Any]) -> None:
+        self._pool, self._function = pool, function
+        self._pending: set[Future[Any]] = set()
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns or raises."""
+        future = self._pool.submit(copy_context().run, self._made, args, kwargs)
+        self._pending.add(future)
+        try:
+            value, error = future.result()
+        finally:
+            self._pending.discard(future)
+        if error is not None:
+            raise error  # from here: a traceback through the pool tells nobody anything
+        return value
+
+    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+        try:
+            return self._function(*args, **kwargs), None
+        except BaseException as error:  # carried to the caller
+            return None, error
+
+    def cancel(self) -> None:
+        """Calls that have not begun are not made."""
+        for future in list(self._pending):
+            future.cancel()

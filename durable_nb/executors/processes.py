@@ -1,0 +1,159 @@
+"""Worker processes of our own: a call that hangs is really ended, and a death costs what that one process computed.
+
+Not ``multiprocessing``: a kernel has threads, so fork may leave a lock locked for ever; spawn and forkserver run the user's
+script again in each worker, and know no function of a notebook. These begin as a fresh interpreter, and functions come by
+value. Not a pool with shared queues either: who dies or is killed there takes the others along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection, Pipe
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock
+from durable_nb.executors.engines import GRACE_S, LOOK_S, Abandoned, TimeIsUp, WorkerLost
+from durable_nb.executors.worker import ignore_interrupts, run_batch
+
+if TYPE_CHECKING:
+    from durable_nb.executors.engines import Outcome, Task
+
+_MAIN = (
+    "import sys; sys.path[:] = sys.argv[2:]; from durable_nb.executors.processes import serve; serve(int(sys.argv[1]))"
+)
+
+
+class Processes:
+    """So many workers, started as they are needed."""
+
+    def __init__(self, workers: int) -> None:
+        self._places = threading.Semaphore(workers)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._workers: set[_Worker] = set()
+        self._end: float | None = None
+
+    def call(self, task: Task) -> list[Outcome]:
+        """See `Engine`. Every death is certain: a worker has one task at a time."""
+        while not self._places.acquire(timeout=LOOK_S):
+            self._check(begins=True)
+        worker = None
+        try:
+            worker = self._taken()
+            outcomes = self._computed(worker, task)
+        except BaseException:  # also KeyboardInterrupt: what it computes is not known any more
+            if worker is not None:
+                self._end_of(worker)
+            raise
+        else:
+            with self._lock:
+                self._idle.append(worker)
+            return outcomes
+        finally:
+            self._places.release()
+
+    def cancel(self) -> None:
+        """See `Engine`."""
+        self._end = self._end or clock.monotonic() + GRACE_S
+
+    def close(self) -> None:
+        """End all workers; whoever waits for one is told at once."""
+        self._end = 0.0
+        with self._lock:
+            workers, self._idle = list(self._workers), []
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            self._end_of(worker)
+
+    def _taken(self) -> _Worker:
+        self._check(begins=True)
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.is_alive:
+                    return worker
+                self._workers.discard(worker)
+            worker = _Worker()
+            self._workers.add(worker)
+        return worker
+
+    def _computed(self, worker: _Worker, task: Task) -> list[Outcome]:
+        try:
+            worker.send(task)
+            deadline = None if task.timeout_s is None else clock.monotonic() + task.timeout_s
+            while not worker.connection.poll(LOOK_S if deadline is None else min(LOOK_S, task.timeout_s or LOOK_S)):
+                self._check(begins=False)
+                if deadline is not None and clock.monotonic() >= deadline:
+                    raise TimeIsUp
+            outcomes: list[Outcome] = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            self._check(begins=False)
+            raise WorkerLost(is_certain=True) from error
+        return outcomes
+
+    def _check(self, *, begins: bool) -> None:
+        if self._end is not None and (begins or clock.monotonic() >= self._end):
+            raise Abandoned
+
+    def _end_of(self, worker: _Worker) -> None:
+        worker.end()
+        with self._lock:
+            self._workers.discard(worker)
+
+
+class _Worker:
+    """One process. It ends when this one does: its standard input is a pipe that ends then."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        self._function: bytes | None = None
+        command = [sys.executable, "-c", _MAIN, str(theirs.fileno()), *sys.path]
+        # A session of its own: Ctrl-C in a terminal and ■ in Jupyter go to all processes of the group.
+        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, start_new_session=True
+        )
+        theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, task: Task) -> None:
+        known = task.function is self._function  # sent once: a closure may hold megabytes
+        options = {"timeout_s": None, "is_group": task.is_group}  # the deadline is ours: the process is killed at it
+        self.connection.send((None if known else task.function, task.items, options))
+        self._function = task.function
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+
+def serve(handle: int) -> None:
+    """Compute what comes through the pipe until it ends."""
+    connection: Connection[Any, Any] = Connection(handle)
+    ignore_interrupts()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    function = b""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            new, items, options = connection.recv()
+            function = new or function
+            connection.send(run_batch(function, items, **options))
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)

@@ -1,0 +1,217 @@
+"""What runs in a worker: some calls of one function, each with its result as bytes. Importable, and light to import."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+from weakref import WeakSet
+
+from durable_nb import clock, codecs
+from durable_nb.errors import ConfigError, Unsaveable
+from durable_nb.executors.deadlines import within
+from durable_nb.executors.engines import TimeIsUp
+from durable_nb.records import CurrentCall
+
+_OURS = __file__.rpartition("executors")[0]
+_FUNCTIONS = 16  # that are kept; more would only be those of maps long over
+_PLAIN, _ARRAYS = (str, bytes, int, float, bool, type(None)), ("numpy", "torch")  # no class of anybody is in them
+_NOTHING = object()
+_functions: dict[bytes, Callable[..., Any]] = {}
+_verified: WeakSet[type] = WeakSet()
+_lock = threading.Lock()
+
+current: ContextVar[CurrentCall | None] = ContextVar("durable_nb_in_worker", default=None)
+"""What a function may know of the call that it computes here."""
+
+
+def run_batch(
+    function: bytes,
+    items: bytes,
+    *,
+    timeout_s: float | None = None,
+    is_group: bool = False,
+    hears_interrupts: bool = True,
+) -> list[tuple[Any, ...]]:
+    """What became of each call; an error of one is not the end of the others.
+
+    Parameters
+    ----------
+    function : bytes
+        As `shipping.function_bytes` makes them; what comes out is kept in this process.
+    items : bytes
+        Pickled ``[(arguments, name of the call, attempt)]``.
+    timeout_s : float, optional
+        For one call. Python cannot stop a thread, so the call goes on in the background.
+    is_group : bool
+        The function takes a list, and each of its results is encoded by itself.
+    hears_interrupts : bool
+        False in a process whose pool would keep a pipe locked for ever if KeyboardInterrupt came between two calls.
+
+    Returns
+    -------
+    list of tuple
+        ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
+        ``("error", pickle or None, text, traceback, started, seconds)`` or ``("late", started, seconds)``;
+        of a group ``("group", outcomes)`` or ``("misfit", type)`` for what has no length; a single ``("unready", text)`` if function or arguments cannot be loaded here.
+    """
+    if not hears_interrupts:
+        ignore_interrupts()
+    try:
+        loaded = _loaded(function)
+        calls = pickle.loads(items)  # noqa: S301 - sent by the process that computes the run
+    except Exception as error:
+        return [("unready", _text_of(error))]
+    outcomes: list[tuple[Any, ...]] = []
+    for args, name, attempt in calls:
+        before = current.set(CurrentCall(name, attempt))
+        try:
+            outcomes.append(_computed(partial(loaded, *args), timeout_s, is_group=is_group))
+        finally:
+            current.reset(before)
+    return outcomes
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback without the frames of this library."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
+    return "".join(traceback.format_list(frames))
+
+
+def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
+    started, before = clock.now(), clock.stopwatch()
+    try:
+        value = function() if timeout_s is None else within(function, timeout_s)
+    except TimeIsUp:
+        return "late", started, clock.stopwatch() - before
+    except BaseException as error:  # carried to the process that computes the run
+        return "error", _pickled(error), _text_of(error), traceback_of(error), started, clock.stopwatch() - before
+    seconds = clock.stopwatch() - before
+    if is_group and not hasattr(value, "__len__"):
+        return "misfit", type(value).__name__
+    if is_group:
+        return "group", [_encoded(one, started, seconds / len(value)) for one in value]
+    return _encoded(value, started, seconds)
+
+
+def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:
+    try:
+        with _known_in_main(value):
+            codec, payload = codecs.encode(value)
+            if codecs.needs_pickle(codec) and type(value) not in _verified:
+                codecs.verify(codec, payload)  # the classic trap pickles and cannot be unpickled
+                _verified.add(type(value))
+    except Unsaveable as error:
+        return "unsaveable", error.type_name, error.reason, started, seconds
+    return "ok", codec, payload, started, seconds
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """The exception, None for one that pickle does not bring back."""
+    try:
+        with _known_in_main(error):
+            made = pickle.dumps(error)
+            pickle.loads(made)  # noqa: S301 - made one line above
+    except Exception:
+        return None
+    return made
+
+
+class _ClassesOfMain(pickle.Pickler):
+    """Finds the classes of ``__main__`` in a value; the pickle itself is of no use."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), 5)
+        self.found: dict[str, type] = {}
+
+    def reducer_override(self, part: Any) -> Any:
+        if isinstance(part, type) and part.__module__ == "__main__":
+            self.found[part.__qualname__] = part
+            return dict, ()
+        return NotImplemented
+
+
+@contextlib.contextmanager
+def _known_in_main(value: object) -> Iterator[None]:
+    """Classes of the notebook are found by their name, as they are where the run is computed, now and after a restart.
+
+    By value they would be other classes there; and cloudpickle, when it reads one that it knows, overwrites its methods.
+    """
+    finder = _ClassesOfMain()
+    if type(value) not in _PLAIN and type(value).__module__ not in _ARRAYS:
+        with contextlib.suppress(Exception):  # it cannot be pickled: whoever does it in earnest says so
+            finder.dump(value)
+    if not finder.found:
+        yield
+        return
+    main: Any = sys.modules["__main__"]
+    with _lock:
+        before = {name: vars(main).get(name, _NOTHING) for name in finder.found}
+        vars(main).update(finder.found)
+        try:
+            yield
+        finally:
+            vars(main).update(before)
+            for name in [name for name, thing in before.items() if thing is _NOTHING]:
+                del vars(main)[name]
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _loaded(function: bytes) -> Callable[..., Any]:
+    name = blake2b(function, digest_size=16).digest()
+    with _lock:
+        if name not in _functions:
+            while len(_functions) >= _FUNCTIONS:
+                del _functions[next(iter(_functions))]
+            _functions[name] = pickle.loads(function)  # noqa: S301 - sent by the process that computes the run
+        return _functions[name]
+
+
+def ignore_interrupts() -> None:
+    """■ and Ctrl-C are heard by the process that computes the run."""
+    with contextlib.suppress(ValueError):  # not the main thread: then it is not interrupted either
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class PlainStep:
+    """A step as it arrives in a worker: the function that it is. Only calls made where the run is are kept."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function, self._name = function, name
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns, not kept."""
+        return self._function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else partial(self._function, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("map", "amap", "options"):
+            refuse_here(f"{self._name}.{name}()")
+        raise AttributeError(name)
+
+
+def refuse_here(what: str) -> None:
+    """Raise ConfigError in a worker: the process that computes the run is the only one that writes to the database."""
+    if current.get() is not None:
+        raise ConfigError(
+            f"{what} is not possible inside of a step that runs in a worker process.",
+            "Call the step there (a plain call, not kept), or map in the notebook and hand the results over.",
+        )
