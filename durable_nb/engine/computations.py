@@ -272,7 +272,6 @@ class Computation:
         return None
 
     def _decoded(self, value: Any) -> Any:
-        """The value itself."""
         return value
 
     def _is_excused(self, call: Call, error: Exception) -> bool:  # noqa: ARG002 - for those that send calls away

@@ -89,14 +89,14 @@ class RemoteComputation(Computation):
             outcomes = self._computed(pack, 1)
         except TimeIsUp:
             return list(pack)
-        except WorkerLost:
-            for call in pack:
-                self._deaths[call.key] = min(DEATHS - 1, self._deaths[call.key] + 1)
+        except WorkerLost as error:
+            self._suspect(pack, error)
             return list(pack)
         finally:
             gate.running -= documents
-        self._arrived.update(zip((call.key for call in pack), outcomes, strict=True))
-        return sorted(pack, key=lambda call: self._arrived[call.key][0] != "ok")
+        made = {call.key: outcome for call, outcome in zip(pack, outcomes, strict=True) if outcome[0] != "unmade"}
+        self._arrived.update(made)
+        return sorted(pack, key=lambda call: made.get(call.key, ("",))[0] != "ok")
 
     def cancel(self) -> None:
         """See `Computation.cancel`."""
@@ -179,19 +179,23 @@ class RemoteComputation(Computation):
     def _decoded(self, value: Any) -> Any:
         return codecs.decode(value.codec, value.payload, where=self.live.store.where)
 
+    def _suspect(self, calls: Sequence[Call], error: WorkerLost) -> None:
+        """One of these calls, or of those of another worker, took its worker along."""
+        for call in calls:
+            self._deaths[call.key] = min(DEATHS - 1, self._deaths[call.key] + error.deaths)
+        if not error.is_certain:  # each of them runs alone, so that a further death has one culprit
+            self._gate.keep_apart([(self._step_id, call.key) for call in calls])
+
     def _is_excused(self, call: Call, error: Exception) -> bool:
         """A call whose worker died is made again, alone; after three deaths that nobody else can have caused, no more."""
         if isinstance(error, ConfigError):
             raise error  # about the engine or the arguments: another attempt would end in the same way
         if not isinstance(error, WorkerLost) or len(getattr(call, "parts", ())) > 1:
             return False
-        name, suspected = (self._step_id, call.key), self._deaths[call.key]
         if not error.is_certain:
-            self._deaths[call.key] = min(DEATHS - 1, suspected + error.deaths)
-            self._gate.keep_apart([name])
+            self._suspect([call], error)
             return True
-        del self._deaths[call.key]
-        self.live.suspects.died(name, min(DEATHS, error.deaths + suspected))
+        self.live.suspects.died((self._step_id, call.key), min(DEATHS, error.deaths + self._deaths.pop(call.key, 0)))
         aside = self.set_aside(call)
         if aside is not None:
             raise aside from error
@@ -207,8 +211,7 @@ class RemoteGroups(GroupComputation, RemoteComputation):
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         if isinstance(error, WorkerLost):  # each of its documents is tried alone
-            for part in getattr(call, "parts", ()):
-                self._deaths[part.key] = min(DEATHS - 1, self._deaths[part.key] + error.deaths)
+            self._suspect(getattr(call, "parts", ()), error)
         return super()._failed(call, error, attempt, started, seconds)
 
     def _succeeded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.executors.engines import Abandoned, WorkerLost
@@ -20,6 +21,7 @@ class IPyParallel(Waiting):
 
     def __init__(self, given: Any) -> None:
         super().__init__()
+        self._sending = threading.Lock()
         if hasattr(given, "load_balanced_view"):
             self._view = given.load_balanced_view()
         elif type(given).__name__ == "LoadBalancedView":
@@ -34,9 +36,10 @@ class IPyParallel(Waiting):
         self._check()
         result = None
         try:
-            result = self._view.apply_async(
-                run_batch, task.function, task.items, timeout_s=task.timeout_s, is_group=task.is_group
-            )
+            with self._sending:  # two threads at once break the table by which it serializes
+                result = self._view.apply_async(
+                    run_batch, task.function, task.items, timeout_s=task.timeout_s, is_group=task.is_group
+                )
             outcomes: list[Outcome] = self._wait(result)
         except Abandoned:
             self._view.abort(result, block=False)

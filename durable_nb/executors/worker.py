@@ -23,6 +23,7 @@ from durable_nb.executors.engines import TimeIsUp
 from durable_nb.records import CurrentCall
 
 _OURS = __file__.rpartition("executors")[0]
+_LONGEST_S = 0.2  # four times what calls that are sent together should take: the rest need not wait for a slow one
 _FUNCTIONS = 16  # that are kept; more would only be those of maps long over
 _PLAIN, _ARRAYS = (str, bytes, int, float, bool, type(None)), ("numpy", "torch")  # no class of anybody is in them
 _NOTHING = object()
@@ -61,8 +62,9 @@ def run_batch(
     -------
     list of tuple
         ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
-        ``("error", pickle or None, text, traceback, started, seconds)`` or ``("late", started, seconds)``;
-        of a group ``("group", outcomes)`` or ``("misfit", type)`` for what has no length; a single ``("unready", text)`` if function or arguments cannot be loaded here.
+        ``("error", pickle or None, text, traceback, started, seconds)`` or ``("late", started, seconds)``,
+        ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
+        what has no length; a single ``("unready", text)`` if function or arguments cannot be loaded here.
     """
     if not hears_interrupts:
         ignore_interrupts()
@@ -72,7 +74,11 @@ def run_batch(
     except Exception as error:
         return [("unready", _text_of(error))]
     outcomes: list[tuple[Any, ...]] = []
+    began = clock.stopwatch()
     for args, name, attempt in calls:
+        if clock.stopwatch() - began > _LONGEST_S:
+            outcomes.append(("unmade",))
+            continue
         before = current.set(CurrentCall(name, attempt))
         try:
             outcomes.append(_computed(partial(loaded, *args), timeout_s, is_group=is_group))

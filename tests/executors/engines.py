@@ -1,0 +1,107 @@
+"""Real engines for tests: what a script does to have one, and clusters that outlive the script."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.kernels import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_POOL = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+executor = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("{}"))
+"""
+ENGINES = {
+    "processes": 'executor = "processes"',
+    "fork": _POOL.format("fork"),
+    "spawn": _POOL.format("spawn"),
+    "forkserver": _POOL.format("forkserver"),
+    "loky": "import loky\nexecutor = loky.get_reusable_executor(2)",
+    "dask": "from distributed import Client\nexecutor = Client(os.environ['AT'])",
+    "ray": "import ray\nray.init(address=os.environ['AT'], log_to_driver=False)\nexecutor = ray",
+    "ipyparallel": (
+        "import ipyparallel\nexecutor = ipyparallel.Cluster.from_file(os.environ['AT']).connect_client_sync()\n"
+        "executor.wait_for_engines(2)"
+    ),
+}
+"""How a script comes to an `executor`; to clusters by the address in AT."""
+
+_MODULES = {"dask": "distributed", "ray": "ray", "ipyparallel": "ipyparallel", "loky": "loky"}
+
+
+def need(engine: str) -> None:
+    """Skip the test, saying why, where the engine is not installed."""
+    module = _MODULES.get(engine)
+    if module is not None and importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    """Run a test on these engines; what is on one of them stays in one process of the test run."""
+    each = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+    return pytest.mark.parametrize("engine", each, indirect=True, scope="session")
+
+
+class Engine(NamedTuple):
+    """One engine, running if it has to."""
+
+    name: str
+    prelude: str
+    at: str
+
+
+def script(folder: Path, source: str, engine: Engine) -> subprocess.Popen[str]:
+    """A process whose ``__main__`` defines everything, in a group of its own, with its store in the folder."""
+    path = folder / "script.py"
+    path.write_text(source.replace("ENGINE", engine.prelude.replace("\n", "\n    ")))
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "DURABLE_NB_URL": f"sqlite:///{folder / 'durable.db'}",
+        "AT": engine.at,
+    }
+    return subprocess.Popen(
+        [sys.executable, str(path)], cwd=folder, env=env, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def cluster(engine: str) -> Iterator[str]:
+    """Where a script finds the cluster; '' for engines that need none."""
+    if engine == "dask":
+        from distributed import LocalCluster
+
+        with LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as local:
+            yield local.scheduler_address
+    elif engine == "ray":
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            yield ray.get_runtime_context().gcs_address
+        finally:
+            ray.shutdown()
+    elif engine == "ipyparallel":
+        import ipyparallel
+
+        started = ipyparallel.Cluster(n=4, log_level=40)  # a document that kills costs two
+        started.start_cluster_sync()
+        try:
+            yield started.cluster_file
+        finally:
+            started.stop_cluster_sync()
+    else:
+        yield ""

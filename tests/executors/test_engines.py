@@ -1,0 +1,151 @@
+"""Every engine gives what inline calls give, for what a script or notebook defines; documents that raise or kill are theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.executors.engines import ENGINES, Engine, on, script
+
+N, POISON = 60, 17
+SCRIPT = """
+import json, os, signal
+from durable_nb import current_call, step
+
+OFFSET = 7
+log = os.path.abspath("executed.log")
+
+def note(text):
+    handle = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.write(handle, f"{text}\\n".encode())
+    os.close(handle)
+
+class Doc:
+    def __init__(self, number):
+        self.number = number
+
+class Vector:
+    def __init__(self, values):
+        self.values = values
+    def __eq__(self, other):
+        return type(self) is type(other) and self.values == other.values
+
+class Refused(Exception):
+    def __init__(self, number, reason):  # pickle cannot make it again
+        super().__init__(f"{number} {reason}")
+
+class Away(Exception):
+    pass
+
+def helper(number):
+    return [number + OFFSET] * 3
+
+@step
+def embed(doc):
+    note(f"embed {doc.number}")
+    return Vector(helper(doc.number))
+
+@step(retries=1, retry_on=Away)
+def flaky(number):
+    if number == 3:
+        raise Refused(number, "is refused")
+    if number % 10 == 5 and current_call().attempt == 1:
+        raise Away
+    return current_call().key
+
+@step(batch=8)
+def many(numbers):
+    if 11 in numbers:
+        raise ValueError("no eleven")
+    return [Vector([number]) for number in numbers]
+
+@step
+def deadly(number):
+    note(f"deadly {number}")
+    if number == POISON:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+def shown(results):
+    return [[failure.position, failure.error, failure.attempts] for failure in results.failed]
+
+def main():
+    ENGINE
+    docs = [Doc(number) for number in range(N)]
+    options = {"executor": executor, "workers": 2, "on_error": "collect"}
+    name = lambda doc: doc.number
+    found = {}
+    embedded = embed.map(docs, key=name, **options)
+    found["equal"] = embedded == [embed.function(doc) for doc in docs]
+    found["restored"] = repr(embed.map(docs, key=name, **options))
+    flakies = flaky.map(range(20), **options)
+    found["flaky"], found["keys"] = shown(flakies), flakies.ok
+    found["cause"] = str(flakies.errors[3].__cause__)
+    found["trace"] = flakies.failed[0].traceback
+    groups = many.map(range(30), **options)
+    found["many"], found["grouped"] = shown(groups), groups.ok == [Vector([n]) for n in range(30) if n != 11]
+    squares = deadly.map(range(N), **options)
+    found["deadly"], found["squares"] = shown(squares), squares.ok
+    print("@" + json.dumps(found))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture(scope="session")
+def answers(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the script printed on one engine, and what it executed."""
+    folder = tmp_path_factory.mktemp(engine.name)
+    source = SCRIPT.replace("range(N)", f"range({N})").replace("POISON", str(POISON))
+    out, err = script(folder, source, engine).communicate(timeout=150)
+    printed = next((line for line in out.splitlines() if line.startswith("@")), None)
+    assert printed is not None, f"{out}\n{err[-4000:]}"
+    found: dict[str, Any] = json.loads(printed[1:])
+    return found | {"executed": (folder / "executed.log").read_text().splitlines()}
+
+
+on_each_engine = on(*ENGINES)
+
+
+@on_each_engine
+def test_results_are_those_of_inline_calls_in_order(answers: dict[str, Any]) -> None:
+    """A function, a helper, a global and classes that stand in ``__main__``: equal in type and value, computed once each."""
+    assert answers["equal"]
+    assert answers["restored"] == f"Results(embed: {N} documents, {N} restored)"
+    assert sorted(line for line in answers["executed"] if line.startswith("embed")) == sorted(
+        f"embed {number}"
+        for number in [*range(N), *range(N)]  # the engine, and the script itself for comparison
+    )
+
+
+@on_each_engine
+def test_exceptions_are_failures_and_are_tried_again(answers: dict[str, Any]) -> None:
+    """A class of the script is caught by ``retry_on``; one that pickle cannot bring back is told in words, with its line."""
+    ((position, error, attempts),) = answers["flaky"]
+
+    assert (3, 1) == (position, attempts)
+    assert "Refused: 3 is refused" in error
+    assert "3 is refused" in answers["cause"]
+    assert "in flaky" in answers["trace"]
+    assert len(set(answers["keys"])) == 19
+    assert all(len(key) == 32 for key in answers["keys"])
+
+
+@on_each_engine
+def test_groups_are_halved_there_too(answers: dict[str, Any]) -> None:
+    """``batch=8``: each document has its result, but the one that its group fails for."""
+    assert [[11, "ValueError: no eleven", 1]] == answers["many"]
+    assert answers["grouped"]
+
+
+@on_each_engine
+def test_a_document_that_kills_its_worker_is_set_aside(answers: dict[str, Any]) -> None:
+    """SIGKILL in a worker: every other document is done, the poisonous one is named, and not tried for ever."""
+    executed = answers["executed"].count(f"deadly {POISON}")
+
+    assert [[POISON, "the worker process died each time it was computed", 3]] == answers["deadly"]
+    assert [n * n for n in range(N) if n != POISON] == answers["squares"]
+    assert 2 <= executed <= 8  # Dask tries four times by itself before it says so, here with others and then alone
