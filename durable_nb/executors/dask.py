@@ -10,7 +10,6 @@ from durable_nb.errors import ConfigError
 from durable_nb.executors.engines import Abandoned, WorkerLost
 from durable_nb.executors.futures import Waiting
 from durable_nb.executors.worker import run_batch
-from durable_nb.records import DEATHS
 
 if TYPE_CHECKING:
     from durable_nb.executors.engines import Outcome, Task
@@ -51,8 +50,10 @@ class Dask(Waiting):
             future.add_done_callback(lambda _: done.set_result(None))
             self._wait(done)
             outcomes: list[Outcome] = future.result()
-        except KilledWorker as error:  # after as many deaths as `distributed.scheduler.allowed-failures`, and one more
-            raise WorkerLost(DEATHS, is_certain=alone) from error
+        except (
+            KilledWorker
+        ) as error:  # Dask has tried again by itself, as `distributed.scheduler.allowed-failures` says
+            raise WorkerLost(error.allowed_failures + 1, is_certain=alone) from error
         except BaseException as error:
             if future is not None:
                 future.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -142,6 +142,8 @@ class Pool(Waiting):
 
 def _like(broken: Executor) -> Executor | None:
     """A new pool as the broken one was made; None where we do not know how."""
+    from concurrent.futures import ProcessPoolExecutor  # 10 ms for whoever has none
+
     pool: Any = broken
     if type(broken) is ProcessPoolExecutor:
         return ProcessPoolExecutor(

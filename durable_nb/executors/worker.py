@@ -123,13 +123,14 @@ def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:
 
 def _pickled(error: BaseException) -> bytes | None:
     """The exception, None for one that pickle does not bring back."""
-    try:
-        with _known_in_main(error):
-            made = pickle.dumps(error)
+    import cloudpickle
+
+    for dumps in (pickle.dumps, cloudpickle.dumps):  # by value if its class is a local one
+        with contextlib.suppress(Exception), _known_in_main(error):
+            made: bytes = dumps(error)
             pickle.loads(made)  # noqa: S301 - made one line above
-    except Exception:
-        return None
-    return made
+            return made
+    return None
 
 
 class _ClassesOfMain(pickle.Pickler):

@@ -48,9 +48,8 @@ def need(engine: str) -> None:
 
 
 def on(*names: str) -> pytest.MarkDecorator:
-    """Run a test on these engines; what is on one of them stays in one process of the test run."""
-    each = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-    return pytest.mark.parametrize("engine", each, indirect=True, scope="session")
+    """Run a test on these engines, each started once."""
+    return pytest.mark.parametrize("engine", names, indirect=True, scope="session")
 
 
 class Engine(NamedTuple):
@@ -80,11 +79,15 @@ def script(folder: Path, source: str, engine: Engine) -> subprocess.Popen[str]:
 def cluster(engine: str) -> Iterator[str]:
     """Where a script finds the cluster; '' for engines that need none."""
     if engine == "dask":
+        import dask
         from distributed import LocalCluster
 
-        with LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-        ) as local:
+        # Otherwise Dask itself makes such a task four times, and its nannies may give up on a worker that dies so often.
+        options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+            LocalCluster(silence_logs=50, **options) as local,
+        ):
             yield local.scheduler_address
     elif engine == "ray":
         import ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from typing import Any
 
@@ -96,15 +97,22 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="session")
-def answers(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the script printed on one engine, and what it executed."""
-    folder = tmp_path_factory.mktemp(engine.name)
-    source = SCRIPT.replace("range(N)", f"range({N})").replace("POISON", str(POISON))
-    out, err = script(folder, source, engine).communicate(timeout=150)
-    printed = next((line for line in out.splitlines() if line.startswith("@")), None)
-    assert printed is not None, f"{out}\n{err[-4000:]}"
-    found: dict[str, Any] = json.loads(printed[1:])
-    return found | {"executed": (folder / "executed.log").read_text().splitlines()}
+def answers(engine: Engine, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> dict[str, Any]:
+    """What the script printed on one engine, and what it executed; run once, also by several processes that test."""
+    folder = tmp_path_factory.getbasetemp().parent / f"{testrun_uid}-{engine.name}"
+    folder.mkdir(exist_ok=True)
+    kept = folder / "answers.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            source = SCRIPT.replace("range(N)", f"range({N})").replace("POISON", str(POISON))
+            out, err = script(folder, source, engine).communicate(timeout=150)
+            printed = next((line for line in out.splitlines() if line.startswith("@")), None)
+            assert printed is not None, f"{out}\n{err[-4000:]}"
+            executed = (folder / "executed.log").read_text().splitlines()
+            kept.write_text(json.dumps(json.loads(printed[1:]) | {"executed": executed}))
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
 
 
 on_each_engine = on(*ENGINES)
@@ -148,4 +156,6 @@ def test_a_document_that_kills_its_worker_is_set_aside(answers: dict[str, Any]) 
 
     assert [[POISON, "the worker process died each time it was computed", 3]] == answers["deadly"]
     assert [n * n for n in range(N) if n != POISON] == answers["squares"]
-    assert 2 <= executed <= 8  # Dask tries four times by itself before it says so, here with others and then alone
+    assert (
+        2 <= executed <= 5
+    )  # with others, perhaps twice, then alone; engines of ipyparallel do not come back: twice in all

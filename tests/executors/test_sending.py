@@ -1,0 +1,372 @@
+"""What may be sent to worker processes, what is said of the rest, and what stays this process's business."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from durable_nb import current_call, step
+from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
+from durable_nb.executors import shipping, worker
+from durable_nb.executors.processes import Processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from durable_nb.store import Store
+
+pytestmark = pytest.mark.usefixtures("store")
+LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_give_what_threads_give(workers: int) -> None:
+    """From an iterator too: the same results in order, restored afterwards, whatever computes them."""
+
+    @step
+    def square(number: int) -> int:
+        return number * number
+
+    assert [n * n for n in range(300)] == list(square.map(iter(range(300)), workers=workers, executor="processes"))
+    assert "300 restored" in repr(square.map(range(300)))
+
+
+def test_fast_calls_are_sent_together_and_slow_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task is to take 50 ms: hundreds of calls of microseconds, one of a longer one."""
+    sent: list[int] = []
+    call = Processes.call
+    monkeypatch.setattr(Processes, "call", lambda self, task: (sent.append(task.calls), call(self, task))[1])
+
+    @step
+    def fast(number: int) -> int:
+        return number
+
+    @step
+    def slow(number: int) -> int:
+        time.sleep(0.06)
+        return number
+
+    fast.map(range(1000), workers=2, executor="processes")
+    tasks_of_fast = len(sent)
+    slow.map(range(10), workers=2, executor="processes")
+
+    assert 1000 <= sum(sent[:tasks_of_fast])
+    assert tasks_of_fast <= 60
+    assert max(sent[:tasks_of_fast]) <= 256
+    assert [1] * 10 == sent[tasks_of_fast:]
+
+
+def test_a_call_beyond_its_timeout_is_ended() -> None:
+    """The process is killed, and another one takes its place: nothing goes on in the background."""
+
+    @step(timeout=0.5)
+    def hang(number: int) -> int:
+        if number == 3:
+            while True:
+                time.sleep(0.01)
+        return number
+
+    results = hang.map(range(20), workers=2, executor="processes", on_error="collect")
+
+    assert isinstance(results.errors[3].__cause__, StepTimeout)
+    assert [n for n in range(20) if n != 3] == results.ok
+    assert [] == psutil.Process().children()
+
+
+def test_a_poisonous_document_stays_aside_until_somebody_asks(tmp_path: Path, store: Store) -> None:
+    """The next map does not make the call; ``.retry()`` does, once."""
+    cure = tmp_path / "cured"
+
+    @step
+    def risky(number: int) -> int:
+        if number == 7 and not cure.exists():
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return number
+
+    first = risky.map(range(30), workers=2, executor="processes", on_error="collect")
+    cure.touch()
+    second = risky.map(range(30), on_error="collect")
+
+    assert [7] == [failure.position for failure in first.failed] == [failure.position for failure in second.failed]
+    assert isinstance(first.errors[7], StepFailed)
+    assert "only when you ask" in str(first.errors[7])
+    assert list(range(30)) == list(first.retry())
+
+
+def test_who_runs_beside_a_killer_is_not_suspected() -> None:
+    """A worker has one task at a time: its death is nobody else's, however slow the others are."""
+
+    @step
+    def square(number: int) -> int:
+        time.sleep(0.06)  # no two of them are sent together
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return current_call().attempt
+
+    results = square.map(range(12), workers=4, executor="processes", on_error="collect")
+
+    assert [5] == [failure.position for failure in results.failed]
+    assert [1] * 11 == results.ok
+
+
+def test_a_refusal_by_the_service_uses_up_no_attempt(tmp_path: Path) -> None:
+    """The driver hears "later" from a worker and waits; a rate limit holds there too."""
+
+    class RateLimitError(Exception):
+        pass
+
+    asked = tmp_path / "asked"
+
+    @step(rate_limit="50/s")
+    def ask(number: int) -> int:
+        if number == 4 and not asked.exists():
+            asked.touch()
+            raise RateLimitError
+        return current_call().attempt
+
+    began = time.monotonic()
+    results = ask.map(range(20), workers=4, executor="processes")
+
+    assert asked.exists()
+    assert [1] * 20 == list(results)
+    assert time.monotonic() - began >= 19 / 50
+
+
+def test_a_class_that_comes_back_in_an_error_is_the_same() -> None:
+    """Raised in a worker by a local class with methods: it is caught here, and the step is not taken for edited."""
+
+    class Away(Exception):
+        def __init__(self, number: int) -> None:
+            super().__init__(f"away: {number}")
+            self.number = number
+
+        def __reduce__(self) -> Any:
+            return Away, (self.number,)
+
+    @step(retries=1, retry_on=Away)
+    def ask(number: int) -> int:
+        if current_call().attempt == 1:
+            raise Away(number)
+        return number
+
+    assert [0, 1] == list(ask.options(retries=1).map(range(2), workers=2, executor="processes"))
+    assert [0, 1, 2] == list(ask.map(range(3), workers=2, executor="processes"))
+
+
+def test_a_function_that_cannot_be_sent_is_refused_with_the_name_of_the_reason() -> None:
+    """Also when a helper uses it; nothing has run."""
+
+    def helper() -> None:
+        with LOCK:
+            pass
+
+    @step
+    def embed(number: int) -> int:
+        helper()
+        return number
+
+    with pytest.raises(ConfigError, match=r"embed cannot be sent .*LOCK, a lock"):
+        embed.map(range(3), executor="processes")
+
+
+def test_an_argument_that_cannot_be_sent_is_named(store: Store) -> None:
+    """Which document and which part; what was computed before it is kept."""
+
+    @step
+    def embed(doc: dict[str, Any]) -> int:
+        return doc["id"]
+
+    docs: list[dict[str, Any]] = [{"id": number} for number in range(10)]
+    with pytest.raises(ConfigError, match=r"argument of embed for 10 .*value\['lock'\] is a lock"):
+        embed.map([*docs, {"id": 10, "lock": LOCK}], executor="processes", workers=1, key=lambda doc: doc["id"])
+    assert "restored" in repr(embed.map(docs, key=lambda doc: doc["id"]))
+
+
+def test_a_result_that_cannot_be_saved_is_named_before_a_second_one_is_wasted() -> None:
+    """Promise H, from a worker."""
+
+    @step
+    def embed(number: int) -> Any:
+        return (number for _ in range(3))
+
+    with pytest.raises(Unsaveable, match="embed returned for 0 a generator"):
+        embed.map(range(10), executor="processes")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"), [([1], "1 results for 2"), (None, "a NoneType for 2"), ([], "0 results")]
+)
+def test_groups_of_the_wrong_length_are_told(returned: Any, said: str) -> None:
+    """As in this process."""
+
+    @step(batch=2)
+    def embed(numbers: list[int]) -> Any:
+        return returned
+
+    with pytest.raises(ConfigError, match=said):
+        embed.map(range(4), executor="processes")
+
+
+def test_a_group_that_kills_is_taken_apart() -> None:
+    """Each of its documents is tried alone; the one to blame is set aside."""
+
+    @step(batch=8)
+    def embed(numbers: list[int]) -> list[int]:
+        if 13 in numbers:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return numbers
+
+    results = embed.map(range(24), workers=2, executor="processes", on_error="collect")
+
+    assert [13] == [failure.position for failure in results.failed]
+    assert [n for n in range(24) if n != 13] == results.ok
+
+
+def test_a_step_inside_of_a_step_runs_plainly_there() -> None:
+    """Its call is not kept, its map is refused: only this process writes to the database."""
+
+    @step
+    def inner(number: int) -> int:
+        return number + 1
+
+    @step
+    def outer(number: int) -> int:
+        return inner(number) * 10
+
+    @step
+    def nested(number: int) -> Any:
+        return inner.map([number])
+
+    assert [10, 20, 30] == list(outer.map(range(3), executor="processes"))
+    with pytest.raises(ConfigError, match=r"inner.map\(\) is not possible inside of a step"):
+        nested.map(range(3), executor="processes")
+
+
+def test_a_method_that_is_a_step_takes_its_object_along() -> None:
+    """The object travels with each call."""
+
+    class Model:
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        @step
+        def scale(self, number: int) -> int:
+            return number * self.factor
+
+    assert [0, 3, 6] == list(Model(3).scale.map(range(3), executor="processes"))
+
+
+def test_what_cannot_leave_the_process_is_refused() -> None:
+    """A connection, a coroutine, and what is no executor: told before anything runs."""
+
+    @step(transaction=True)
+    def write(number: int, *, connection: Any) -> None: ...
+
+    @step
+    async def fetch(number: int) -> int:
+        return number
+
+    @step
+    def embed(number: int) -> int:
+        return number
+
+    with pytest.raises(ConfigError, match="write has transaction=True"):
+        write.map([1], executor="processes")
+    with pytest.raises(ConfigError, match="fetch is async"):
+        asyncio.run(fetch.amap([1], executor="processes"))
+    for wrong in ("thread", 3, threading):
+        with pytest.raises(ConfigError, match="executor="):
+            embed.map([1], executor=wrong)
+    with pytest.raises(ConfigError, match="executor="):
+        step(name="same", executor="cluster")(lambda number: number)
+
+
+def test_the_executor_of_a_step_is_where_its_maps_run() -> None:
+    """Given with ``@step``, overruled by ``map``; awaited too."""
+
+    @step(executor="processes")
+    def where(number: int) -> int:
+        return os.getpid()
+
+    assert os.getpid() not in list(where.map([1, 2]))
+    assert os.getpid() not in list(asyncio.run(where.amap([3, 4])))
+    assert {os.getpid()} == set(where.map([5, 6], executor="inline"))
+
+
+def test_a_pool_of_threads_is_sent_nothing() -> None:
+    """Calls are made on its threads, with what cannot be pickled."""
+
+    @step
+    def embed(number: int) -> str:
+        with LOCK:
+            return threading.current_thread().name
+
+    with ThreadPoolExecutor(2, thread_name_prefix="theirs") as pool:
+        names = embed.map(range(20), executor=pool)
+
+    assert all(name.startswith("theirs") for name in names)
+
+
+def test_an_error_in_a_pool_of_threads_has_the_traceback_of_the_function() -> None:
+    """Frames of the pool say nothing about the document."""
+
+    @step
+    def embed(number: int) -> int:
+        raise KeyError(number)
+
+    with ThreadPoolExecutor(2) as pool:
+        (failure,) = embed.map([1], executor=pool, on_error="collect").failed
+
+    assert "in embed" in failure.traceback
+    assert "concurrent" not in failure.traceback
+
+
+def test_a_pool_that_was_shut_down_is_told() -> None:
+    """Not one failure for each document."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    @step
+    def embed(number: int) -> int:
+        return number
+
+    pool = ProcessPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(ConfigError, match="the ProcessPoolExecutor does not compute any more"):
+        embed.map(range(5), executor=pool)
+
+
+def test_no_engine_is_imported_to_recognise_one() -> None:
+    """Whoever maps on processes does not pay for Dask, Ray or ipyparallel."""
+    code = (
+        "import sys; from durable_nb import step; import durable_nb.engine.steps; "
+        "print([name for name in ('distributed', 'ray', 'ipyparallel', 'loky', 'multiprocessing') if name in sys.modules])"
+    )
+    from subprocess import run
+
+    assert "[]\n" == run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_classes_of_main_are_encoded_by_name() -> None:
+    """In a worker whose ``__main__`` knows nothing of them; it is left as it was."""
+    main: Any = sys.modules["__main__"]
+    before = set(vars(main))
+    code = "class Vector:\n    def __init__(self, number):\n        self.number = number\n"
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(code, scope)
+    function = shipping.function_bytes(lambda number: scope["Vector"](number), "make")
+
+    ((kind, codec, payload, *_),) = worker.run_batch(function, pickle.dumps([((3,), "0" * 32, 1)]))
+
+    assert ("ok", "pickle") == (kind, codec)
+    assert b"__main__" in payload
+    assert before == set(vars(main))
