@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -76,6 +78,14 @@ def script(folder: Path, source: str, engine: Engine) -> subprocess.Popen[str]:
 
 
 @contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Several processes that test do not start their clusters at once: Ray gives up on a machine that is so busy."""
+    with open(os.path.join(tempfile.gettempdir(), f"durable-nb-tests-{os.getuid()}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def cluster(engine: str) -> Iterator[str]:
     """Where a script finds the cluster; '' for engines that need none."""
     if engine == "dask":
@@ -92,7 +102,9 @@ def cluster(engine: str) -> Iterator[str]:
     elif engine == "ray":
         import ray
 
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+        with _one_at_a_time():
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         try:
             yield ray.get_runtime_context().gcs_address
         finally:
@@ -101,7 +113,8 @@ def cluster(engine: str) -> Iterator[str]:
         import ipyparallel
 
         started = ipyparallel.Cluster(n=4, log_level=40)  # a document that kills costs two
-        started.start_cluster_sync()
+        with _one_at_a_time():
+            started.start_cluster_sync()
         try:
             yield started.cluster_file
         finally:
