@@ -21,7 +21,7 @@ from tests.kernels import wait_until
 WORKERS = 2
 SCRIPT = """
 import json, os, re, sys, sysconfig, time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
 
@@ -69,6 +69,8 @@ def main():
     import numpy as np
     same = all(np.array_equal(vectors[i], embed(docs[i])) for i in range(0, len(docs), 97))
     print("@" + json.dumps([seconds, len(vectors), same]), flush=True)
+    if isinstance(executor, Executor):
+        executor.shutdown()
     os._exit(0)
 
 if __name__ == "__main__":
