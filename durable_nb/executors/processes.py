@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from durable_nb.executors.engines import GRACE_S, LOOK_S, Abandoned, TimeIsUp, W
 from durable_nb.executors.worker import ignore_interrupts, run_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_nb.executors.engines import Outcome, Task
 
 _MAIN = (
@@ -31,7 +35,7 @@ class Processes:
     """So many workers, started as they are needed."""
 
     def __init__(self, workers: int) -> None:
-        self._places = threading.Semaphore(workers)
+        self._places = _Places(workers)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
@@ -39,8 +43,7 @@ class Processes:
 
     def call(self, task: Task) -> list[Outcome]:
         """See `Engine`. Every death is certain: a worker has one task at a time."""
-        while not self._places.acquire(timeout=LOOK_S):
-            self._check(begins=True)
+        self._places.take(partial(self._check, begins=True))
         worker = None
         try:
             worker = self._taken()
@@ -54,7 +57,7 @@ class Processes:
                 self._idle.append(worker)
             return outcomes
         finally:
-            self._places.release()
+            self._places.leave()
 
     def cancel(self) -> None:
         """See `Engine`."""
@@ -104,6 +107,43 @@ class Processes:
         worker.end()
         with self._lock:
             self._workers.discard(worker)
+
+
+class _Places:
+    """So many at a time, in the order they came: with a semaphore, who leaves and comes back overtakes those who wait."""
+
+    def __init__(self, places: int) -> None:
+        self._free, self._lock = places, threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+
+    def take(self, check: Callable[[], None]) -> None:
+        """Wait for a place, for as long as ``check`` raises nothing."""
+        turn = threading.Event()
+        with self._lock:
+            self._waiting.append(turn)
+            self._hand_over()
+        try:
+            while not turn.wait(LOOK_S):
+                check()
+        except BaseException:
+            with self._lock:
+                if turn.is_set():
+                    self._free += 1
+                else:
+                    self._waiting.remove(turn)
+                self._hand_over()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        with self._lock:
+            self._free += 1
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        while self._free and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().set()
 
 
 class _Worker:
