@@ -403,3 +403,24 @@ def test_claims_never_overlap(server: Postgres) -> None:
 
     assert set(keys[:4]) == first.mine == again.mine
     assert set(keys[4:]) == second.mine
+
+
+_IN_PROCESSES = """
+@step(executor="processes")
+def square(number):
+    with open("executed.log", "a") as file:
+        file.write(f"{number}\\n")
+    time.sleep(seconds)
+    return number * number
+"""
+
+
+def test_each_kernel_may_have_an_engine(server: Postgres, tmp_path: Path) -> None:
+    """``executor`` and ``shared`` go together: claims are made by the kernel, calls by its worker processes."""
+    works = together(tmp_path, server, 2, documents=120, seconds=0.05, workers=2, prelude=_IN_PROCESSES)
+    ends = [work.end() for work in works]
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert {str(n): 1 for n in range(120)} == executions(works)
+    assert all(work.executed for work in works)
+    assert ("done", 120, 120, 0, 0) == counts(server.url)

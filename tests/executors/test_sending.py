@@ -385,3 +385,18 @@ def test_classes_of_main_are_encoded_by_name() -> None:
     assert ("ok", "pickle") == (kind, codec)
     assert b"__main__" in payload
     assert before == set(vars(main))
+
+
+def test_costs_and_streams_work_on_an_engine(store: Store) -> None:
+    """What a result cost is told here, of the result that came back; a stream hands it on."""
+
+    @step(cost=lambda answer: answer["tokens"] * 0.5)
+    def ask(number: int) -> dict[str, int]:
+        return {"tokens": number}
+
+    found = dict(ask.stream(range(10), workers=2, executor="processes"))
+    seen = store.snapshot("ask")
+
+    assert {number: {"tokens": number} for number in range(10)} == found
+    assert seen is not None
+    assert seen.spent == 22.5
