@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.streams import Stream
+    from durable_nb.engine.streams import Arrivals
 
 
 class Batch(Filling):
@@ -34,7 +34,7 @@ class Batch(Filling):
         workers: int,
         key: Callable[[Any], Any] | None = None,
         priority: Callable[[Any], Any] | None = None,
-        stream: Stream | None = None,
+        stream: Arrivals | None = None,
         executor: Any = "threads",
     ) -> None:
         self.step, self.workers, self._executor = computation.step, workers, executor

@@ -13,18 +13,18 @@ from durable_nb.records import Call, Failure
 
 if TYPE_CHECKING:
     from durable_nb.engine.computations import Computation
-    from durable_nb.engine.streams import Stream
+    from durable_nb.engine.streams import Arrivals
     from durable_nb.results import Results
 
 
 class Filling:
     """The results of one map, being filled."""
 
-    def __init__(self, computation: Computation, results: Results, stream: Stream | None) -> None:
+    def __init__(self, computation: Computation, results: Results, stream: Arrivals | None) -> None:
         self.computation, self.results = computation, results
         self.is_kept = stream is None
         """Whether the results stay here, where failed ones can be tried again."""
-        self._arrived: Results | Stream = results if stream is None else stream
+        self._arrived: Results | Arrivals = results if stream is None else stream
         self.failed: dict[int, Call] = {}
         self._errors: dict[int, StepFailed] = {}
 

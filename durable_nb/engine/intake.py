@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from durable_nb.engine.computations import Computation
-    from durable_nb.engine.streams import Stream
+    from durable_nb.engine.streams import Arrivals
     from durable_nb.records import Saved
     from durable_nb.results import Results
 
@@ -31,7 +31,7 @@ class Intake:
 
     Parameters
     ----------
-    arrived : Results or Stream
+    arrived : Results or Arrivals
         Where restored results go.
     is_aside : callable
         Whether a call is not to be made because kernels died during it; its failure is put in place then.
@@ -42,7 +42,7 @@ class Intake:
     def __init__(
         self,
         computation: Computation,
-        arrived: Results | Stream,
+        arrived: Results | Arrivals,
         is_aside: Callable[[Call], bool],
         *,
         key: Callable[[Any], Any] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.selection import chosen, from_loop
 from durable_nb.engine.sharing import kind_of
-from durable_nb.engine.streams import Stream, close_unfinished
+from durable_nb.engine.streams import Arrivals, Stream, close_unfinished
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Mapping:
         self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
 
-    def run(self, stream: Stream | None = None) -> Results:
+    def run(self, stream: Arrivals | None = None) -> Results:
         """Compute what is missing, in this thread and in those of its workers."""
         self._refuse_async()
         items = chosen(self._items, self._limit, self._given["priority"])
@@ -81,11 +81,7 @@ class Mapping:
     def stream(self) -> Stream:
         """The same, once somebody reads."""
         self._refuse_async()
-
-        def work(stream: Stream) -> None:
-            self.run(stream)
-
-        return Stream(self.step.name, work, key=self._given["key"], collects=self._collects)
+        return Stream(Arrivals(self.step.name, key=self._given["key"], collects=self._collects), self.run)
 
     def _joined(self) -> AbstractContextManager[LiveRun]:
         return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import weakref
@@ -15,7 +16,7 @@ from durable_nb.codecs import decode
 from durable_nb.errors import RunStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from durable_nb.engine.batch import Batch
     from durable_nb.records import Failure, Saved
@@ -24,79 +25,43 @@ _AHEAD = 128  # results that wait for their reader; then calls wait too
 _GRACE_S, _LOOK_S = 2.0, 0.1
 
 
-class Stream:
-    """An iterator over (document, result), in the order in which they are there: restored ones, then computed ones.
+class Arrivals:
+    """Results on their way from the thread that runs the map to whoever reads; what `Results` is for a map that keeps them."""
 
-    Nothing happens before the first ``next``. Leaving the loop early ends the map: what is finished stays saved. Use it as
-    a context manager, or ``close`` it, where the moment matters.
-    """
-
-    def __init__(
-        self, name: str, work: Callable[[Stream], None], *, key: Callable[[Any], Any] | None, collects: bool
-    ) -> None:
-        self._name, self._work, self._key, self._collects = name, work, key, collects
+    def __init__(self, name: str, *, key: Callable[[Any], Any] | None, collects: bool) -> None:
+        self.name, self._key, self._collects = name, key, collects
         self._documents: dict[int, Any] = {}
         self._arrived: deque[tuple[int, Any, str | None]] = deque()
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._batch: Batch | None = None
         self._where = ""
-        self._is_over = self._is_closed = False
+        self.is_over = self._is_left = False
         self._error: BaseException | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> tuple[Any, Any]:
-        try:
-            position, value, codec = self._next()
-        except BaseException:
-            self.close()
-            raise
-        return self._documents.pop(position), value if codec is None else decode(codec, value, where=self._where)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self._leave()
-
-    def __repr__(self) -> str:
-        return f"<stream of {self._name}>"
-
-    def close(self) -> None:
-        """Start no further call; returns when running ones have ended and are saved, at most two seconds later."""
-        self._leave()
-        if self._thread is not None:
-            self._thread.join(_GRACE_S)
-
-    def begin(self, batch: Batch) -> None:
-        """What computes is there."""
-        self._batch, self._where = batch, batch.live.store.where
-        if batch.live.implicit:
-            _unfinished[self._name] = self
-        if self._is_closed:
-            batch.cancel()
-
-    def check(self) -> None:
-        """Raise RunStopped if nobody reads on."""
-        if self._is_closed:
-            raise RunStopped(self._name)
-
-    def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:  # noqa: ARG002 - as `Results` has it
-        """These documents are looked up now, ``first`` is the position of the first of them."""
-        names = items if self._key is None else map(self._key, items)
-        self._documents.update(zip(itertools.count(first), names))
 
     @property
     def has_room(self) -> bool:
         """Always: who reads slowly is waited for."""
         return True
 
-    def put_restored(self, found: Iterable[tuple[int, Saved]]) -> None:
+    def begin(self, batch: Batch) -> None:
+        """What computes is there."""
+        self._batch, self._where = batch, batch.live.store.where
+        if batch.live.implicit:
+            _unfinished[self.name] = self
+        if self._is_left:
+            batch.cancel()
+
+    def check(self) -> None:
+        """Raise RunStopped if nobody reads on."""
+        if self._is_left:
+            raise RunStopped(self.name)
+
+    def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:  # noqa: ARG002 - as `Results` has it
+        """These documents are looked up now, ``first`` is the position of the first of them."""
+        names = items if self._key is None else map(self._key, items)
+        self._documents.update(zip(itertools.count(first), names))
+
+    def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
         """Restored results, still encoded."""
         for position, saved in found:
             self._put(position, saved.payload, saved.codec)
@@ -116,57 +81,105 @@ class Stream:
         else:
             self._documents.pop(failure.position)
 
-    def _next(self) -> tuple[int, Any, str | None]:
-        if self._thread is None and not self._is_over:
-            target = copy_context().run  # the run around the stream is the one that it belongs to
-            self._thread = threading.Thread(target=target, args=(self._run,), name="durable-stream", daemon=True)
-            self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._arrived or self._is_over)
-            if self._arrived:
-                self._changed.notify_all()
-                return self._arrived.popleft()
-        error, self._error = self._error, None
-        raise error or StopIteration
-
-    def _run(self) -> None:
+    def fill(self, work: Callable[[Arrivals], object]) -> None:
+        """Run the map."""
         try:
-            self._work(self)
+            work(self)
         except BaseException as error:  # raised to who reads
             self._error = error
         finally:
-            if _unfinished.get(self._name) is self:
-                del _unfinished[self._name]
+            if _unfinished.get(self.name) is self:
+                del _unfinished[self.name]
             with self._changed:
-                self._is_over = True
+                self.is_over = True
                 self._changed.notify_all()
+
+    def take(self) -> tuple[Any, Any]:
+        """The next document and its result; StopIteration, or what the map raised, after the last."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._arrived or self.is_over)
+            if not self._arrived:
+                error, self._error = self._error, None
+                raise error or StopIteration
+            position, value, codec = self._arrived.popleft()
+            self._changed.notify_all()
+        return self._documents.pop(position), value if codec is None else decode(codec, value, where=self._where)
+
+    def leave(self) -> None:
+        """Nobody reads on: no further call is started."""
+        self._is_left = True
+        if self._batch is not None:
+            self._batch.cancel()
 
     def _put(self, position: int, value: Any, codec: str | None) -> None:
         with self._changed:
-            while len(self._arrived) >= _AHEAD and self._is_read():
+            while len(self._arrived) >= _AHEAD and not self._is_left and not self._is_halted():
                 self._changed.wait(_LOOK_S)
             self._arrived.append((position, value, codec))
             self._changed.notify_all()
 
-    def _is_read(self) -> bool:
-        return not self._is_closed and self._batch is not None and not self._batch.live.halted
+    def _is_halted(self) -> bool:
+        return self._batch is None or self._batch.live.halted
 
-    def _leave(self) -> None:
-        self._is_closed = True
+
+class Stream:
+    """An iterator over (document, result), in the order in which they are there: restored ones, then computed ones.
+
+    Nothing happens before the first ``next``. Leaving the loop early ends the map: what is finished stays saved. Use it as
+    a context manager, or ``close`` it, where it is kept in a variable or the moment matters.
+    """
+
+    def __init__(self, arrivals: Arrivals, work: Callable[[Arrivals], object]) -> None:
+        self._arrivals, self._work = arrivals, work
+        self._thread: threading.Thread | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[Any, Any]:
+        if self._thread is None and not self._arrivals.is_over:
+            self._begin()
+        try:
+            return self._arrivals.take()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._arrivals.leave()  # the thread holds what arrives, not its reader: so a loop that is left is heard of
+
+    def __repr__(self) -> str:
+        return f"<stream of {self._arrivals.name}>"
+
+    def close(self) -> None:
+        """Start no further call; returns when running ones have ended and are saved, at most two seconds later."""
+        self._arrivals.leave()
         if self._thread is None:
-            self._is_over = True
-        if self._batch is not None:
-            self._batch.cancel()
+            self._arrivals.is_over = True
+        else:
+            self._thread.join(_GRACE_S)
+
+    def _begin(self) -> None:
+        # The run around the stream is the one that it belongs to: so the thread has a copy of the context.
+        fill = functools.partial(copy_context().run, self._arrivals.fill, self._work)
+        self._thread = threading.Thread(target=fill, name="durable-stream", daemon=True)
+        self._thread.start()
 
 
-_unfinished: weakref.WeakValueDictionary[str, Stream] = weakref.WeakValueDictionary()
+_unfinished: weakref.WeakValueDictionary[str, Arrivals] = weakref.WeakValueDictionary()
 """By the name of the run that they opened for themselves."""
 
 
 def close_unfinished(name: str) -> None:
     """Whoever left the loop over a stream cannot use it any more, and it still holds its run: make room for the next."""
     with contextlib.suppress(KeyError):
-        _unfinished[name].close()
+        _unfinished[name].leave()
         due = clock.monotonic() + _GRACE_S
         while name in _unfinished and clock.monotonic() < due:
             clock.sleep(0.01)

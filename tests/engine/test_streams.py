@@ -13,6 +13,7 @@ import pytest
 from durable_nb import StepFailed, run, step
 from durable_nb.errors import ConfigError, RunStopped
 from durable_nb.testing import assert_restored
+from tests.kernels import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -125,6 +126,24 @@ def test_a_stream_that_is_forgotten_makes_room_for_the_next() -> None:
     assert 3 == len(dict(embed.stream(["a", "b", "c"])))
     with pytest.raises(RunStopped):
         list(kept[0])
+
+
+def test_a_stream_that_is_closed_unread_runs_nothing() -> None:
+    """It has nothing to give then."""
+    stream = embed.stream(["a"])
+    stream.close()
+
+    assert [] == list(stream)
+    assert [] == executed
+
+
+def test_a_loop_that_is_left_ends_the_map(store: Store) -> None:
+    """``break`` is enough: nobody holds the stream any more, and the run is over before anything else uses it."""
+    for _ in embed.stream([f"doc {i}" for i in range(2000)], workers=2):
+        break
+
+    wait_until(lambda: store.snapshot("embed").state == "interrupted", describing="the run is over")  # type: ignore[union-attr]
+    assert len(executed) < 1000
 
 
 def test_failures_come_last_or_as_they_are() -> None:
