@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from durable_nb.records import Checkpoint
 from durable_nb.store import reader
 from durable_nb.store.misfits import Misfit, fitting
 from durable_nb.store.rows import ROWS, upsert
-from durable_nb.store.tables import BLOB_PREFIX, checkpoints, choices, events, insert, mosaics, runs, steps
+from durable_nb.store.tables import BLOB_PREFIX, checkpoints, choices, costs, events, insert, mosaics, runs, steps
 from durable_nb.store.trust import plain_codec
 
 FORMAT = b"durable_nb run 1\n"
@@ -39,9 +40,10 @@ _RUN = ("name", "state", "notebook", "source", "total", "done", "restored", "fai
 _STEP = ("id", "name", "kind", "fingerprint", "parts", "source", "created")
 _CHOICE = ("step_id", "older_step_id", "choice", "at")
 _EVENT = ("at", "kind", "detail")
+_COST = ("step_id", "key", "cost")
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("total", "done", "restored", "failed", "attempts", "id", "step_id", "older_step_id"), (int,)),
-    **dict.fromkeys(("heartbeat", "created", "updated", "began", "at"), (int, float)),
+    **dict.fromkeys(("heartbeat", "created", "updated", "began", "at", "cost"), (int, float)),
 }
 _c = checkpoints.c
 
@@ -74,6 +76,8 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
     for row in _checkpoints(conn, run_id):
         put("checkpoint", *row[1:2], row.key.hex(), *row[3:11], payload=row.payload if row.state == "done" else b"")
         count += 1
+    for step_id, key, cost in _row(conn, _COST, costs, costs.c.run_id == run_id):
+        put("cost", step_id, key.hex(), cost)
     put("end")
     file.write(digest.hexdigest().encode() + b"\n")
     return count
@@ -122,6 +126,12 @@ def read(conn: sa.Connection, file: BinaryIO, name: str | None) -> tuple[str, in
             conn.execute(sa.insert(choices).values(run_id=run_id, **choice))
         elif kind == "event":
             conn.execute(sa.insert(events).values(run_id=run_id, **_record(_EVENT, fields)))
+        elif kind == "cost":
+            cost = _record(_COST, fields)
+            cost |= {"step_id": _known(ids, cost["step_id"]), "key": _digest(cost["key"])}
+            if not 0 <= cost["cost"] < math.inf:
+                raise Misfit(f"a cost is {cost['cost']!r:.40}")
+            conn.execute(sa.insert(costs).values(run_id=run_id, **cost))
         elif kind == "mosaic":
             conn.execute(sa.insert(mosaics).values(run_id=run_id, version=1, states=_payload(file, fields)))
         elif kind == "checkpoint":
@@ -216,15 +226,18 @@ def _known(ids: dict[int, int], step: Any) -> int:
     return ids[step]
 
 
+def _digest(key: str) -> bytes:
+    try:
+        return bytes.fromhex(key)
+    except ValueError:
+        raise Misfit(f"a key is {key!r:.40}") from None
+
+
 def _checkpoint(run_id: int, ids: dict[int, int], fields: list[Any], payload: bytes) -> Checkpoint:
     if len(fields) != len(Checkpoint._fields) - 1 or not isinstance(fields[1], str):
         raise Misfit(f"it holds a checkpoint of {len(fields)} fields")
     step, key, *rest, _ = fields
-    try:
-        named = bytes.fromhex(key)
-    except ValueError:
-        raise Misfit(f"a key is {key!r:.40}") from None
-    found = fitting(Checkpoint._make((run_id, _known(ids, step), named, *rest, payload)))
+    found = fitting(Checkpoint._make((run_id, _known(ids, step), _digest(key), *rest, payload)))
     if found.state not in ("done", "failed") or found.codec.startswith(BLOB_PREFIX):
         raise Misfit(f"it holds a checkpoint in state {found.state!r:.20} of codec {found.codec!r:.40}")
     return found if found.state == "done" else found._replace(payload=None)

@@ -15,6 +15,7 @@ from durable_nb.records import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from durable_nb.store import Store
 
@@ -138,3 +139,14 @@ def test_a_cost_is_a_function() -> None:
     """Anything else is refused at the definition."""
     with pytest.raises(ConfigError, match="cost="):
         step(cost=0.5)(answered)  # type: ignore[call-overload]
+
+
+def test_costs_are_exported_with_their_run(store: Store, tmp_path: Path) -> None:
+    """Who imports a run knows what its results had cost."""
+    on_threads(["a", "bb"])
+    store.export_run("costs", tmp_path / "costs.run")
+    store.forget("costs")
+    store.import_run(tmp_path / "costs.run")
+    on_threads(["a", "bb"])
+
+    assert (0.0, 0.75) == (seen(store, "costs").spent, seen(store, "costs").saved_cost)
