@@ -354,11 +354,14 @@ def test_results_are_not_shared() -> None:
 # 2. Lost or double work
 
 
-class OneWay(Exception):
+class OneWay:
     """Can be pickled, and not unpickled: the classic trap."""
 
     def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+
+    def __reduce__(self) -> tuple[type[OneWay], tuple[str]]:
+        return OneWay, (self.text,)
 
 
 def test_a_later_result_that_cannot_be_read_back() -> None:

@@ -41,11 +41,17 @@ class Tag(str):
     __slots__ = ()
 
 
-class OneWay(Exception):
-    """Pickles, but cannot be unpickled: its constructor wants two arguments and its state has one."""
+class OneWay:
+    """Pickles, but cannot be unpickled: its constructor wants two arguments and is given one.
+
+    Many an exception is so; some libraries, once imported, teach pickle to read those.
+    """
 
     def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
+        self.code, self.text = code, text
+
+    def __reduce__(self) -> tuple[type[OneWay], tuple[str]]:
+        return OneWay, (self.text,)
 
 
 class Client:
