@@ -179,7 +179,7 @@ class Computation:
             return None
         said = f"the {self.dies} died each time it was computed"
         error = StepFailed(self.step.name, call.label, DEATHS, said, aside=True)
-        text = f"{self.dies.title().replace(' ', '')}Died: {said}; set aside"
+        text = f"{self.dies.title().replace(' ', '')}Died: {said}{labels.ASIDE}"
         self._save(self._failure(call, text, DEATHS, clock.now(), 0.0))
         self.live.store.tell(self._run_id, "set aside", f"{self.step.name} on {call.label}")
         return error

@@ -9,6 +9,8 @@ from durable_nb.executors import worker
 
 _LENGTH = 60
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
+ASIDE = "; set aside"
+"""How the error of a document ends that killed what computed it, whatever that was."""
 TOLD = "_durable_nb_traceback"
 """Attribute of an error that comes from a worker: its traceback there, as text."""
 

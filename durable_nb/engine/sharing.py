@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.engine import labels
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.context import is_inside
 from durable_nb.engine.selection import from_loop
@@ -145,7 +146,7 @@ class SharedBatch(Batch):
         why = self._share.failures(self._step_id, [call.key for call in calls])
         for call in calls:
             failure = why[call.key]
-            aside = failure.error.startswith("KernelDied: ")
+            aside = failure.error.endswith(labels.ASIDE)
             error = StepFailed(self.step.name, call.label, failure.attempts, failure.error, aside=aside)
             self._put_failed(call, error, failure.traceback)
         self._count([_row(self, call, State.FAILED, why=why[call.key]) for call in calls])

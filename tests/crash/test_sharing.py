@@ -424,3 +424,19 @@ def test_each_kernel_may_have_an_engine(server: Postgres, tmp_path: Path) -> Non
     assert {str(n): 1 for n in range(120)} == executions(works)
     assert all(work.executed for work in works)
     assert ("done", 120, 120, 0, 0) == counts(server.url)
+
+
+_DEADLY = _IN_PROCESSES.replace(
+    "    time.sleep(seconds)", "    if number == 5:\n        os._exit(9)\n    time.sleep(seconds)"
+)
+
+
+def test_a_document_that_kills_its_worker_is_set_aside_for_all(server: Postgres, tmp_path: Path) -> None:
+    """Both kernels name it, as what was set aside and not as what failed."""
+    works = together(tmp_path, server, 2, documents=40, seconds=0.02, workers=1, prelude=_DEADLY)
+    errors = [work.end()["error"] for work in works]
+
+    assert all("tried again only when you ask" in error for error in errors), errors
+    assert {str(n) for n in range(40)} == set(executions(works))
+    told = ask(server.url, "SELECT error FROM durable_nb.checkpoints WHERE state = 'failed'")
+    assert [("WorkerProcessDied: the worker process died each time it was computed; set aside",)] == told
