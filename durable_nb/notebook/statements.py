@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.provenance import parse_cell, statements_about
@@ -46,11 +47,8 @@ class ExecutedCells:
         """An observer of runs."""
         frame = self._frame_here()
         if frame is not None:
+            live.finished.append(partial(setattr, self, "_frame", self._frame))  # that of the run around this one
             self._frame = frame
-            live.finished.append(self._leave_run)
-
-    def _leave_run(self) -> None:
-        self._frame = None
 
     def leave_cell(self, result: ExecutionResult | None) -> None:
         """``post_run_cell``: of a cell that raised only what comes before counts."""

@@ -26,6 +26,7 @@ import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
 sys.path.insert(0, {folder!r})
 import fakeai
+from durable_nb import run
 
 docs = ["a", "bb"]
 
@@ -60,7 +61,22 @@ def library(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_first_of_two_models_is_edited(kernel: Start, library: Path, shape: str) -> None:
     """Two models of one name: results of the first are computed again once another one stands there, in every shape."""
-    cell = f"%%durable asked\nout = []\nmodel = fakeai.Model({{!r}})\n{SHAPES[shape]}\nmodel = fakeai.Model('large')\n{SHAPES[shape]}"
+    assert _asked_twice(kernel, library, SHAPES[shape]) == _RIGHT
+
+
+def test_a_run_within_the_cell_ends(kernel: Start, library: Path) -> None:
+    """Threads of the cell are still asked for the statements before them."""
+    shape = f"with run('inner'):\n    pass\n{SHAPES['submit']}"
+
+    assert _asked_twice(kernel, library, shape) == _RIGHT
+
+
+_RIGHT = [f"[['{name}', 1], ['{name}', 2], ['large', 1], ['large', 2]]" for name in ("small", "tiny")]
+
+
+def _asked_twice(kernel: Start, library: Path, shape: str) -> list[str | None]:
+    """The results of a cell with two models, and those of the cell once its first model was edited."""
+    cell = f"%%durable asked\nout = []\nmodel = fakeai.Model({{!r}})\n{shape}\nmodel = fakeai.Model('large')\n{shape}"
     seen = []
     for name in ("small", "tiny"):
         one = kernel()
@@ -69,5 +85,4 @@ def test_the_first_of_two_models_is_edited(kernel: Start, library: Path, shape: 
         one.ok(cell.format(name))
         seen.append(one.ok("out").result)
         one.close()
-
-    assert ["[['small', 1], ['small', 2], ['large', 1], ['large', 2]]", seen[0].replace("small", "tiny")] == seen
+    return seen
