@@ -7,7 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
@@ -80,25 +80,16 @@ class DurableMagics(Magics):
             self._shell.run_cell(f"%%durable {line}\n{cell}").raise_error()
             return None
         arguments = parse_argstring(self.durable, line)
-        from durable_nb.notebook import pages
+        from durable_nb.notebook import commands
 
-        if not arguments.name:
-            return pages.RunTable(self._store(arguments).runs())
         command, name = arguments.name, " ".join(arguments.rest)
-        if command == "explain":
-            return self._explain(name)
-        if command in ("show", "retry", "forget") and not name:
-            raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
-        if command == "forget":
-            return self._forget(name, arguments)
-        if command == "retry":
-            print(pages.spared(self._store(arguments), name))
-            return None
-        if command == "show" or not name:
-            return self._show(name if command == "show" else command, arguments)
-        raise UsageError(
-            f"%durable has no sub-command {command!r}. There are: show NAME, retry NAME, forget NAME, explain. See %durable?"
-        )
+        if command in commands.COMMANDS:
+            return commands.perform(command, commands.Asked(self, name, arguments))
+        if name:
+            known = ", ".join(commands.COMMANDS)
+            raise UsageError(f"%durable has no sub-command {command!r}. There are: {known}. See %durable?")
+        asked = commands.Asked(self, command, arguments)
+        return commands.perform("show", asked) if command else commands.listed(asked)
 
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
@@ -144,7 +135,7 @@ class DurableMagics(Magics):
         notebook, cell = session.notebook, self._cell
         name = cellid.derived_name(notebook, cell)
         if cell.id:
-            name = cellid.known_name(name, notebook, cell, self._store(arguments).runs())
+            name = cellid.known_name(name, notebook, cell, session.store(url=arguments.db).runs())
         if name not in self._told:
             self._told.add(name)
             anew = "" if cell.id else " Without one, an edited cell starts anew."
@@ -240,45 +231,6 @@ class DurableMagics(Magics):
             undo()
 
         shell.events.register("post_run_cell", ended)
-
-    def _store(self, arguments: Any) -> Any:
-        return session.store(url=arguments.db)
-
-    def _show(self, name: str, arguments: Any) -> Any:
-        from durable_nb.notebook.pages import RunPage
-
-        store = self._store(arguments)
-        run = store.run(name)
-        if run is None:
-            known = ", ".join(run.name for run in store.runs()[:10]) or "none yet"
-            raise UsageError(f"there is no run {name!r} in {store.where}. There are: {known}.")
-        return RunPage(store, run)
-
-    def _explain(self, name: str) -> Any:
-        """Of the last durable cell of this kernel, whether it ran or was refused, or the last one of that name."""
-        from durable_nb.notebook.explain import Explanation
-
-        for replay in reversed(self.replays.values()):
-            if name in ("", replay.name):
-                return Explanation(replay.source, replay.plan, replay.preflight)
-        which = f"of run {name!r} has" if name else "has"
-        raise UsageError(f"no durable cell {which} been run in this kernel yet. Run it, then %durable explain.")
-
-    def _forget(self, name: str, arguments: Any) -> None:
-        store = self._store(arguments)
-        run = store.run(name)
-        if run is None:
-            raise UsageError(f"there is no run {name!r} in {store.where}; nothing was dropped.")
-        if not arguments.yes:
-            question = f"Drop run {name!r} and its {run.done:,} saved results from {store.where}? [y/N] "
-            try:
-                answer = input(question)
-            except StdinNotImplementedError:
-                raise UsageError(f"nobody can answer here; to drop it: %durable forget {name} --yes") from None
-            if answer.strip().lower() not in ("y", "yes"):
-                print("Kept.")
-                return
-        print(f"Dropped run {name!r}: {store.forget(name):,} saved results.")
 
 
 def _names(text: str) -> frozenset[str]:
