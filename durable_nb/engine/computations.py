@@ -265,7 +265,7 @@ class Computation:
             started, seconds, codec, payload,
         )  # fmt: skip
         if self.step.cost is not None:
-            checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, otherwise=self._save)
+            checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, save=self._save)
         if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
             return self._save_now(checkpoint)
         self._save(checkpoint)
