@@ -72,7 +72,7 @@ def run_batch(
         loaded = _loaded(function)
         calls = pickle.loads(items)  # noqa: S301 - sent by the process that computes the run
     except Exception as error:
-        return [("unready", _text_of(error))]
+        return [("unready", line_of(error, said_by(error)))]
     outcomes: list[tuple[Any, ...]] = []
     began = clock.stopwatch()
     for args, name, attempt in calls:
@@ -93,6 +93,20 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_list(frames))
 
 
+def said_by(error: BaseException) -> str:
+    """The message of an error, '' of one that cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def line_of(error: BaseException, said: str) -> str:
+    """Type and message on one line."""
+    text = " ".join(said.split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
     started, before = clock.now(), clock.stopwatch()
     try:
@@ -100,7 +114,8 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
     except TimeIsUp:
         return "late", started, clock.stopwatch() - before
     except BaseException as error:  # carried to the process that computes the run
-        return "error", _pickled(error), _text_of(error), traceback_of(error), started, clock.stopwatch() - before
+        seconds, said = clock.stopwatch() - before, line_of(error, said_by(error))
+        return "error", _pickled(error), said, traceback_of(error), started, seconds
     seconds = clock.stopwatch() - before
     if is_group and not hasattr(value, "__len__"):
         return "misfit", type(value).__name__
@@ -170,14 +185,6 @@ def _known_in_main(value: object) -> Iterator[None]:
             vars(main).update(before)
             for name in [name for name, thing in before.items() if thing is _NOTHING]:
                 del vars(main)[name]
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _loaded(function: bytes) -> Callable[..., Any]:
