@@ -93,6 +93,11 @@ class Intake:
             yield from grouping.feed(chunk)
         yield from grouping.rest()
 
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
+        """What is saved of these calls; without the payloads once there is no room for them."""
+        ask = self.live.store.look_up if self._arrived.has_room else self.live.store.found
+        return ask(self.live.record.id, self.entered.accepted, keys)
+
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
         for digest, occurrence in zip(self._digests, self._occurrences, strict=True):
@@ -159,11 +164,8 @@ class Intake:
         return missing
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
-        """What is saved of these calls; without the payloads once there is no room for them."""
-        if not self.entered.saved:
-            return {}
-        ask = self.live.store.look_up if self._arrived.has_room else self.live.store.found
-        known = ask(self.live.record.id, self.entered.accepted, keys)
+        """What counts as restored of these calls."""
+        known = self.look_up(keys) if self.entered.saved else {}
         return known if self.counted is None else self.counted(known)
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:

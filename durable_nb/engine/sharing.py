@@ -130,7 +130,7 @@ class SharedBatch(Batch):
                 self._pending[key] = claimed.pop(key)
 
     def _settle_done(self, calls: list[Call]) -> None:
-        saved = self.live.store.look_up(self.live.record.id, self.entered.accepted, [call.key for call in calls])
+        saved = self._intake.look_up([call.key for call in calls])
         gone = next((call for call in calls if call.key not in saved), None)
         if gone is not None:
             raise StoreError(self.live.store.where, f"has lost the result of {gone.label}.", "See `durable-nb check`.")
