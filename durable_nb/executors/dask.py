@@ -50,9 +50,8 @@ class Dask(Waiting):
             future.add_done_callback(lambda _: done.set_result(None))
             self._wait(done)
             outcomes: list[Outcome] = future.result()
-        except (
-            KilledWorker
-        ) as error:  # Dask has tried again by itself, as `distributed.scheduler.allowed-failures` says
+        except KilledWorker as error:
+            # Dask has tried again by itself, as `distributed.scheduler.allowed-failures` says.
             raise WorkerLost(error.allowed_failures + 1, is_certain=alone) from error
         except BaseException as error:
             if future is not None:

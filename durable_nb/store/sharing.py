@@ -128,9 +128,8 @@ class SharedWatch(Watch):
         face, now = self.share.run.owner, clock.now()
         assert face is not None
         mine = sa.update(runs).where(runs.c.id == run_id, runs.c.owner_token == face.token)
-        if (
-            conn.execute(mine.values(heartbeat=now)).rowcount == 0
-        ):  # and from here on its commits are one after the other
+        # From this statement on the commits of all kernels are one after the other.
+        if conn.execute(mine.values(heartbeat=now)).rowcount == 0:
             return False
         _enrol(conn, run_id, self.share.member, now)
         self._fenced = _end(conn, run_id, self.share.member.token, batch)
