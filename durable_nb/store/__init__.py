@@ -8,7 +8,8 @@
     transactions                              writes of the user's beside a checkpoint
     lookups                                   results by key
     connect │ upkeep │ signing                open a database; check it, drop a run; vouch for it
-    migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
+    migrations │ reader │ keyed               the layout; listings; results by key
+    writer │ leases                           group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
     trust                                     signatures of rows that could run code
@@ -21,6 +22,7 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Unpack
 
 import sqlalchemy as sa
 
@@ -30,7 +32,7 @@ from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
-from durable_nb.store.leases import is_alive, owner_of_this_process
+from durable_nb.store.leases import Claim, is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.sharing import Share, SharedWatch, join
 from durable_nb.store.tallies import Tallies
@@ -167,16 +169,7 @@ class Store(Keeping):
         """True when the file was deleted or replaced: what would be saved now could never be found again."""
         return self._database.is_gone
 
-    def begin(
-        self,
-        name: str,
-        *,
-        owner: Owner,
-        notebook: str = "",
-        source: str = "",
-        cell: str = "",
-        parent: int | None = None,
-    ) -> Run:
+    def begin(self, name: str, **claim: Unpack[Claim]) -> Run:
         """Create or re-open a run and hold it: state running, one more attempt, counts at zero.
 
         Raises
@@ -189,18 +182,9 @@ class Store(Keeping):
         self._database.patience.renew()
         self.flush()
         with self._database.writing() as conn:
-            return leases.claim(conn, name, owner=owner, parent=parent, notebook=notebook, source=source, cell=cell)
+            return leases.claim(conn, name, **claim)
 
-    def join(
-        self,
-        name: str,
-        *,
-        owner: Owner,
-        notebook: str = "",
-        source: str = "",
-        cell: str = "",
-        parent: int | None = None,
-    ) -> Share:
+    def join(self, name: str, **claim: Unpack[Claim]) -> Share:
         """The same of a run that several kernels compute: begin it, or join those who are at it.
 
         Raises
@@ -212,8 +196,7 @@ class Store(Keeping):
         """
         self._database.patience.renew()
         self.flush()
-        texts = {"notebook": notebook, "source": source, "cell": cell}
-        return join(self._database, name, member=owner, parent=parent, **texts)
+        return join(self._database, name, **claim)
 
     def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
         """Commit everything, write the last counts, end the run and let go of it.

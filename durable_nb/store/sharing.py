@@ -158,7 +158,7 @@ class SharedWatch(Watch):
         return [row for row in batch if row[1:3] not in self._fenced] if self._fenced else batch
 
 
-def join(database: Database, name: str, *, member: Owner, parent: int | None, **texts: str) -> Share:
+def join(database: Database, name: str, *, owner: Owner, parent: int | None = None, **texts: str) -> Share:
     """Begin a run that others may join, or join those who are at it.
 
     Raises
@@ -174,7 +174,7 @@ def join(database: Database, name: str, *, member: Owner, parent: int | None, **
             'Set configure(url="postgresql+psycopg://user@host/database") in each kernel, or leave out shared=True.',
         )
     with database.writing() as conn:
-        return _join(conn, database, name, member, parent, texts)
+        return _join(conn, database, name, owner, parent, texts)
 
 
 def _join(
