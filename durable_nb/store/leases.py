@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.records import Event, Owner, Run, State
+from durable_nb.store import backoffs
 from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
 
 watched: set[str] = set()
@@ -186,6 +187,7 @@ def release(
         if again and found is not None and found.owner_token is None:
             return
         raise LeaseLost(str(run_id) if found is None else found.name)
+    backoffs.drop(conn, run_id)
     tell(conn, run_id, State(state).value, message)
 
 

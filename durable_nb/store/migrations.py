@@ -76,7 +76,18 @@ def _fourth(conn: sa.Connection) -> None:
     )
 
 
-STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth}
+def _fifth(conn: sa.Connection) -> None:
+    """Calls that wait for their next attempt."""
+    lite = conn.dialect.name == "sqlite"
+    whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
+    conn.exec_driver_sql(
+        f"CREATE TABLE backoffs (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
+        f"attempts {whole} DEFAULT '0' NOT NULL, since {real} DEFAULT '0' NOT NULL, delay_s {real} DEFAULT '0' NOT NULL, "
+        "PRIMARY KEY (run_id, step_id, key))"
+    )
+
+
+STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth, 4: _fifth}
 """``STEPS[n]`` brings version n to n + 1; a published one is never edited. A new database is made as it is today."""
 
 

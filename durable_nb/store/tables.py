@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from durable_nb.records import Owner, Run, State
 from durable_nb.store.misfits import Misfit, fitting
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the layout below; a change adds a function to ``migrations``."""
 
 BLOB_BYTES = 1 << 20
@@ -194,6 +194,18 @@ suspects = sa.Table(
     _key("step_id"),
     _key("key", sa.LargeBinary),
     _count("deaths"),
+)
+
+# Calls that wait for their next attempt.
+backoffs = sa.Table(
+    "backoffs",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _count("attempts"),
+    _time("since"),
+    _time("delay_s"),
 )
 
 # What results cost, of steps that say so: beside the checkpoints, which are read without it.
