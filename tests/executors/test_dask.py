@@ -1,4 +1,4 @@
-"""What Dask has beside the other engines: workers that are threads of the kernel."""
+"""What Dask has beside the other engines: workers that are threads of the kernel, and clusters that give up their workers."""
 
 from __future__ import annotations
 
@@ -72,3 +72,56 @@ def test_workers_that_are_threads_leave_the_classes_of_the_notebook_alone(tmp_pa
     printed = [json.loads(line[1:]) for line in out.splitlines() if line.startswith("@")]
 
     assert [{"equal": [True] * 3, "same": [True] * 3, "here": 100}] == printed, err[-3000:]
+
+
+GIVEN_UP = """
+import json, os, signal
+from durable_nb import step
+from durable_nb.errors import ConfigError
+from durable_nb.executors import dask
+
+@step
+def square(number):
+    if number == 17 and not os.path.exists("tame"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+def main():
+    from dask import config
+    from distributed import Client, LocalCluster
+
+    config.set({"distributed.deploy.lost-worker-timeout": "50ms"})  # Dask's own: 15 s
+    executor = Client(LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50))
+    usual, dask.GONE_S = dask.GONE_S, 0.5
+    try:
+        square.map(range(40), workers=2, executor=executor)
+    except ConfigError as error:
+        said = str(error)
+    dask.GONE_S = usual
+    config.set({"distributed.deploy.lost-worker-timeout": "60s"})
+    open("tame", "w").close()
+    executor.cluster.scale(2)
+    squares = square.map(range(40), workers=2, executor=executor)
+    print("@" + json.dumps([said, squares == [n * n for n in range(40)], repr(squares)]), flush=True)
+    os._exit(0)  # a cluster that is ended while it starts workers may not end
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_cluster_that_gave_up_its_workers_is_told(tmp_path: Path) -> None:
+    """Dask itself makes a task again that kills, and drops workers that are away for too long: without any, the map ends.
+
+    It says what starts new ones, and then what was finished is restored.
+    """
+    need("dask")
+    out, err = script(tmp_path, GIVEN_UP, Engine("dask", "", "")).communicate(timeout=120)
+    printed = [json.loads(line[1:]) for line in out.splitlines() if line.startswith("@")]
+
+    assert len(printed) == 1, err[-3000:]
+    said, is_right, squares = printed[0]
+    assert "given up all of its workers" in said
+    assert "client.cluster.scale(2)" in said
+    assert is_right
+    assert "restored" in squares
