@@ -76,9 +76,8 @@ class Dask(Waiting):
             # Fetching is waited for as computing is: it begins anew if the worker dies that holds the result.
             fetched = asyncio.run_coroutine_threadsafe(self._fetched(future), self._client.loop.asyncio_loop)
             outcomes: list[Outcome] = self._wait(fetched)
-        except (
-            KilledWorker
-        ) as error:  # Dask has tried again by itself, as `distributed.scheduler.allowed-failures` says
+        except KilledWorker as error:
+            # Dask has tried again by itself, as `distributed.scheduler.allowed-failures` says.
             raise WorkerLost(error.allowed_failures + 1, is_certain=alone) from error
         except BaseException as error:
             if future is not None:
