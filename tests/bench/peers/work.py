@@ -39,8 +39,8 @@ def embed(doc: str) -> np.ndarray:
 def _counts() -> tuple[mmap.mmap, mmap.mmap, float]:
     """Both counts, and the seconds of a call, in this process.
 
-    Mapped memory outlives SIGKILL as a file does. A line appended to a file would be a system call, which lets go of the
-    interpreter: whoever saves in a thread would take it for 5 ms then, and pay for the counting.
+    Mapped memory outlives SIGKILL as a file does. A line appended to a file would be a system call for each item, and
+    whoever saves in a thread might pay for the counting.
     """
     started, finished = (_mapped(os.environ[name]) for name in (STARTED, FINISHED))
     return started, finished, float(os.environ[SECONDS])
