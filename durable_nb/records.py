@@ -171,6 +171,17 @@ class Document(NamedTuple):
     """Type and message, then the traceback; '' unless it failed."""
 
 
+class Capsule(NamedTuple):
+    """What a fresh kernel needs to run the cell of a run again; reading it can run code."""
+
+    manifest: str
+    """JSON: the cell, and by name what it reads."""
+    payload: bytes
+    """The values of the manifest, one after the other."""
+    at: float = 0.0
+    """When it was saved, in seconds since the epoch."""
+
+
 class Owner(NamedTuple):
     """A process that computes a run."""
 

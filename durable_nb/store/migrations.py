@@ -76,7 +76,18 @@ def _fourth(conn: sa.Connection) -> None:
     )
 
 
-STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth}
+def _fifth(conn: sa.Connection) -> None:
+    """Capsules."""
+    lite = conn.dialect.name == "sqlite"
+    whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
+    conn.exec_driver_sql(
+        f"CREATE TABLE capsules (run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "
+        f"signatures TEXT DEFAULT '' NOT NULL, manifest TEXT DEFAULT '' NOT NULL, payload {blob} NOT NULL, "
+        "PRIMARY KEY (run_id))"
+    )
+
+
+STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth, 4: _fifth}
 """``STEPS[n]`` brings version n to n + 1; a published one is never edited. A new database is made as it is today."""
 
 

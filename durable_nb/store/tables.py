@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from durable_nb.records import Owner, Run, State
 from durable_nb.store.misfits import Misfit, fitting
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the layout below; a change adds a function to ``migrations``."""
 
 BLOB_BYTES = 1 << 20
@@ -221,6 +221,17 @@ claims = sa.Table(
     sa.Column("key", sa.LargeBinary, primary_key=True),
     _text("token"),
     _text("state"),  # held, done or failed
+)
+
+# What a fresh kernel needs to run the cell of a run again.
+capsules = sa.Table(
+    "capsules",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    _time("at"),
+    _text("signatures"),
+    _text("manifest"),  # JSON
+    sa.Column("payload", sa.LargeBinary, nullable=False),
 )
 
 

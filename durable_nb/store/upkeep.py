@@ -9,6 +9,7 @@ from durable_nb.store.rows import BLOB_LOCK
 from durable_nb.store.tables import (
     BLOB_PREFIX,
     blobs,
+    capsules,
     checkpoints,
     choices,
     claims,
@@ -26,7 +27,7 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs, members, claims)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs, members, claims, capsules)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

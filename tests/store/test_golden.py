@@ -35,7 +35,7 @@ store.close()
 """
 
 
-@pytest.fixture(params=range(1, 4))
+@pytest.fixture(params=range(1, 5))
 def golden(request, url, tmp_path) -> str:
     """Address of a database as the code of one schema left it."""
     name = f"golden{request.param}"
