@@ -181,9 +181,8 @@ def _telling(tree: ast.AST, credentials: Credentials) -> Iterator[ast.expr]:
     for value in _given_to_names(tree):
         for part in ast.walk(value) if isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.BoolOp)) else ():
             is_text = isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes)) and len(part.value) > 3
-            if is_text and id(part) not in inside:
-                yield part  # type: ignore[misc]
-            elif isinstance(part, ast.JoinedStr) and any(isinstance(one, ast.Constant) for one in part.values):
+            is_mixed = isinstance(part, ast.JoinedStr) and any(isinstance(one, ast.Constant) for one in part.values)
+            if isinstance(part, ast.expr) and (is_mixed or (is_text and id(part) not in inside)):
                 yield part
 
 
@@ -195,7 +194,7 @@ def _is_credential(value: object, credentials: Credentials) -> bool:
     )
 
 
-def _given_to_names(tree: ast.AST) -> Iterator[ast.expr]:
+def _given_to_names(tree: ast.AST) -> Iterator[ast.expr | None]:
     """The expressions that are assigned, passed or mapped to a name that says credential."""
     for node in ast.walk(tree):
         if (
@@ -209,8 +208,12 @@ def _given_to_names(tree: ast.AST) -> Iterator[ast.expr]:
             yield from (value for key, value in pairs if key is not None and is_named(_last_name(key)))
         elif isinstance(node, ast.arguments):
             positional = [*node.posonlyargs, *node.args]
-            pairs_of = [*zip(reversed(positional), reversed(node.defaults), strict=False)]
-            pairs_of += [(arg, value) for arg, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value]
+            pairs_of: list[tuple[ast.arg, ast.expr]] = [
+                *zip(reversed(positional), reversed(node.defaults), strict=False)
+            ]
+            pairs_of += [
+                (arg, value) for arg, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value is not None
+            ]
             yield from (value for arg, value in pairs_of if is_named(arg.arg))
 
 

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
+from durable_nb.credentials import known_in
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
@@ -52,6 +53,7 @@ class LiveRun:
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
         begin_or_join = self.store.join if shared else self.store.begin
+        source = known_in().redacted(source)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
         self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)
