@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 StatementFinder = Callable[[str, dict[str, Any]], str | None]
-_PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
+PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
 _DURABLE = re.compile(r"\s*(%%?durable\b|%%(time|capture)\b[^\n]*\s%%durable\b|__durable_nb__\.begin\()")
 _LINE_MAGIC = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?([%!].*|[\w.%]+\?{1,2}|\?{1,2}[\w.%]+)\s*$")
 # What these give differs in every kernel, and no result should depend on it: then the statement says more than the value.
@@ -122,7 +122,7 @@ def parse_cell(source: str) -> ast.Module | None:
     """The tree of a cell, magics as plain Python; None if it is none."""
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
-        return parse_cell(rest) if first.split()[0] in _PYTHON_MAGICS else None
+        return parse_cell(rest) if first.split()[0] in PYTHON_MAGICS else None
     tree = parse(source)
     return tree if tree is not None else parse("\n".join(map(_plain_line, source.splitlines())))
 

@@ -56,8 +56,8 @@ def load(shell: InteractiveShell) -> None:
     from durable_nb.notebook import cellid, marking, statements
     from durable_nb.notebook.magics import DurableMagics
 
-    magics = DurableMagics(shell)
     executed = statements.ExecutedCells(shell)
+    magics = DurableMagics(shell, executed)
     shell.register_magics(magics)
     shell.input_transformers_cleanup.append(marking.durable_cell)
     shell.ast_transformers.append(magics.cells)

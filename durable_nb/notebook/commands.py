@@ -61,6 +61,12 @@ def _show(asked: Asked) -> Any:
     return RunPage(asked.store, asked.run())
 
 
+def _resume(asked: Asked) -> None:
+    from durable_nb.notebook import resuming
+
+    resuming.resume(asked)
+
+
 def _retry(asked: Asked) -> None:
     from durable_nb.notebook import pages
 
@@ -94,6 +100,7 @@ def _forget(asked: Asked) -> None:
 
 COMMANDS: dict[str, tuple[bool, Callable[[Asked], Any]]] = {
     "show": (True, _show),
+    "resume": (True, _resume),
     "retry": (True, _retry),
     "forget": (True, _forget),
     "explain": (False, _explain),

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
+from durable_nb.credentials import known_in
 from durable_nb.engine.session import current as session
 from durable_nb.errors import CodeChanged, ConfigError, StoreError
 from durable_nb.notebook import cellid
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
     from durable_nb.errors import DurableError
+    from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.replay import Replay
+    from durable_nb.notebook.statements import ExecutedCells
 
 
 _logger = logging.getLogger("durable_nb")
@@ -35,9 +38,11 @@ _logger = logging.getLogger("durable_nb")
 class DurableMagics(Magics):
     """The magics, and the run of the cell that is being executed."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, executed: ExecutedCells) -> None:
         super().__init__(shell)
-        self._shell = shell
+        self._shell, self.executed = shell, executed
+        self.urls: dict[str, str] = {}
+        """By name of a run that was resumed, the database that it was found in."""
         self._live: LiveRun | None = None
         self._cells: list[Cell] = []  # the cell that is being executed, inside those that run it
         self._told: set[str] = set()  # names made for cells without one
@@ -55,6 +60,7 @@ class DurableMagics(Magics):
     @argument("--replay", metavar="NAMES", default="", help="Run calls of these again: load,Image.open")
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
+    @argument("--make", action="store_true", help="With resume: execute again what made the names that are not saved")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -70,6 +76,7 @@ class DurableMagics(Magics):
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
+            %durable resume embed-filings               in a fresh kernel: what its cell needs, then the cell
             %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
             %durable forget embed-filings               drop its results (asks first)
             %durable explain                            what the last durable cell keeps, what it runs again, and why
@@ -106,13 +113,27 @@ class DurableMagics(Magics):
         replay = self._planned(plan, arguments)
         steps = steps_named_in(cell.source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
         on_change = arguments.on_change or self._answers.pop(arguments.name, None)
-        self._live = runs.begin(arguments.name, source=cell.source, on_change=on_change, url=arguments.db, steps=steps)
+        source = known_in(self._shell.user_ns).redacted(cell.source)
+        url = arguments.db or self.urls.get(arguments.name)
+        self._live = runs.begin(arguments.name, source=source, on_change=on_change, url=url, steps=steps)
+        self._capture(self._live)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
             self._replay = replay
+
+    def _capture(self, live: LiveRun) -> None:
+        from durable_nb.notebook import keeping
+
+        keeping.capture(live, self._shell, self._cell, self.makers())
+
+    def makers(self) -> Makers:
+        """Which statements of the cells that were executed made which names."""
+        from durable_nb.notebook.makers import Makers
+
+        return Makers(self.executed.cells(), self.executed.adopted, self._shell.transform_cell)
 
     def _arguments(self, line: str, refused: str) -> Any:
         """The options of the first line; raises for a cell that cannot be durable at all."""

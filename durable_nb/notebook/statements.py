@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.notebook.makers import Made
 from durable_nb.provenance import parse_cell, statements_about
 
 if TYPE_CHECKING:
@@ -29,19 +30,26 @@ class ExecutedCells:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._cut: dict[int, str] = {}  # by number in the history: what was executed of a cell that raised
+        self.adopted: dict[str, Made] = {}
+        """By name, how it was made in the kernel that a capsule is from: as if that had been executed here, first."""
         self._frame: FrameType | None = None  # of the cell whose run is open: its threads and tasks are asked too
 
     def find(self, name: str, scope: dict[str, Any]) -> str | None:
         """What made the object that ``name`` stands for in the notebook's namespace; a statement finder."""
-        history = self._shell.history_manager
-        if scope is not self._shell.user_ns or history is None:
+        if scope is not self._shell.user_ns or self._shell.history_manager is None:
             return None
-        cells = list(history.input_hist_raw)
+        adopted = self.adopted.get(name)
+        return statements_about([*([adopted.statements] if adopted else []), *self.cells()], name)
+
+    def cells(self) -> list[str]:
+        """What was executed, by number; of the cell that is running what comes before its current line."""
+        history = self._shell.history_manager
+        cells = [] if history is None else list(history.input_hist_raw)
         for number, executed in self._cut.items():
             if number < len(cells):
                 cells[number] = executed
         running = self._running()
-        return statements_about([*cells[:-1], running] if running is not None else cells, name)
+        return [*cells[:-1], running] if running is not None else cells
 
     def enter_run(self, live: LiveRun) -> None:
         """An observer of runs."""
