@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb.engine.session import current as session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 class _Loaded(NamedTuple):
     magics: Any
     executed: Any
+    forget: Callable[[], None] | None
+    """Takes away what was shown of unfinished runs."""
 
 
 _loaded: dict[int, _Loaded] = {}
@@ -49,11 +53,11 @@ def follow(shell: InteractiveShell) -> None:
 
 
 def load(shell: InteractiveShell) -> None:
-    """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing, opens nothing."""
+    """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing; tells of unfinished runs."""
     if id(shell) in _loaded:
         return
     from durable_nb import provenance
-    from durable_nb.notebook import cellid, marking, statements
+    from durable_nb.notebook import cellid, marking, statements, unfinished
     from durable_nb.notebook.magics import DurableMagics
 
     executed = statements.ExecutedCells(shell)
@@ -68,7 +72,7 @@ def load(shell: InteractiveShell) -> None:
     provenance.statement_finders.insert(0, executed.find)
     session.observers += (_show, executed.enter_run)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
-    _loaded[id(shell)] = _Loaded(magics, executed)
+    _loaded[id(shell)] = _Loaded(magics, executed, unfinished.announce(shell))
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -80,6 +84,8 @@ def unload(shell: InteractiveShell) -> None:
     from durable_nb.notebook import marking
 
     magics = loaded.magics
+    if loaded.forget is not None:
+        loaded.forget()
     magics.when_idle(_forget_marker)  # the rest of a durable cell that is being executed still mentions it
     magics.end_leftover()
     session.observers.remove(_show)
