@@ -24,6 +24,7 @@ _ANYWHERE = frozenset(
     "connstr cookie".split()
 )
 _AT_THE_END = frozenset({"key", "token", "authtoken", "accesskey", "secretkey"})
+_BEFORE_KEY = frozenset("api access private service account encryption signing master auth client app".split())  # noqa: SIM905
 _FORM = (
     r"sk-[\w-]{12,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{12,}|xox[abeprs]-[\w-]{10,}|"
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|hf_[A-Za-z0-9]{16,}|AIza[\w-]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|"
@@ -31,11 +32,19 @@ _FORM = (
 )
 _ADDRESS = r"://[^/\s:@'\"]*:([^/\s@'\"]+)@"
 _FORMS = re.compile(f"{_FORM}|{_ADDRESS}")
+_FORMS_OF_TEXT = re.compile(_FORM)
 _FORMS_OF_BYTES = re.compile(_FORM.encode())
 _PASSWORD = re.compile(_ADDRESS)
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{24,}(?![A-Za-z0-9])")
 _SAID = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<is>["']?\s*[:=]\s*[rbuRBU]?)(?P<quote>["']?)(?P<value>[^\s"',;)#]{4,})"""
+    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<is>["']?\s*[:=]\s*[rbuRBU]?)(?P<quote>["']?)(?P<value>(?<=["'])[^\s"']{4,}|[^\s"',;)#(=]{4,})"""
+)
+_TURNS = re.compile(r"(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]")
+_SCHEME = re.compile(r"(?i)^\s*(bearer|basic|token|key|apikey)?[\s:=]*")
+_LINE = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+_ASIDE = re.compile(r"#.*|^\s*[%!].*", re.MULTILINE)
+_SUSPECT = re.compile(  # a word that says credential, an escape, or literals that are joined
+    r"""(?i)key|token|secret|passw|pwd|passphrase|credential|auth|bearer|dsn|connstr|cookie|\\[xun0-7]|["'][\s\\]*[rbfu]*["']"""
 )
 _SHORTEST, _PLAIN_WORD = 6, re.compile(r"[A-Za-z]+(?:[_ .-][A-Za-z]+)*")
 _LONG_TEXT = 400
@@ -44,8 +53,26 @@ _LONG_TEXT = 400
 @lru_cache(maxsize=4096)
 def is_named(name: str) -> bool:
     """Whether a variable, parameter, header or key of this name may hold a credential."""
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = _words(name)
     return bool(words) and (words[-1] in _AT_THE_END or words[0] == "token" or not _ANYWHERE.isdisjoint(words))
+
+
+@lru_cache(maxsize=4096)
+def is_surely_named(name: str) -> bool:
+    """Whether it may hold nothing else: ``key`` and ``sort_key`` may, and a token may be a word."""
+    words = _words(name)
+    is_key = len(words) > 1 and words[-1] in _AT_THE_END and (words[-1] == "token" or words[-2] in _BEFORE_KEY)
+    return is_key or (is_named(name) and not {"key", "token"} & {words[-1], words[0]}) or name == "API_KEY"
+
+
+def may_hold(name: str, text: str | bytes) -> bool:
+    """Whether a text under this name is not to be stored; ``sort_key = "length"`` may be."""
+    return is_named(name) and (len(text) > 3 if is_surely_named(name) else is_telling(_text(text)))
+
+
+def holds(name: str, text: str | bytes) -> bool:
+    """The same inside of data and calls, where a key or token is more often something else."""
+    return is_named(name) and (len(text) > 3 if is_surely_named(name) else _is_random(_text(text)))
 
 
 def is_form(text: str) -> bool:
@@ -53,7 +80,21 @@ def is_form(text: str) -> bool:
     return bool((_FORMS if len(text) < _LONG_TEXT else _FORMS_OF_TEXT).search(text))
 
 
-_FORMS_OF_TEXT = re.compile(_FORM)
+def is_telling(text: str) -> bool:
+    """Whether finding a text elsewhere says something: ``password = "none"`` must not make every none a secret."""
+    return len(text) >= _SHORTEST and not (len(text) < 12 and _PLAIN_WORD.fullmatch(text))
+
+
+def _is_random(text: str) -> bool:
+    return is_form(text) or (len(text) >= 12 and " " not in text.strip() and len(_TURNS.findall(text)) >= 3)
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 class Credentials:
@@ -78,6 +119,13 @@ class Credentials:
         """Code, a cell with magics or any other text, with every credential replaced by ``***``."""
         return _redacted(text, self.known) if text else text
 
+    def hidden_in(self, text: str) -> str:
+        """An error or traceback, without those that are known, have a form, or are passed by name in a line of code."""
+        for one in self.known:
+            text = text.replace(one, INSTEAD)
+        text = _FORMS.sub(_unformed, text)
+        return _SAID.sub(lambda found: _unsaid(found) if found["quote"] else found[0], text)
+
     def keeps(self, text: str) -> bool:
         """Whether a text may be stored as it is."""
         return self.redacted(text) == text
@@ -85,43 +133,29 @@ class Credentials:
 
 def known_in(*scopes: Mapping[str, Any]) -> Credentials:
     """Those in the environment, and those that names in these scopes stand for."""
-    found = list(_of_environment())
+    found = [text for name, value in os.environ.items() for text in texts_of(name, value)]
     for scope in scopes:
         for name, value in list(scope.items()):
-            if isinstance(name, str) and is_named(name):
-                found += texts_of(value)
-            elif type(value) is str and len(value) < _LONG_TEXT and is_form(value):
-                found += [value, *_PASSWORD.findall(value)]
+            if isinstance(name, str) and not name.startswith("_"):  # such as the text of the cell before
+                found += texts_of(name, value)
     return Credentials(found)
 
 
-def texts_of(value: Any, depth: int = 2) -> Iterator[str]:
-    """What would be a credential of a value whose name says that it is one."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        if len(value) < 4096 and is_telling(value):
-            yield value
-            yield from _PASSWORD.findall(value)
-    elif depth and isinstance(value, (dict, list, tuple, set, frozenset)):
-        for part in list(value.values() if isinstance(value, dict) else value)[:20]:
-            yield from texts_of(part, depth - 1)
-    elif depth and hasattr(value, "get_secret_value"):  # pydantic.SecretStr
-        yield from texts_of(value.get_secret_value(), 0)
-
-
-def is_telling(text: str) -> bool:
-    """Whether finding a text elsewhere says something: ``sort_key = "length"`` must not make every length a secret."""
-    return len(text) >= _SHORTEST and not (len(text) < 12 and _PLAIN_WORD.fullmatch(text))
-
-
-def _of_environment() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if is_named(name):
-            yield from texts_of(value)
-        elif is_form(value):
-            yield value
-            yield from _PASSWORD.findall(value)
+def texts_of(name: str, value: Any, depth: int = 2) -> Iterator[str]:
+    """The credentials in a value: all texts of one whose name says so, else those that look so."""
+    kind = type(value)  # not isinstance: that asks an object of the user for its __class__
+    if issubclass(kind, (str, bytes)):
+        text = _text(value) if len(value) < 4096 else ""
+        if is_named(name) and (is_telling(text) if is_surely_named(name) else _is_random(text)):
+            yield text
+        if len(text) < _LONG_TEXT:
+            yield from (found[1] or found[0] for found in _FORMS.finditer(text))
+    elif is_named(name) and depth:
+        if issubclass(kind, (dict, list, tuple, set, frozenset)) and is_surely_named(name):
+            for part in list(value.values() if isinstance(value, dict) else value)[:20]:
+                yield from texts_of(name, part, depth - 1)
+        elif hasattr(kind, "get_secret_value"):  # pydantic.SecretStr
+            yield from texts_of(name, value.get_secret_value(), 0)
 
 
 def _as_bytes(text: str) -> Iterator[bytes]:
@@ -137,8 +171,14 @@ def _redacted(text: str, known: tuple[str, ...]) -> str:
     text = _without_literals(text, credentials)
     for one in known:
         text = text.replace(one, INSTEAD)
-    text = _FORMS.sub(lambda found: found[0].replace(found[1], INSTEAD) if found[1] else INSTEAD, text)
-    return _SAID.sub(_unsaid, text)
+    text = _FORMS.sub(_unformed, text)
+    if _python_of(text) is None:
+        return _SAID.sub(_unsaid, text)
+    return _ASIDE.sub(lambda found: _SAID.sub(_unsaid, found[0]), text)
+
+
+def _unformed(found: re.Match[str]) -> str:
+    return found[0].replace(found[1], INSTEAD) if found[1] else INSTEAD  # of an address only the password
 
 
 def _unsaid(found: re.Match[str]) -> str:
@@ -146,14 +186,16 @@ def _unsaid(found: re.Match[str]) -> str:
     is_literal = (
         found["quote"] or not re.fullmatch(r"[\w.()\[\]]+", found["value"]) or any(map(str.isdigit, found["value"]))
     )
-    if not is_named(found["name"]) or not is_literal or found["value"] == INSTEAD or "environ" in found["value"]:
+    if not may_hold(found["name"], found["value"]) or not is_literal or "environ" in found["value"]:
         return found[0]
     return f"{found['name']}{found['is']}{found['quote']}{INSTEAD}"
 
 
 def _without_literals(text: str, credentials: Credentials) -> str:
     """Python with literals replaced that are credentials, or are given to what is named as one."""
-    tree = syntax.parse(text)
+    if not (_SUSPECT.search(text) or _RANDOM.search(text) or credentials.found_in(text)):
+        return text  # most code: a tree takes a hundred times as long
+    tree = _python_of(text)
     if tree is None:
         return text
     spans = sorted({_span(node) for node in _telling(tree, credentials)}, reverse=True)
@@ -162,6 +204,11 @@ def _without_literals(text: str, credentials: Credentials) -> str:
         rest = lines[end_line - 1][end_column:]
         lines[line - 1 : end_line] = [lines[line - 1][:column] + repr(INSTEAD).encode() + rest]
     return b"".join(lines).decode()
+
+
+def _python_of(text: str) -> ast.Module | None:
+    """The tree of a cell, ``pass`` in the place of lines for IPython; None if it is none."""
+    return syntax.parse(text) or syntax.parse(_LINE.sub(r"\1pass", text))
 
 
 def _span(node: ast.expr) -> tuple[int, int, int, int]:
@@ -178,11 +225,14 @@ def _telling(tree: ast.AST, credentials: Credentials) -> Iterator[ast.expr]:
                 yield node
         elif isinstance(node, ast.Constant) and id(node) not in inside and _is_credential(node.value, credentials):
             yield node
-    for value in _given_to_names(tree):
-        for part in ast.walk(value) if isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.BoolOp)) else ():
-            is_text = isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes)) and len(part.value) > 3
-            is_mixed = isinstance(part, ast.JoinedStr) and any(isinstance(one, ast.Constant) for one in part.values)
-            if isinstance(part, ast.expr) and (is_mixed or (is_text and id(part) not in inside)):
+    for name, value, is_variable in _given_to_names(tree):
+        is_written = isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.BoolOp))
+        for part in ast.walk(value) if is_written else ():
+            if not isinstance(part, ast.Constant) or not isinstance(part.value, (str, bytes)) or id(part) in inside:
+                continue
+            rest = _SCHEME.sub("", _text(part.value))  # "Bearer " + api_key
+            is_one = may_hold(name, rest) if is_variable else holds(name, rest)
+            if is_one and (part is value or is_telling(rest)):
                 yield part
 
 
@@ -194,27 +244,23 @@ def _is_credential(value: object, credentials: Credentials) -> bool:
     )
 
 
-def _given_to_names(tree: ast.AST) -> Iterator[ast.expr | None]:
-    """The expressions that are assigned, passed or mapped to a name that says credential."""
+def _given_to_names(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
+    """Names, what is assigned, passed or mapped to them, and whether they are variables."""
     for node in ast.walk(tree):
-        if (
-            (isinstance(node, ast.keyword) and is_named(node.arg or ""))
-            or (isinstance(node, ast.Assign) and any(is_named(_last_name(target)) for target in node.targets))
-            or (isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value and is_named(_last_name(node.target)))
-        ):
-            yield node.value
+        if isinstance(node, ast.keyword):
+            yield node.arg or "", node.value, False
+        elif isinstance(node, ast.Assign):
+            yield from ((_last_name(target), node.value, isinstance(target, ast.Name)) for target in node.targets)
+        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+            yield _last_name(node.target), node.value, True
         elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
-            yield from (value for key, value in pairs if key is not None and is_named(_last_name(key)))
+            yield from ((_last_name(key), value, False) for key, value in pairs if key is not None)
         elif isinstance(node, ast.arguments):
             positional = [*node.posonlyargs, *node.args]
-            pairs_of: list[tuple[ast.arg, ast.expr]] = [
-                *zip(reversed(positional), reversed(node.defaults), strict=False)
-            ]
-            pairs_of += [
-                (arg, value) for arg, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value is not None
-            ]
-            yield from (value for arg, value in pairs_of if is_named(arg.arg))
+            by_place = zip(reversed(positional), reversed(node.defaults), strict=False)
+            by_name = zip(node.kwonlyargs, node.kw_defaults, strict=True)
+            yield from ((arg.arg, value, False) for arg, value in (*by_place, *by_name) if value is not None)
 
 
 def _last_name(target: ast.expr) -> str:

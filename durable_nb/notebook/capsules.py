@@ -64,7 +64,12 @@ class Unpacked(NamedTuple):
 def packed(unpacked: Unpacked) -> Capsule:
     """To be saved."""
     fields = unpacked._asdict() | {"format": FORMAT}
-    fields["needs"] = [need._asdict() | {"made": need.made._asdict()} for need in unpacked.needs]
+    cells = list(dict.fromkeys(need.made.cell for need in unpacked.needs))  # each once, whatever it made
+    places = {cell: place for place, cell in enumerate(cells)}
+    fields["cells"] = cells
+    fields["needs"] = [
+        need._asdict() | {"made": need.made._asdict() | {"cell": places[need.made.cell]}} for need in unpacked.needs
+    ]
     fields["groups"] = [[names, codec, len(payload)] for names, codec, payload in unpacked.groups]
     payload = b"".join(payload for _, _, payload in unpacked.groups)
     return Capsule(json.dumps(fields, separators=(",", ":")), payload)
@@ -76,15 +81,17 @@ def unpacked(capsule: Capsule, where: str) -> Unpacked:
         fields = json.loads(capsule.manifest)
         if fields.pop("format") != FORMAT:
             raise StoreError(where, "holds a capsule of another version of durable_nb.", "Run the cells by hand.")
-        fields["needs"] = tuple(_need(need) for need in fields["needs"])
+        cells = fields.pop("cells")
+        fields["needs"] = tuple(_need(need, cells) for need in fields["needs"])
         fields["groups"] = tuple(_sliced(fields["groups"], capsule.payload))
         return Unpacked(**fields)._replace(at=capsule.at)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise StoreError(where, f"holds a capsule that cannot be read ({error}).", "Run the cells by hand.") from error
 
 
-def _need(fields: dict[str, Any]) -> Need:
-    return Need(**(fields | {"made": Made(**fields["made"])}))
+def _need(fields: dict[str, Any], cells: list[str]) -> Need:
+    made = Made(**fields["made"])
+    return Need(**(fields | {"made": made._replace(cell=cells[fields["made"]["cell"]])}))
 
 
 def _sliced(groups: Iterable[Any], payload: bytes) -> Iterable[tuple[tuple[str, ...], str, bytes]]:

@@ -19,7 +19,7 @@ from durable_nb.notebook.makers import Made, Makers, python_of
 from durable_nb.notebook.marking import MARKER
 from durable_nb.notebook.needs import names_needed
 from durable_nb.notebook.weighing import Confidential, TooLarge, Unweighable, Weight
-from durable_nb.origins import Origin, origin_of
+from durable_nb.origins import SCALARS, Origin, is_data, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ class _Capture:
         value = self._scope[name]
         made = self._stored(self._makers.of(name), name)
         need = Need(name, "made", made=made or Made(0, 0, "", "", ""), is_whole=self._is_whole(name))
-        if isinstance(value, ModuleType):
+        if issubclass(type(value), ModuleType):
             return need._replace(kind="module", why=value.__name__), []
         if made is not None and made.kind in ("def", "import", "lambda"):
             why = "" if need.is_whole else "what looks like a credential stands in its code"
@@ -100,9 +100,9 @@ class _Capture:
 
     def _data(self, need: Need, value: Any) -> Need:
         """Of what no definition made: whether it can be stored by value."""
-        if credentials.is_named(need.name) and _holds_text(value):
+        if _is_credential(need.name, value):
             return need._replace(kind="secret", why="a credential by its name")
-        if isinstance(value, (FunctionType, type)) and origin_of(value.__module__) is Origin.OWN:
+        if issubclass(type(value), (FunctionType, type)) and origin_of(value.__module__) is Origin.OWN:
             return need._replace(why="made by other code, not by a def of the notebook")
         try:
             self._weights[need.name] = Weight(value, LARGEST)
@@ -183,11 +183,17 @@ class _Capture:
         """Where a name comes from, without credentials."""
         if made is None:
             return None
-        said = made.statements or provenance.statement_of(name, self._scope) or ""
         redacted = self._known.redacted
-        return made._replace(
-            text=redacted(made.text), cell=redacted(made.cell[:_CELL_LETTERS]), statements=redacted(said)
-        )
+        said = made.statements or (provenance.statement_of(name, self._scope) if self._is_known_by(name, made) else "")
+        text = redacted(made.text)
+        return made._replace(text=text, cell=redacted(made.cell[:_CELL_LETTERS]), statements=redacted(said or text))
+
+    def _is_known_by(self, name: str, made: Made) -> bool:
+        """Whether all statements that made a thing are part of what it is: data is its value, and code its text."""
+        value = self._scope[name]
+        if made.kind in ("def", "import", "lambda") or issubclass(type(value), ModuleType):
+            return False
+        return "(" in made.text if issubclass(type(value), SCALARS) else not is_data(value)
 
     def _is_whole(self, name: str) -> bool:
         made = self._makers.of(name)
@@ -207,22 +213,21 @@ def held_by_objects(scope: dict[str, Any]) -> list[str]:
     waiting = [(value, 3) for name, value in scope.items() if not name.startswith("_")]
     while waiting and len(seen) < 2000:
         value, depth = waiting.pop()
-        fields = value if type(value) is dict else getattr(value, "__dict__", None)
-        is_code = isinstance(value, (ModuleType, type))
-        if depth == 0 or is_code or id(value) in seen or not isinstance(fields, dict) or len(fields) > 200:
+        kind = type(value)
+        fields = value if kind is dict else _fields_of(value)
+        is_code = issubclass(kind, (ModuleType, type))
+        if depth == 0 or is_code or id(value) in seen or type(fields) is not dict or len(fields) > 200:
             continue
         seen.add(id(value))
-        if isinstance(value, FunctionType):
+        if kind is FunctionType:
             cells = [
                 (name, cell) for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             ]
             fields = fields | {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}
         for key, part in list(fields.items()):
-            if isinstance(key, str) and credentials.is_named(key):
-                found += credentials.texts_of(part)
-            elif isinstance(part, str) and len(part) < 400 and credentials.is_form(part):
-                found.append(part)
-            elif not isinstance(part, (str, bytes, int, float)):
+            if type(key) is str and (type(part) in (str, bytes) or credentials.is_named(key)):
+                found += credentials.texts_of(key, part)
+            if type(part) not in (str, bytes, int, float):
                 waiting.append((part, depth - 1))
     return found
 
@@ -237,12 +242,21 @@ def without_address(source: str) -> str:
     return " ".join(word for word in words if not word.startswith("--db=")) + line_end + rest
 
 
-def _holds_text(value: Any) -> bool:
-    return bool(isinstance(value, (str, bytes)) and value) or any(True for _ in credentials.texts_of(value))
+def _is_credential(name: str, value: Any) -> bool:
+    if issubclass(type(value), (str, bytes)):
+        return credentials.may_hold(name, value)
+    return any(True for _ in credentials.texts_of(name, value))
 
 
 def _inside(part: str, value: Any) -> str:
     return "" if part == described(value) else f" (it holds a {part})"
+
+
+def _fields_of(value: Any) -> Any:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
 
 
 def _is_empty(cell: Any) -> bool:

@@ -14,10 +14,9 @@ def described(value: Any, size: int | None = None) -> str:
     kind = type(value)
     module = kind.__module__.partition(".")[0]
     words = [kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"]
-    shape = getattr(value, "shape", None)
-    if shape is not None and isinstance(shape, tuple) and hasattr(value, "dtype"):
-        words.append(f"{value.dtype} {tuple(shape)}")
-    elif isinstance(value, (list, dict, set, tuple, frozenset)):
+    if module not in ("builtins", "__main__") and hasattr(value, "dtype") and hasattr(value, "shape"):
+        words.append(f"{value.dtype} {tuple(value.shape)}")
+    elif issubclass(kind, (list, dict, set, tuple, frozenset)):
         words.append(f"of {len(value):,}")
     text = " ".join(words)
     return text if size is None else f"{text}, {amount(size)}"
@@ -25,8 +24,10 @@ def described(value: Any, size: int | None = None) -> str:
 
 def size_of(value: Any) -> int | None:
     """Bytes, if the value says so itself."""
-    size = getattr(value, "nbytes", None)
-    return size if isinstance(size, int) else len(value) if isinstance(value, (str, bytes)) else None
+    if issubclass(type(value), (str, bytes)):
+        return len(value)
+    size = getattr(value, "nbytes", None) if type(value).__module__ not in ("builtins", "__main__") else None
+    return size if isinstance(size, int) else None
 
 
 def amount(count: int) -> str:

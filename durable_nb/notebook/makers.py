@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from durable_nb import provenance, syntax
 from durable_nb.notebook.names import names_bound
@@ -76,22 +77,28 @@ def python_of(cell: str, transform: Callable[[str], str]) -> str:
 def _bindings(text: str) -> dict[str, tuple[int, str, str]]:
     tree = syntax.parse(text)
     found: dict[str, tuple[int, str, str]] = {}
-    for index, statement in enumerate([] if tree is None else tree.body):
-        for name in names_bound([statement]):
-            found[name] = (index, _kind(statement), _typed(statement, text))
+    body, lines = ([] if tree is None else tree.body), text.splitlines()
+    used = Counter(line for one in body for line in {_first_line(one), one.end_lineno})
+    for index, statement in enumerate(body):
+        names = names_bound([statement])
+        typed = _typed(statement, lines, is_alone=max(used[_first_line(statement)], used[statement.end_lineno]) == 1)
+        found |= dict.fromkeys(names, (index, _kind(statement, typed), typed))
     return found
 
 
-def _typed(statement: Any, text: str) -> str:
+def _typed(statement: ast.stmt, lines: list[str], *, is_alone: bool) -> str:
     """The lines of a statement with its decorators; of several on one line, as Python writes it."""
-    first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))])
-    typed = "\n".join(text.splitlines()[first - 1 : statement.end_lineno]) + "\n"
-    tree = syntax.parse(typed)
-    is_it = tree is not None and len(tree.body) == 1 and ast.dump(tree.body[0]) == ast.dump(statement)
-    return typed if is_it else f"{ast.unparse(statement)}\n"
+    is_alone = is_alone and statement.col_offset == 0
+    typed = "\n".join(lines[_first_line(statement) - 1 : statement.end_lineno])
+    return f"{typed if is_alone else ast.unparse(statement)}\n"
 
 
-def _kind(statement: ast.stmt) -> str:
+def _first_line(statement: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(one.lineno for one in decorators)])
+
+
+def _kind(statement: ast.stmt, typed: str) -> str:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return "def"
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -99,7 +106,7 @@ def _kind(statement: ast.stmt) -> str:
     if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
         if isinstance(statement.value, ast.Lambda):
             return "lambda"
-        return "environment" if _only_reads_environment(statement.value) else "other"
+        return "environment" if "env" in typed and _only_reads_environment(statement.value) else "other"
     return "other"
 
 

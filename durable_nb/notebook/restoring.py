@@ -14,10 +14,11 @@ from durable_nb.notebook.names import names_bound
 from durable_nb.provenance import is_builtin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.statements import ExecutedCells
 
 
@@ -40,10 +41,10 @@ class Restored(NamedTuple):
 
 
 def restore(
-    capsule: Unpacked, shell: InteractiveShell, executed: ExecutedCells, *, where: str, is_own: Callable[[str], bool]
+    capsule: Unpacked, shell: InteractiveShell, executed: ExecutedCells, makers: Makers, *, where: str
 ) -> Restored:
-    """Put into the namespace what is not there; ``is_own`` says whether a cell of this kernel has made a name."""
-    return _Restoring(capsule, shell, executed, where, is_own).done()
+    """Put into the namespace what no cell of this kernel has made."""
+    return _Restoring(capsule, shell, executed, makers, where).done()
 
 
 class _Restoring:
@@ -52,18 +53,19 @@ class _Restoring:
         capsule: Unpacked,
         shell: InteractiveShell,
         executed: ExecutedCells,
+        makers: Makers,
         where: str,
-        is_own: Callable[[str], bool],
     ) -> None:
-        self._capsule, self._shell, self._executed, self._where = capsule, shell, executed, where
+        self._shell, self._executed, self._makers, self._where = shell, executed, makers, where
         self._scope: dict[str, Any] = shell.user_ns
         self._needs = {need.name: need for need in capsule.needs}
-        self._own = {name for name in self._needs if name in self._scope and is_own(name)}
+        self._own = {name for name in self._needs if name in self._scope and makers.is_of_this_kernel(name)}
         self._differing: list[str] = []
         self._failed: dict[str, str] = {}
         self._taken = Counter[str]()
         strange = (name for name in self._needs if name in self._scope and name not in self._own)
         self._replaced = [name for name in strange if name not in executed.adopted and not is_builtin(name)]
+        self._values: dict[str, Any] = {}
         self._groups = {name: group for group in capsule.groups for name in group[0]}
 
     def done(self) -> Restored:
@@ -110,12 +112,9 @@ class _Restoring:
             self._execute(need)
             return "import" if need.made.kind == "import" else "definition"
         if need.kind == "value":
-            found = values_of(self._groups[need.name], self._where)
-            for name in found.keys() - self._own:  # all of a group at once: they share parts
-                self._scope[name] = found[name]
-                self._executed.adopted[name] = self._needs[name].made
-                self._needs[name] = self._needs[name]._replace(kind="back")
-            self._taken["value"] += len(found.keys() - self._own) - 1
+            if need.name not in self._values:  # all of a group at once: they share parts
+                self._values |= values_of(self._groups[need.name], self._where)
+            self._scope[need.name] = self._values[need.name]
             return "value"
         if need.kind == "secret" and need.made.kind == "environment" and need.is_whole:
             self._execute(need)
@@ -135,12 +134,8 @@ class _Restoring:
     def _differs(self, need: Need) -> bool:
         """Whether what the user has made here is another thing than what was saved."""
         if need.kind == "source":
-            now = self._executed.find(need.name, self._scope)
-            return (
-                now is None
-                or not need.made.statements.startswith(now.partition("\n")[0])
-                or now != need.made.statements
-            )
+            now = self._makers.of(need.name)
+            return now is None or _normal(now.text) != _normal(need.made.text)
         try:
             if need.kind == "value":
                 return keys.digest(values_of(self._groups[need.name], self._where)[need.name]) != self._digest(need)
@@ -162,6 +157,11 @@ def make(missing: Iterable[Need], shell: InteractiveShell) -> list[Need]:
         if need.name not in shell.user_ns:
             left.append(need)
     return left
+
+
+def _normal(text: str) -> Any:
+    tree = syntax.parse(text)
+    return text if tree is None else syntax.normal_form(tree)
 
 
 def _names_in(cell: str) -> set[str]:

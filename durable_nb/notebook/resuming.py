@@ -68,8 +68,7 @@ def carried_on(asked: Asked, *, say: Callable[[str], None]) -> ExecutionResult:
             f"the cell of {run.name!r} holds what looks like a credential, so it was not saved as it is:",
             f"\n\n{_indented(capsule.cell)}\n\nRun it by hand; better, let it read the credential from the environment.",
         )
-    makers = asked.magics.makers()
-    restored = restoring.restore(capsule, shell, executed, where=store.where, is_own=makers.is_of_this_kernel)
+    restored = restoring.restore(capsule, shell, executed, asked.magics.makers(), where=store.where)
     say(told(run.name, restored))
     missing = restored.missing
     if missing and asked.options.make:

@@ -12,7 +12,7 @@ from collections import deque
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from durable_nb.credentials import is_named
+from durable_nb.credentials import holds
 from durable_nb.notebook.generators import is_generator
 from durable_nb.origins import SCALARS, Origin, is_frozen, origin_of
 
@@ -151,7 +151,7 @@ class Weight:
 
 
 def _refuse_confidential(name: Any, part: Any) -> None:
-    if isinstance(name, str) and part and isinstance(part, (str, bytes)) and is_named(name):
+    if isinstance(name, str) and isinstance(part, (str, bytes)) and holds(name, part):
         raise Confidential(name)
 
 

@@ -49,6 +49,7 @@ def test_names_that_do_not(name: str) -> None:
         "# the password: xyzzy-42",
         "%env API_KEY=xyzzy-42",
         "!curl -H token:xyzzy-42 {url}",
+        "%time client = Client(api_key='xyzzy-42')",
         "engine = create_engine('postgresql://me:xyzzy-42@host/db')",
         "client = Client('xyzzy' '-42')",
         "key: str = 'xyzzy-42'",
@@ -68,6 +69,7 @@ def test_no_credential_is_left_in_code(text: str) -> None:
     [
         "API_KEY = 'xyzzy-42'",
         "client = Client(api_key='xyzzy-42')",
+        "%time client = Client(api_key='xyzzy-42')",
         f"client = Client({KEY!r})",
         "engine = create_engine('postgresql://me:xyzzy-42@host/db')",
         "client = Client('0123456789abcdef0123456789abcdef')",
@@ -91,6 +93,8 @@ def test_an_unknown_one_is_found_by_name_or_form(text: str) -> None:
         "sorted(docs, key=len)\nsorted(docs, key=lambda doc: doc['title'])",
         "embed.map(docs, key=by_name)",
         "url = 'https://example.org/a?b=c'",
+        "df.sort_values(key='user_id_2')\nrows = group(docs, key='name')\nd = {'key': 'doc-17', 'token': 'word'}",
+        "headers = {'Authorization': 'Bearer ' + api_key, 'X-Token': f'Token {token}'}",
     ],
 )
 def test_other_code_stays_as_it_is(text: str) -> None:
@@ -123,3 +127,13 @@ def test_columns_count_bytes() -> None:
     """Text outside ASCII before a credential shifts nothing."""
     assert "é = '***'; ü = 'ä'" == Credentials(["xyzzy-42"]).redacted("é = 'xyzzy-42'; ü = 'ä'")
     assert credentials.INSTEAD == "***"
+
+
+def test_what_is_told_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known ones, forms, and what a line of code passes by name are hidden; other words stay."""
+    monkeypatch.setenv("SERVICE_TOKEN", "plainlookingvalue7")
+    told = known_in().hidden_in(
+        f"AuthError: Incorrect API key: {KEY} (plainlookingvalue7)\n  client = Client(api_key='xyzzy-42', n=3)\nKeyError: 'token'"
+    )
+
+    assert "AuthError: Incorrect API key: *** (***)\n  client = Client(api_key='***', n=3)\nKeyError: 'token'" == told

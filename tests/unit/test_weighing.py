@@ -84,7 +84,9 @@ def test_what_cannot_tell_its_size_is_refused(value: object) -> None:
         Weight(value, BUDGET)
 
 
-@pytest.mark.parametrize("value", [{"api_key": "abc"}, [{"headers": {"Authorization": "x"}}], Shelf(password="abc")])
+@pytest.mark.parametrize(
+    "value", [{"api_key": "abcd"}, [{"headers": {"Authorization": "Bearer x"}}], Shelf(password="abcd")]
+)
 def test_what_is_named_a_credential_is_refused(value: object) -> None:
     """Keys of dicts and attributes of objects, however deep."""
     with pytest.raises(Confidential):
