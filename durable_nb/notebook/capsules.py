@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FORMAT = 1
+STATES = "the generators of random, numpy and torch"
+"""What a group is called that holds their states: the cell draws the numbers that it drew."""
 KINDS = ("source", "module", "value", "secret", "made")
 
 

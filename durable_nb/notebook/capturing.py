@@ -12,10 +12,12 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import codecs, credentials, keys, provenance, syntax
+from durable_nb.bytecode import step_function
 from durable_nb.errors import Unkeyable, Unsaveable
-from durable_nb.notebook.capsules import Need, Unpacked, packed
+from durable_nb.notebook.capsules import STATES, Need, Unpacked, packed
 from durable_nb.notebook.descriptions import described, file_at, size_of
-from durable_nb.notebook.makers import Made, Makers, python_of
+from durable_nb.notebook.generators import states_of_modules
+from durable_nb.notebook.makers import Made, Makers, decorated, python_of
 from durable_nb.notebook.marking import MARKER
 from durable_nb.notebook.needs import names_needed
 from durable_nb.notebook.weighing import Confidential, TooLarge, Unweighable, Weight
@@ -42,7 +44,7 @@ def captured(run: str, cell: Cell, *, notebook: str, scope: dict[str, Any], hidd
     capture = _Capture(scope, frozenset(hidden) | _NOT_OURS, makers, transform, known)
     tree = syntax.parse(python_of(cell.source, transform))
     capture.take(names_needed([] if tree is None else tree.body))
-    groups = capture.values()
+    groups = [*capture.values(), ((STATES,), *codecs.encode({STATES: states_of_modules()}))]
     source = without_address(cell.source)
     return packed(
         Unpacked(
@@ -88,6 +90,8 @@ class _Capture:
     def _look(self, name: str) -> tuple[Need, list[str]]:
         value = self._scope[name]
         made = self._stored(self._makers.of(name), name)
+        if made is not None and made.kind == "other" and _is_wrapped(value):
+            made = decorated(made)
         need = Need(name, "made", made=made or Made(0, 0, "", "", ""), is_whole=self._is_whole(name))
         if issubclass(type(value), ModuleType):
             return need._replace(kind="module", why=value.__name__), []
@@ -172,7 +176,7 @@ class _Capture:
         """What has to be there before a name can be had in the way that is noted."""
         if need.kind == "value":
             return sorted(self._weights[need.name].names)
-        made = self._makers.of(need.name)
+        made = need.made if need.kind == "source" else self._makers.of(need.name)
         if need.kind == "module" or made is None:
             return []
         texts = [made.text] if need.kind == "source" else [made.text, python_of(made.cell, self._transform)]
@@ -250,6 +254,14 @@ def _is_credential(name: str, value: Any) -> bool:
 
 def _inside(part: str, value: Any) -> str:
     return "" if part == described(value) else f" (it holds a {part})"
+
+
+def _is_wrapped(value: Any) -> bool:
+    """Whether a step, partial or cached function is all that it is."""
+    kind = type(value)
+    return kind.__module__ in ("functools", "durable_nb.engine.steps") or (
+        kind is FunctionType and step_function(value) is not None
+    )
 
 
 def _fields_of(value: Any) -> Any:

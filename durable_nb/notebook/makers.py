@@ -31,6 +31,29 @@ class Made(NamedTuple):
     """All that made or changed the object since it was bound, as `provenance` tells."""
 
 
+def decorated(made: Made) -> Made:
+    """``embed = step(embed)`` below a ``def embed``, ``ask = partial(ask_with, client)``: as a definition, if no other call
+    stands in it.
+    """
+    tree = syntax.parse(made.statements)
+    if made.kind != "other" or tree is None or not all(_is_decoration(statement) for statement in tree.body):
+        return made
+    return made._replace(kind="def", text=f"{made.statements}\n")
+
+
+def _is_decoration(statement: ast.stmt) -> bool:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return True
+    call = statement.value if isinstance(statement, ast.Assign) else None
+    if not isinstance(call, ast.Call):
+        return False
+    parts: list[ast.expr] = []
+    while isinstance(call, ast.Call):
+        parts += [*call.args, *(keyword.value for keyword in call.keywords)]
+        call = call.func
+    return not any(isinstance(node, ast.Call) for part in [call, *parts] if part for node in ast.walk(part))
+
+
 class Makers:
     """Of all names that the executed cells bind.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import keys, syntax
 from durable_nb.errors import DurableError, Unkeyable
-from durable_nb.notebook.capsules import Need, Unpacked, values_of
+from durable_nb.notebook.capsules import STATES, Need, Unpacked, values_of
 from durable_nb.notebook.descriptions import is_as_it_was
+from durable_nb.notebook.generators import set_states
 from durable_nb.notebook.names import names_bound
 from durable_nb.provenance import is_builtin
 
@@ -145,6 +146,13 @@ class _Restoring:
 
     def _digest(self, need: Need) -> bytes:
         return keys.digest(self._scope[need.name])
+
+
+def set_generators(capsule: Unpacked, scope: dict[str, Any], *, where: str) -> None:
+    """Let the cell draw the random numbers that it drew."""
+    for group in capsule.groups:
+        if group[0] == (STATES,):
+            set_states(values_of(group, where)[STATES], scope)
 
 
 def make(missing: Iterable[Need], shell: InteractiveShell) -> list[Need]:

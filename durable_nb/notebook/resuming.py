@@ -84,6 +84,7 @@ def carried_on(asked: Asked, *, say: Callable[[str], None]) -> ExecutionResult:
             "All it needs is here, and its text stands below: run it.",
         )
     asked.magics.urls[run.name] = store.url
+    restoring.set_generators(capsule, shell.user_ns, where=store.where)
     result: ExecutionResult = shell.run_cell(source, store_history=True, cell_id=run.cell or None)
     return result
 

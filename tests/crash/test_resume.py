@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 DOCUMENTS = 60
 CELLS = [
     "%load_ext durable_nb\ndef ran(n):\n    with open('cells.log', 'a') as log:\n        log.write(f'{n}\\n')",
-    "ran(2)\nimport os, re, time\nfrom dataclasses import dataclass, field\nfrom pathlib import Path\nimport numpy as np",
+    "ran(2)\nimport os, random, re, time\nfrom dataclasses import dataclass, field\nfrom pathlib import Path\nimport numpy as np",
     "ran(3)\nRATE, PREFIX = 3, 'page'\nSTARTED = time.time()",
     f"ran(4)\ndocs = [{{'id': n, 'text': f'{{PREFIX}} {{n}}  '}} for n in range({DOCUMENTS})]\nby_id = {{d['id']: d for d in docs}}",
     "ran(5)\nclass Base:\n    rate = RATE\n    def double(self):\n        return 2 * self.rate",
     "ran(6)\n@dataclass\nclass Shelf(Base):\n    name: str\n    books: list = field(default_factory=list)\nshelf = Shelf('a', [1, 2])",
-    "ran(7)\nfolder = Path('.')\nWORD = re.compile(r'\\w+')\nWEIGHTS = np.linspace(0, 1, 8)\nrng = np.random.default_rng(4)",
+    "ran(7)\nfolder = Path('.')\nWORD = re.compile(r'\\w+')\nWEIGHTS = np.linspace(0, 1, 8)\nrng = np.random.default_rng(4)\nnp.random.seed(7)\nrandom.seed(8)",
     "ran(8)\nTOKEN = os.environ['SERVICE_TOKEN']",
     "ran(9)\nscale = lambda x: x * RATE\ndef counted(f):\n    def inner(doc):\n        with open('executed.log', 'a') as log:\n            log.write(f\"{doc['id']}\\n\")\n        return f(doc)\n    return inner",
     "ran(10)\ndef clean(text, pattern=WORD):  # only words\n    return ' '.join(pattern.findall(text))",
@@ -43,7 +43,7 @@ for doc in docs:
     vectors.append(vector)
     norms[doc['id']] = float(np.linalg.norm(vector))
     by_id[doc['id']]['norm'] = norms[doc['id']]
-noise = rng.normal(size=3)
+noise = [*rng.normal(size=3), np.random.normal(), random.random()]
 matrix = np.stack(vectors)
 first = docs[0]
 matrix.shape"""
@@ -102,7 +102,7 @@ def test_a_fresh_kernel_resumes_without_the_cells_above(kernel: Start, expected:
     assert computed_since(two, before) == DOCUMENTS - done[1]
     assert before - done[1] <= 1
     assert [str(n) for n in range(2, 13)] == lines(two.folder / "cells.log")
-    assert "embed-pages: 21 names restored: 7 definitions, 5 imports, 8 values, 1 from the environment." in reply.stdout
+    assert "embed-pages: 22 names restored: 7 definitions, 6 imports, 8 values, 1 from the environment." in reply.stdout
     assert f"({DOCUMENTS}, 8)" == reply.result
     assert expected == two.ok(ASSIGNED).result
     assert "True" == two.ok("clean.__globals__ is globals() and by_id[3] is docs[3]").result
@@ -138,7 +138,7 @@ def test_a_shell_resumes_without_a_kernel(kernel: Start, expected: str) -> None:
     said = shell(elsewhere, "resume", "embed-pages", "--db", str(dead.folder / ".durable_nb" / "durable.db"))
 
     assert 0 == said.returncode, said.stderr
-    assert "21 names restored" in said.stderr and "embed-pages: done  60 / 60 (100%)" in said.stderr
+    assert "22 names restored" in said.stderr and "embed-pages: done  60 / 60 (100%)" in said.stderr
     assert f"({DOCUMENTS}, 8)" in said.stdout
     assert computed_since(dead, before) == DOCUMENTS - done[1]
     two = kernel(**ENV)
@@ -253,6 +253,32 @@ def test_a_cell_that_awaits(kernel: Start) -> None:
     assert (0, str(sum(n * n for n in range(30)))) == (said.returncode, said.stdout.split()[-1])
     assert len(lines(dead.folder / "executed.log")) <= 31
     assert str(sum(n * n for n in range(30))) == two.ok(cell).result
+
+
+def test_a_database_of_somebody_else_resumes_nothing(kernel: Start, tmp_path: Path) -> None:
+    """What was noted is code: without a signature of this user nothing of it is executed."""
+    killed(kernel)
+    refused = shell(tmp_path, "resume", "embed-pages", XDG_STATE_HOME=str(tmp_path / "somebody"))
+    stranger = kernel(**ENV, XDG_STATE_HOME=str(tmp_path / "somebody"))
+    stranger.ok("%load_ext durable_nb")
+    reply = stranger.run("%durable resume embed-pages")
+
+    assert 2 == refused.returncode and "durable-nb trust" in refused.stderr
+    assert "UntrustedStore" in reply.error
+    assert "False" == stranger.ok("'clean' in globals()").result
+
+
+def test_a_failed_capture_is_told_and_nothing_else(kernel: Start) -> None:
+    """The run is as ever; its history and resume say what was wrong."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nclass Odd:\n    @property\n    def __dict__(self): raise OSError('odd')\nodd = Odd()")
+    one.ok("def twice(n): return 2 * n")
+    done = one.ok("%%durable odd\n[twice(n) for n in range(3)], type(odd)")
+    told = one.run("%durable resume odd")
+
+    assert "[0, 2, 4]" in done.result
+    assert "nothing was saved of what the cell of 'odd' needs (OSError: odd)" in told.error
+    assert "not captured  OSError: odd" in one.ok("%durable show odd").result
 
 
 def test_a_cell_without_a_name(kernel: Start) -> None:
