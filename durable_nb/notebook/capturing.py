@@ -29,19 +29,25 @@ if TYPE_CHECKING:
     from durable_nb.notebook.cellid import Cell
     from durable_nb.records import Capsule
 
-LARGEST = 900_000
-"""Bytes of all values together: a capsule is written whenever its cell begins."""
-
 _READABLE_BYTES = 64 << 20  # of an array whose digest takes a few milliseconds
 _CELL_LETTERS = 20_000
 _NOT_OURS = frozenset({MARKER, "get_ipython", "In", "Out", "_", "__", "___"})
 
 
-def captured(run: str, cell: Cell, *, notebook: str, scope: dict[str, Any], hidden: Iterable[str], makers: Makers,
-             transform: Callable[[str], str]) -> Capsule:  # fmt: skip
-    """The capsule of a cell that is about to run in a namespace."""
+def captured(
+    run: str,
+    cell: Cell,
+    *,
+    notebook: str,
+    scope: dict[str, Any],
+    hidden: Iterable[str],
+    makers: Makers,
+    transform: Callable[[str], str],
+    largest: int,
+) -> Capsule:
+    """The capsule of a cell that is about to run in a namespace, with up to ``largest`` bytes of values."""
     known = credentials.Credentials([*credentials.known_in(scope).known, *held_by_objects(scope)])
-    capture = _Capture(scope, frozenset(hidden) | _NOT_OURS, makers, transform, known)
+    capture = _Capture(scope, frozenset(hidden) | _NOT_OURS, makers, transform, known, largest)
     tree = syntax.parse(python_of(cell.source, transform))
     capture.take(names_needed([] if tree is None else tree.body))
     groups = [*capture.values(), ((STATES,), *codecs.encode({STATES: states_of_modules()}))]
@@ -68,7 +74,9 @@ class _Capture:
         makers: Makers,
         transform: Callable[[str], str],
         known: credentials.Credentials,
+        largest: int,
     ) -> None:
+        self._largest = largest
         self._scope, self._hidden, self._makers, self._transform, self._known = scope, hidden, makers, transform, known
         self._weights: dict[str, Weight] = {}
         self.needs: dict[str, Need] = {}
@@ -109,7 +117,7 @@ class _Capture:
         if issubclass(type(value), (FunctionType, type)) and origin_of(value.__module__) is Origin.OWN:
             return need._replace(why="made by other code, not by a def of the notebook")
         try:
-            self._weights[need.name] = Weight(value, LARGEST)
+            self._weights[need.name] = Weight(value, self._largest)
         except TooLarge:
             size = size_of(value)
             digest = self._digest(value) if size is not None and size < _READABLE_BYTES else ""
@@ -126,7 +134,7 @@ class _Capture:
         """The values, small ones first; what turns out not to fit, or not to be one, is noted as made by its cell."""
         groups: list[tuple[tuple[str, ...], str, bytes]] = []
         done: set[str] = set()
-        room = LARGEST
+        room = self._largest
         while waiting := [name for name in self._weights if name not in done and self.needs[name].kind == "value"]:
             for names in sorted(self._together(waiting), key=lambda names: sum(self._weights[n].size for n in names)):
                 done.update(names)

@@ -31,12 +31,16 @@ def capsule_of(name: str, shell: InteractiveShell, cell: Cell, makers: Makers) -
         hidden=hidden,
         makers=makers,
         transform=shell.transform_cell,
+        largest=int(session.settings().capsule_mb * 1e6),
     )
 
 
 def capture(live: LiveRun, shell: InteractiveShell, cell: Cell, makers: Makers) -> None:
     """Save it; what goes wrong is told in the history of the run, and when somebody resumes it."""
     try:
+        if not session.settings().capsule_mb:
+            live.store.save_capsule(live.record.id, None)
+            return
         live.store.save_capsule(live.record.id, capsule_of(live.name, shell, cell, makers))
     except Exception as error:  # of the user's objects, of the database: the run says itself if that is gone
         _logger.debug("no capsule of %s", live.name, exc_info=error)

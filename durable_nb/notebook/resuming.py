@@ -141,6 +141,8 @@ def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: b
     )
     if can_make and any(need.kind == "made" and need.is_whole for need in missing):
         remedy += f"\nOr let the statements that made them be executed again: {again} --make"
+    if any(need.why.startswith("too large") for need in missing):
+        remedy += "\nMore data is noted next time after configure(capsule_mb=…); the default is 0.9."
     return said, remedy
 
 
@@ -156,7 +158,9 @@ def _listed(names: list[str]) -> str:
 
 def _nothing_saved(asked: Asked, run: Run) -> str:
     events = [event.detail for event in asked.store.events(run.id) if event.kind == "not captured"]
-    why = events[-1] if events else "it was begun by a step, from a script or by an older durable_nb"
+    why = (
+        events[-1] if events else "capsule_mb was 0, or it was begun by a step, from a script or by an older durable_nb"
+    )
     return f"nothing was saved of what the cell of {run.name!r} needs ({why})."
 
 

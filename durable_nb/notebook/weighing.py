@@ -13,6 +13,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from durable_nb.credentials import holds
+from durable_nb.notebook.descriptions import described
 from durable_nb.notebook.generators import is_generator
 from durable_nb.origins import SCALARS, Origin, is_frozen, origin_of
 
@@ -100,7 +101,7 @@ class Weight:
         elif origin_of(kind.__module__) is Origin.OWN and not isinstance(value, MethodType):
             return self._own(value)
         else:
-            raise Unweighable(f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
+            raise Unweighable(described(value))
         return []
 
     def _collection(self, value: Any) -> list[Any]:

@@ -22,8 +22,11 @@ _CODEC = "capsule"
 _READABLE = (int, str, str, bytes)
 
 
-def save(conn: sa.Connection, run_id: int, capsule: Capsule, seal: Seal) -> None:
+def save(conn: sa.Connection, run_id: int, capsule: Capsule | None, seal: Seal) -> None:
     """Put it in the place of the one before."""
+    if capsule is None:
+        conn.execute(sa.delete(capsules).where(_c.run_id == run_id))
+        return
     values = {
         "run_id": run_id,
         "at": clock.now(),

@@ -61,8 +61,8 @@ class Keeping(Views):
         with self._database.reading() as conn:
             return capsules.of_run(conn, run_id, self._database.seal, self.where)
 
-    def save_capsule(self, run_id: int, capsule: Capsule) -> None:
-        """Keep it in the place of the one before."""
+    def save_capsule(self, run_id: int, capsule: Capsule | None) -> None:
+        """Keep it in the place of the one before; None keeps none."""
         with self._database.writing() as conn:
             capsules.save(conn, run_id, capsule, self._database.seal)
 

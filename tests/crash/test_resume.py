@@ -281,6 +281,27 @@ def test_a_failed_capture_is_told_and_nothing_else(kernel: Start) -> None:
     assert "not captured  OSError: odd" in one.ok("%durable show odd").result
 
 
+def test_how_much_data_is_noted_is_a_setting(kernel: Start) -> None:
+    """More where somebody wants it; at 0 nothing is, not even what was before."""
+    above = ["%load_ext durable_nb\ndocs = [f'{n} ' * 400 for n in range(2000)]\ndef size(doc): return len(doc)"]
+    cell = "%%durable sizes\nout = [size(doc) for doc in docs]"
+    one = kernel(DURABLE_NB_CAPSULE_MB="20")
+    for source in (*above, cell):
+        one.ok(source)
+    more = shell(one.folder, "resume", "sizes", DURABLE_NB_CAPSULE_MB="20")
+    one.ok("from durable_nb import configure\nconfigure(capsule_mb=0.5)\n1")
+    one.ok(cell)
+    less = shell(one.folder, "resume", "sizes")
+    one.ok("configure(capsule_mb=0)")
+    one.ok(cell)
+    none = shell(one.folder, "resume", "sizes")
+
+    assert [0, 2, 2] == [more.returncode, less.returncode, none.returncode], more.stderr
+    assert "docs: too large to be saved (list of 2,000)" in less.stderr and "configure(capsule_mb=…)" in less.stderr
+    assert "nothing was saved of what the cell of 'sizes' needs (capsule_mb was 0" in none.stderr
+    assert "capsule_mb=-1 (the call) is not possible" in one.run("configure(capsule_mb=-1)").error
+
+
 def test_a_cell_without_a_name(kernel: Start) -> None:
     """The run that was named after its cell is resumed by that name."""
     above = [

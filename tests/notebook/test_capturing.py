@@ -40,7 +40,7 @@ class Notebook:
         try:
             packed = capturing.captured(
                 "run", Cell(textwrap.dedent(cell), ""), notebook="", scope=self.scope, hidden=(),
-                makers=Makers(self.cells, {}, transform), transform=transform,
+                makers=Makers(self.cells, {}, transform), transform=transform, largest=900_000,
             )  # fmt: skip
         finally:
             provenance.statement_finders.remove(self.find)

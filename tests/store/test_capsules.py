@@ -34,6 +34,9 @@ def test_the_last_capsule_of_a_run_is_kept(url, opens):
     assert ONE[:2] == content(store.capsule(run_id))
     store.save_capsule(run_id, TWO)
     assert TWO[:2] == content(store.capsule(run_id))
+    store.save_capsule(run_id, None)
+    assert store.capsule(run_id) is None
+    store.save_capsule(run_id, TWO)
     store.forget("fresh")
 
     assert store.capsule(run_id) is None
