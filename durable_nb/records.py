@@ -41,7 +41,7 @@ class CurrentCall(NamedTuple):
     key: str
     """Names the call for others, as an idempotency key does: the same in every attempt and after a restart."""
     attempt: int
-    """From 1, of this kernel."""
+    """From 1, also on from those of a kernel that died before the next one was due."""
 
 
 class Checkpoint(NamedTuple):
@@ -61,6 +61,17 @@ class Checkpoint(NamedTuple):
     """How long the last attempt took."""
     codec: str
     payload: bytes | None
+
+
+class Backoff(NamedTuple):
+    """A call that failed and is to be made again."""
+
+    attempts: int
+    """How many have failed."""
+    since: float
+    """When the last one did, in seconds since the epoch."""
+    delay_s: float
+    """How long after it the next one follows."""
 
 
 class Costed(Checkpoint):
@@ -169,17 +180,6 @@ class Document(NamedTuple):
     attempts: int
     error: str
     """Type and message, then the traceback; '' unless it failed."""
-
-
-class Capsule(NamedTuple):
-    """What a fresh kernel needs to run the cell of a run again; reading it can run code."""
-
-    manifest: str
-    """JSON: the cell, and by name what it reads."""
-    payload: bytes
-    """The values of the manifest, one after the other."""
-    at: float = 0.0
-    """When it was saved, in seconds since the epoch."""
 
 
 class Owner(NamedTuple):

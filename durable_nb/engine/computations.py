@@ -12,10 +12,11 @@ from durable_nb.engine import labels
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.costs import costed
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
+from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
-from durable_nb.records import DEATHS, Call, Checkpoint
+from durable_nb.records import DEATHS, Backoff, Call, Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,16 +26,13 @@ if TYPE_CHECKING:
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
     from durable_nb.executors.futures import OnThreads
-    from durable_nb.rates import Flow
 
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
 COMMIT_AT_ONCE_S = 0.005
-PATIENCE_S = 2.0
-"""A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
 
 
-class Computation:
+class Computation(Waits):
     """How the calls of one step are computed and saved in one run."""
 
     dies = "kernel"
@@ -48,7 +46,7 @@ class Computation:
         *,
         on: OnThreads | None = None,
     ) -> None:
-        self.step, self.entered, self.live = step, entered, entered.live
+        super().__init__(step, entered)
         self._function, self._has_deadline = on or function or step.function, step.timeout_s is not None
         self._on = on
         # Before the document stand the receiver of a method, or for a call of a cell the function itself.
@@ -56,9 +54,9 @@ class Computation:
         self._encode, self._verified = codecs.encode, set[type]()
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
-        self._run_id, self._step_id = self.live.record.id, entered.step_id
+        self._run_id = self.live.record.id
         self._save, self._save_now = self.live.store.save, self.live.store.save_now
-        self._gate, self._flow = self.live.gate, step.flow
+        self._flow = step.flow
         self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
         if step.flow is not None:
@@ -75,6 +73,8 @@ class Computation:
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         if outer:
             refuse_inside(outer)
+        if self.left_over:
+            attempt = self._go_on(call, halted or self._is_halted)
         while True:
             if flow is not None and flow.holds:
                 self._pace(flow, call, halted or self._is_halted)
@@ -128,6 +128,8 @@ class Computation:
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         if outer:
             refuse_inside(outer)
+        if self.left_over:
+            attempt = await self._go_on_async(call)
         while True:
             if flow is not None and flow.holds:
                 await self._pace_async(flow, call)
@@ -186,41 +188,10 @@ class Computation:
 
     def spare(self, calls: Iterable[Call]) -> None:
         """Somebody asked for these calls: those that were set aside are made once more, alone."""
-        self._gate.keep_apart(self.live.suspects.spare(self._step_id, [call.key for call in calls]))
-
-    def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
-        __tracebackhide__ = True
-        for seconds in flow.waits(call.args, call.kwargs):
-            self._refuse_unless(not halted())
-            clock.wait(self.live.stopping, seconds)
-        self._refuse_unless(not halted())
-        flow.acquire()
-
-    async def _pace_async(self, flow: Flow, call: Call) -> None:
-        __tracebackhide__ = True
-        import asyncio
-
-        for seconds in flow.waits(call.args, call.kwargs):
-            self._refuse_unless(not self.live.halted)
-            await asyncio.sleep(seconds)
-        await flow.acquire_async()
-
-    def _is_halted(self) -> bool:
-        return self.live.halted
-
-    def _await_admission(self, call: Call, halted: Callable[[], bool] | None) -> None:
-        __tracebackhide__ = True
-        # A plain call may be waited for by one that runs: it is not held back for ever.
-        patience_s = PATIENCE_S if halted is None else None
-        name = (self._step_id, call.key)
-        is_admitted = self._gate.admit(call.document, halted or self._is_halted, name, patience_s=patience_s)
-        self._refuse_unless(is_admitted)
-
-    def _refuse_unless(self, admitted: bool) -> None:
-        __tracebackhide__ = True
-        if not admitted:
-            self.live.check()
-            raise self.live.refusal()  # the map it belongs to was abandoned, or the run is over
+        keys = [call.key for call in calls]
+        for key in keys:  # with all their attempts
+            self.left_over.pop((self._step_id, key), None)
+        self._gate.keep_apart(self.live.suspects.spare(self._step_id, keys))
 
     def _limited(self, call: Call) -> Any:
         """The function's value, given up after the timeout."""
@@ -265,7 +236,7 @@ class Computation:
             started, seconds, codec, payload,
         )  # fmt: skip
         if self.step.cost is not None:
-            checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, otherwise=self._save)
+            checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, save=self._save)
         if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
             return self._save_now(checkpoint)
         self._save(checkpoint)
@@ -279,19 +250,26 @@ class Computation:
         return False
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
-        """Seconds until the next attempt; None after the last, which is recorded."""
+        """Seconds until the next attempt, which is noted; None after the last, which is recorded."""
         delay = self.step.retry.delay(attempt, error, random.random())  # noqa: S311 - jitter, not a secret
         if delay is None:
             self._give_up(error, call, attempt, started, seconds)
             self.attempts[call.key] = attempt
             if attempt > 1:
                 error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
+        else:
+            self._note(call, Backoff(attempt, clock.now(), delay))
         return delay
 
     def _give_up(self, error: BaseException, call: Call, attempt: int, started: float, seconds: float) -> None:
         if self.step.ignored is not None:
             self.step.ignored.hide(error, call.args, call.kwargs)
         self._save(self._failure(call, labels.text_of(error), attempt, started, seconds))
+        if attempt > 1:
+            self._note(call, None)
+
+    def _note(self, call: Call, backoff: Backoff | None) -> None:
+        self.live.store.back_off(self._run_id, (self._step_id, call.key), backoff)
 
     def _failure(self, call: Call, error: str, attempt: int, started: float, seconds: float) -> Checkpoint:
         return Checkpoint(

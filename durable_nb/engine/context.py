@@ -48,8 +48,8 @@ def current_call() -> CurrentCall:
             shop.order(item, idempotency_key=current_call().key)
 
     A call in flight when the kernel dies is made again, so what it does outside is done at least once. It has the same
-    ``key`` then, as in each of its attempts; ``attempt`` counts those of this kernel from 1. Threads that the function
-    starts do not know of it: ask before, and hand it over.
+    ``key`` then, as in each of its attempts; ``attempt`` counts from 1, also on from those of a kernel that died before the
+    next one was due. Threads that the function starts do not know of it: ask before, and hand it over.
 
     Returns
     -------

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def costed(
-    checkpoint: Checkpoint, value: Callable[[], Any], step: Step[..., Any], *, otherwise: Callable[[Checkpoint], Any]
+    checkpoint: Checkpoint, value: Callable[[], Any], step: Step[..., Any], *, save: Callable[[Checkpoint], Any]
 ) -> Costed:
     """The checkpoint with the cost of what ``value`` gives.
 
     Raises
     ------
     ConfigError
-        The cost cannot be told. The result, which is paid for, has gone to ``otherwise``.
+        The cost cannot be told. The result, which is paid for, is saved without it; that of a transaction is not, because
+        the error rolls back what was written beside it.
     """
     assert step.cost is not None
     try:
@@ -31,10 +32,12 @@ def costed(
         if isinstance(cost, bool | str) or not 0 <= float(cost) < math.inf:
             raise ValueError(f"it returned {cost!r:.80}")
     except Exception as error:
-        otherwise(checkpoint)
+        if not step.transaction:
+            save(checkpoint)
         raise ConfigError(
             f"{step.name}: the function given as cost= failed on the result of {checkpoint.label}: {error!r:.200}.",
-            "It takes a result and returns a number from 0. The result is saved.",
+            "It takes a result and returns a number from 0. "
+            + ("What the call wrote is rolled back." if step.transaction else "The result is saved."),
         ) from error
     made = Costed(*checkpoint)
     made.cost = float(cost)

@@ -22,11 +22,14 @@ class Filling:
 
     def __init__(self, computation: Computation, results: Results, stream: Arrivals | None) -> None:
         self.computation, self.results = computation, results
-        self.is_kept = stream is None
-        """Whether the results stay here, where failed ones can be tried again."""
         self._arrived: Results | Arrivals = results if stream is None else stream
         self.failed: dict[int, Call] = {}
         self._errors: dict[int, StepFailed] = {}
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the results stay here, where failed ones can be tried again."""
+        return self._arrived is self.results
 
     def raise_failures(self) -> None:
         """Raise for the first item that failed, telling how many more did."""

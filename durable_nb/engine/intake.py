@@ -12,6 +12,7 @@ from durable_nb.engine.context import is_inside, within
 from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import by_priority, gathered, gathered_async
+from durable_nb.engine.waits import Later
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Intake:
 
     def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """What is to be computed: calls that are not known, or groups of them."""
-        return self.grouped(self.chunks(items))
+        return self.grouped(self.as_due(self.chunks(items)))
 
     def chunks(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """Calls that are not known."""
@@ -72,10 +73,8 @@ class Intake:
             for unit in self.units(items):
                 yield unit
             return
-        grouping, first = self._grouping(), 0
-        async for some in gathered_async(items, most=_CHUNK_OF_ITERATOR):
-            chunk = self._looked_up(some, first)
-            first += len(some)
+        grouping = self._grouping()
+        async for chunk in self._chunks_async(items):
             for unit in (chunk,) if grouping is None else grouping.feed(chunk):
                 yield unit
         for unit in () if grouping is None else grouping.rest():
@@ -92,6 +91,18 @@ class Intake:
         for chunk in chunks:
             yield from grouping.feed(chunk)
         yield from grouping.rest()
+
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
+        """What is saved of these calls; without the payloads once there is no room for them."""
+        ask = self.live.store.look_up if self._arrived.has_room else self.live.store.found
+        return ask(self.live.record.id, self.entered.accepted, keys)
+
+    def as_due(self, chunks: Iterable[Sequence[Call]]) -> Iterator[Sequence[Call]]:
+        """Calls that a dead kernel would have made again come when their time has, the others as they are."""
+        later = Later(self.computation)
+        for chunk in chunks:
+            yield from later.feed(chunk)
+        yield from later.rest()
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
@@ -118,6 +129,15 @@ class Intake:
             yield self._missing(some, found, first, start)
             first += len(some)
 
+    async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
+        later, first = Later(self.computation), 0
+        async for some in gathered_async(items, most=_CHUNK_OF_ITERATOR):
+            for chunk in later.feed(self._looked_up(some, first)):
+                yield chunk
+            first += len(some)
+        for chunk in later.rest():
+            yield chunk
+
     def _looked_up(self, some: list[Any], first: int) -> list[Call]:
         """Of items that nobody had counted before."""
         start = self.live.progress.expect(len(some)) - first
@@ -126,7 +146,8 @@ class Intake:
     def _grouping(self) -> Grouping | None:
         if not isinstance(self.computation, GroupComputation):
             return None
-        alone = {key for step_id, key in self.live.suspects.alone() if step_id == self.entered.step_id}
+        apart = self.live.suspects.alone() | self.live.backoffs.keys()
+        alone = {key for step_id, key in apart if step_id == self.entered.step_id}
         return Grouping(self.computation.sizes, alone)
 
     def _missing(self, items: list[Any], digests: list[bytes], first: int, start: int) -> list[Call]:
@@ -159,11 +180,8 @@ class Intake:
         return missing
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
-        """What is saved of these calls; without the payloads once there is no room for them."""
-        if not self.entered.saved:
-            return {}
-        ask = self.live.store.look_up if self._arrived.has_room else self.live.store.found
-        known = ask(self.live.record.id, self.entered.accepted, keys)
+        """What counts as restored of these calls."""
+        known = self.look_up(keys) if self.entered.saved else {}
         return known if self.counted is None else self.counted(known)
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:

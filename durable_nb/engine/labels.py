@@ -55,8 +55,7 @@ def numbered(_item: Any, position: int) -> str:
 
 def of_error(error: BaseException) -> str:
     """Type and message on one line of at most 300 characters."""
-    text = " ".join(told_of(error, str(error)).split())
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+    return worker.line_of(error, told_of(error, worker.said_by(error)))[:300]
 
 
 def traceback_of(error: BaseException) -> str:

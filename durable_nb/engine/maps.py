@@ -64,15 +64,16 @@ class Mapping:
         """The same beside the running loop, or on it if the step is async."""
         import asyncio  # 20 ms that whoever has no loop does not pay
 
-        items = chosen(self._items, self._limit, self._given["priority"])
         if not self.step.is_async:
-            self._items = from_loop(items, asyncio.get_running_loop()) if isinstance(items, AsyncIterable) else items
+            if isinstance(self._items, AsyncIterable):
+                self._items = from_loop(self._items, asyncio.get_running_loop())
             try:
                 return await asyncio.to_thread(self.run)
             except asyncio.CancelledError:
                 if self._started is not None:
                     self._started.cancel()
                 raise
+        items = chosen(self._items, self._limit, self._given["priority"])
         with self._joined() as live:
             batch = self._batch(live)
             await batch.run_async(items)

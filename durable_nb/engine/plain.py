@@ -36,6 +36,11 @@ class PlainCall:
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
 
+    @property
+    def has_raised(self) -> bool:
+        """Whether this call was made in this attempt already, and raised."""
+        return self.key in self.entered.documents
+
     def restored(self) -> Any:
         """The saved value, decoded."""
         return self.outcome().value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import clock, codecs
+from durable_nb.byvalue import unpickled
 from durable_nb.engine import labels
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside, name_of
@@ -230,26 +229,11 @@ def _as_sent(value: Any) -> tuple[str, bytes]:
     return value.codec, value.payload
 
 
-class _Unpickler(pickle.Unpickler):
-    """Leaves classes as they are that come back by value: cloudpickle would overwrite their methods, as if edited."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if name != "_class_setstate":
-            return found
-
-        def set_unless_known(cls: type, state: Any) -> type:
-            known: type = cls if state[0].keys() <= vars(cls).keys() else found(cls, state)
-            return known
-
-        return set_unless_known
-
-
 def _raised(outcome: Outcome) -> BaseException:
     """The exception as it was raised in the worker; one that pickle does not bring back is told in words."""
     _, payload, text, traceback = outcome[:4]
     try:
-        error = RuntimeError(text) if payload is None else _Unpickler(io.BytesIO(payload)).load()
+        error = RuntimeError(text) if payload is None else unpickled(payload)
     except Exception:
         error = RuntimeError(text)
     if not isinstance(error, BaseException):

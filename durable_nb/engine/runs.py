@@ -62,6 +62,8 @@ class LiveRun:
         assert about is not None
         self.recorder = Recorder(self.owner.token)
         self.suspects = Suspects(self.store, self.record.id, dead if self.share is None else self.share.dead)
+        self.backoffs = self.store.backoffs(self.record.id)
+        """Calls that a dead kernel would have made again; each is taken out when it is."""
         self.gate = Gate()
         self.gate.keep_apart(self.suspects.alone())
         self.progress = Progress(about, self.gate)

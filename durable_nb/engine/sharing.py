@@ -72,7 +72,7 @@ class SharedBatch(Batch):
 
     def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         for piece in self._pieces(self._intake.chunks(items)):
-            yield from self._intake.grouped([piece])
+            yield from self._intake.grouped(self._intake.as_due([piece]))
 
     def _pieces(self, chunks: Iterator[Sequence[Call]]) -> Iterator[list[Call]]:
         """Calls that this kernel has claimed, until each call of the map has ended somewhere."""
@@ -99,12 +99,14 @@ class SharedBatch(Batch):
     def _claim(self) -> list[Call]:
         """Some calls for this kernel; those that have ended elsewhere are settled on the way."""
         window = dict(zip(self._pending, range(_WINDOW), strict=False))
-        taken = self._share.take(self._step_id, list(window), self._size)
+        longest_s = self.step.retry.longest_s
+        taken = self._share.take(self._step_id, list(window), self._size, longest_s=longest_s)
         if taken.done:
             self._settle_done([self._pending.pop(key) for key in taken.done])
         if taken.failed:
             self._settle_failed([self._pending.pop(key) for key in taken.failed])
         mine = [self._pending.pop(key) for key in window if key in taken.mine]
+        self.live.backoffs.update(((self._step_id, key), backoff) for key, backoff in taken.waited.items())
         if not taken.mine and len(self._pending) > _WINDOW:  # all of the window is in work: look further
             self._pending.update((key, self._pending.pop(key)) for key in list(window) if key in self._pending)
         now = clock.monotonic()
@@ -130,7 +132,7 @@ class SharedBatch(Batch):
                 self._pending[key] = claimed.pop(key)
 
     def _settle_done(self, calls: list[Call]) -> None:
-        saved = self.live.store.look_up(self.live.record.id, self.entered.accepted, [call.key for call in calls])
+        saved = self._intake.look_up([call.key for call in calls])
         gone = next((call for call in calls if call.key not in saved), None)
         if gone is not None:
             raise StoreError(self.live.store.where, f"has lost the result of {gone.label}.", "See `durable-nb check`.")

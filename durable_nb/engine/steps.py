@@ -195,7 +195,8 @@ class Step(Generic[P, R]):
 
         Takes what ``map`` takes, and keeps no results: a million documents go through the memory of some hundred. In place
         of a document comes ``key(item)`` if there is a ``key``. The items are consumed on another thread, a little ahead
-        of the loop; who reads slowly is waited for. A loop that is left early ends the run as interrupted.
+        of the loop; who reads slowly is waited for. A loop that is left early ends the run as interrupted; so does, outside of
+        a run, another ``map`` or ``stream`` of this step while one is not read to its end.
 
         Raises
         ------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import clock, codecs
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside
+from durable_nb.errors import ConfigError, Unsaveable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -57,6 +58,13 @@ class TransactionComputation(Computation):
             self.live.store.save(checkpoint)
         else:
             self._open[threading.get_ident()].settle(checkpoint)
+
+    def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
+        """As of others; but what is wrong with the step itself would be wrong, and paid for, once more."""
+        if isinstance(error, (ConfigError, Unsaveable)):
+            self._give_up(error, call, attempt, started, seconds)
+            return None
+        return super()._failed(call, error, attempt, started, seconds)
 
     def _succeeded(
         self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None

@@ -49,10 +49,14 @@ class Waiting:
                     raise  # not for us to wait longer
             except CancelledError as error:
                 raise self._unusable(error) from error
+            self._look()
             waits = self.tells_begin and not future.running()
             if self._end is not None and (waits or clock.monotonic() >= self._end):
                 future.cancel()
                 raise Abandoned
+
+    def _look(self) -> None:
+        """Asked now and then while it waits: raise if what is waited for will never come."""
 
     def _unusable(self, error: BaseException) -> ConfigError:
         said = str(error).partition("\n")[0]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb.byvalue import by_value, culprit
 from durable_nb.errors import ConfigError
-from durable_nb.executors.worker import PlainStep
+from durable_nb.executors.worker import PlainStep, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ def function_bytes(function: Callable[..., Any], name: str) -> bytes:
         Something that it uses cannot be sent; the text names it.
     """
     try:
-        return by_value(function, _plain)
+        return by_value(function, _plain) + origin()
     except Exception as error:
         used, part = next(_unsendable(function), ("", function))
         what = f"it uses {used}, a {type(part).__qualname__}" if used else _reason(error)
@@ -43,7 +43,7 @@ def items_bytes(calls: Sequence[Call], names: Sequence[str], attempt: int, step:
     """
     items = [(call.args, name, attempt) for call, name in zip(calls, names, strict=True)]
     try:
-        return by_value(items, _plain)
+        return by_value(items, _plain) + origin()
     except Exception as error:
         call = next((call for call in calls if not _is_sendable(call.args)), calls[0])
         path, part = culprit(call.args[-1])

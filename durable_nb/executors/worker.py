@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickle
+import secrets
 import signal
 import sys
 import threading
@@ -17,6 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from durable_nb import clock, codecs
+from durable_nb.byvalue import unpickled
 from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
@@ -27,6 +30,7 @@ _LONGEST_S = 0.2  # four times what calls that are sent together should take: th
 _FUNCTIONS = 16  # that are kept; more would only be those of maps long over
 _PLAIN, _ARRAYS = (str, bytes, int, float, bool, type(None)), ("numpy", "torch")  # no class of anybody is in them
 _NOTHING = object()
+_SEED = secrets.token_bytes(16)
 _functions: dict[bytes, Callable[..., Any]] = {}
 _verified: WeakSet[type] = WeakSet()
 _lock = threading.Lock()
@@ -70,9 +74,9 @@ def run_batch(
         ignore_interrupts()
     try:
         loaded = _loaded(function)
-        calls = pickle.loads(items)  # noqa: S301 - sent by the process that computes the run
+        calls = _opened(items)
     except Exception as error:
-        return [("unready", _text_of(error))]
+        return [("unready", line_of(error, said_by(error)))]
     outcomes: list[tuple[Any, ...]] = []
     began = clock.stopwatch()
     for args, name, attempt in calls:
@@ -93,6 +97,20 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_list(frames))
 
 
+def said_by(error: BaseException) -> str:
+    """The message of an error, '' of one that cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def line_of(error: BaseException, said: str) -> str:
+    """Type and message on one line."""
+    text = " ".join(said.split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
     started, before = clock.now(), clock.stopwatch()
     try:
@@ -100,7 +118,8 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
     except TimeIsUp:
         return "late", started, clock.stopwatch() - before
     except BaseException as error:  # carried to the process that computes the run
-        return "error", _pickled(error), _text_of(error), traceback_of(error), started, clock.stopwatch() - before
+        seconds, said = clock.stopwatch() - before, line_of(error, said_by(error))
+        return "error", _pickled(error), said, traceback_of(error), started, seconds
     seconds = clock.stopwatch() - before
     if is_group and not hasattr(value, "__len__"):
         return "misfit", type(value).__name__
@@ -128,7 +147,7 @@ def _pickled(error: BaseException) -> bytes | None:
     for dumps in (pickle.dumps, cloudpickle.dumps):  # by value if its class is a local one
         with contextlib.suppress(Exception), _known_in_main(error):
             made: bytes = dumps(error)
-            pickle.loads(made)  # noqa: S301 - made one line above
+            unpickled(made)  # and leaves the classes as they are
             return made
     return None
 
@@ -172,22 +191,28 @@ def _known_in_main(value: object) -> Iterator[None]:
                 del vars(main)[name]
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _loaded(function: bytes) -> Callable[..., Any]:
     name = blake2b(function, digest_size=16).digest()
     with _lock:
         if name not in _functions:
             while len(_functions) >= _FUNCTIONS:
                 del _functions[next(iter(_functions))]
-            _functions[name] = pickle.loads(function)  # noqa: S301 - sent by the process that computes the run
+            _functions[name] = _opened(function)
         return _functions[name]
+
+
+def origin() -> bytes:
+    """Names this process; stands behind what it sends, where pickle does not look."""
+    return _SEED + os.getpid().to_bytes(8, "big")
+
+
+def _opened(sent: bytes) -> Any:
+    """What the process that computes the run has sent.
+
+    If it is this one (workers of some engines are threads), its classes must not be overwritten: their methods would see
+    copies of the globals of the notebook. Elsewhere they must be, or a method edited meanwhile would be the old one.
+    """
+    return unpickled(sent) if sent.endswith(origin()) else pickle.loads(sent)  # noqa: S301 - by ourselves
 
 
 def ignore_interrupts() -> None:

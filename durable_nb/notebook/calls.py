@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.engine.computations import Computation
+from durable_nb.engine.context import inside
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
@@ -56,6 +57,7 @@ class Calls:
         self._not_kept = self._running = self._begun = 0
         self._lock = threading.Lock()
         self._flight = Flight()
+        self._again: set[bytes] = set()  # keys of calls that raised in this attempt, and are made once more
 
     def land(self) -> None:
         """After ■: wait for the calls that other threads are computing, so that what they have done is saved and counted."""
@@ -146,6 +148,8 @@ class Calls:
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
         try:
+            if plain.has_raised:
+                self._again.add(plain.key)
             with self._flight.computing(self, site, link, is_async=False), plain as call:
                 return self._computed(plain.computation.compute(call))
         except RunsAgain as found:
@@ -161,6 +165,8 @@ class Calls:
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
         try:
+            if plain.has_raised:
+                self._again.add(plain.key)
             with self._flight.computing(self, site, link, is_async=True), plain as call:
                 return self._computed(await plain.computation.compute_async(call))
         except RunsAgain as found:
@@ -179,6 +185,11 @@ class Calls:
                 )
             step.settle()
             self._changed(site, what)
+            if "raised" in what:
+                self.say(
+                    f"line {site.line}: `{site.text}` raised for some documents before it gave what is restored now: what "
+                    "the cell does about that is not repeated"
+                )
         self.restored_last = True
         self.kept += 1
         return self.ready(value) if what.get("awaited") else value
@@ -271,6 +282,8 @@ class Calls:
             )
         if left_out:
             found["told"] = left_out  # said again by whoever restores the call: it changes nothing then
+        if self._again and (context := inside.get()) is not None and context[1].key in self._again:
+            found["raised"] = True
         self._changed(site, found)
         return Outcome(value, found) if found else value
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb import codecs
 from durable_nb.errors import StoreError
 from durable_nb.notebook.makers import Made
-from durable_nb.records import Capsule
+from durable_nb.store.capsules import Capsule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from durable_nb.notebook.cellid import Cell
-    from durable_nb.records import Capsule
+    from durable_nb.store.capsules import Capsule
 
 _READABLE_BYTES = 64 << 20  # of an array whose digest takes a few milliseconds
 _CELL_LETTERS = 20_000

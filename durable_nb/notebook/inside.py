@@ -1,8 +1,10 @@
-"""Objects of libraries that a call is given or reads: which of their attributes it changes, and what to.
+"""Objects that a call is given or reads, and that have no value of their own: which of their attributes it changes, and
+what to.
 
 A model or client has no value, but its attributes may have: a counter, a seed, the last page. Those that are small data are
 saved after a call that changes them; anything else that is seen to change is told: so is a queue that is filled, a
-context variable that is set, a database that is written to.
+context variable that is set, a database that is written to. Of an object of the user's, whose value is what it gives to
+pickle, that goes for what its ``__getstate__`` leaves out.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys, origins
 from durable_nb.errors import Unkeyable
+from durable_nb.notebook.contents import is_own
 from durable_nb.origins import SCALARS, Origin, is_data
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class Inside:
 
 
 def objects_of(arguments: dict[Any, Any], fingerprint: Fingerprint) -> Iterator[tuple[Any, Any]]:
-    """(place, object) of what a call may change inside: of libraries, with few attributes."""
+    """(place, object) of what a call may change inside: of libraries, with few attributes, or with a ``__getstate__``."""
     for place, one in arguments.items():
         if _is_watched(one):
             yield place, one
@@ -61,6 +64,8 @@ def _is_watched(one: Any) -> bool:
         return False
     if _level(one) is not None:
         return True
+    if is_own(one):
+        return _leaves_out(type(one))
     if origins.origin_of(type(one).__module__) is not Origin.LIBRARY or is_data(one):
         return False
     fields = _fields(one)
@@ -82,11 +87,21 @@ def _seen(one: Any) -> dict[str, Any]:
 
 
 def _fields(one: Any) -> dict[str, Any]:
-    """The attributes of an object; of one that shows something where it stands, not how it looks."""
+    """The attributes of an object; of one that shows something where it stands, not how it looks; of one of the user's,
+    those that are no part of its value.
+    """
     fields = dict(getattr(one, "__dict__", None) or {})
+    if is_own(one):
+        state = one.__getstate__()
+        return {name: value for name, value in fields.items() if name not in state} if isinstance(state, dict) else {}
     if not origins.is_display(one):
         return fields
     return {name: value for name, value in fields.items() if isinstance(value, SCALARS)}
+
+
+def _leaves_out(kind: type) -> bool:
+    """Whether a class says itself what of its objects is pickled."""
+    return getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__", None)
 
 
 def _level(one: Any) -> Any:

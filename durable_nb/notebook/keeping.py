@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.runs import LiveRun
     from durable_nb.notebook.cellid import Cell
     from durable_nb.notebook.makers import Makers
-    from durable_nb.records import Capsule
+    from durable_nb.store.capsules import Capsule
 
 _logger = logging.getLogger("durable_nb")
 

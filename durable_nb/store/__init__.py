@@ -8,10 +8,11 @@
     transactions                              writes of the user's beside a checkpoint
     lookups                                   results by key
     connect │ upkeep │ signing                open a database; check it, drop a run; vouch for it
-    migrations │ reader │ writer │ leases     the layout; look-ups; group commit; who owns a run
+    migrations │ reader │ keyed               the layout; listings; results by key
+    writer │ leases                           group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
-    trust                                     signatures of rows that could run code
+    backoffs │ trust                          calls to be made again; signatures of rows that could run code
     tables                                    the schema
 """
 
@@ -21,16 +22,18 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+from typing import Unpack
 
 import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreError
-from durable_nb.records import Checkpoint, Event, Owner, Run, State
+from durable_nb.records import Backoff, Checkpoint, Event, Owner, Run, State
 from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
-from durable_nb.store.leases import is_alive, owner_of_this_process
+from durable_nb.store.leases import Claim, is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.sharing import Share, SharedWatch, join
 from durable_nb.store.tallies import Tallies
@@ -60,6 +63,8 @@ class Store(Keeping):
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     tell : callable
         Add a line (kind, detail) to the history of a watched run, and show how it is now. Does not wait for the commit.
+    back_off : callable
+        Note by (step id, key) how a call of a watched run is made again, or None: it is not. Does not wait for the commit.
     hurry : callable
         Runs of this process are to end: they wait for an absent database no longer. Safe in a signal handler.
     tallies, transactions : Tallies of equal calls in worker processes, Transactions for writes beside a checkpoint
@@ -71,6 +76,7 @@ class Store(Keeping):
     save_now: Callable[[Checkpoint], Future[None]]
     lost: Callable[[int], bool]
     tell: Callable[[int, str, str], None]
+    back_off: Callable[[int, tuple[int, bytes], Backoff | None], None]
     hurry: Callable[[], None]
 
     def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -78,7 +84,8 @@ class Store(Keeping):
         self.url = database.address.render_as_string(hide_password=False)
         self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed = database, writer, False
-        self.save, self.save_now, self.lost, self.tell = writer.save, writer.save_now, writer.is_lost, writer.tell
+        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.is_lost
+        self.tell, self.back_off = partial(writer.note, Watch.tell), partial(writer.note, Watch.back_off)
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
         self.hurry = database.patience.hurry
         _open_stores.add(self)
@@ -167,16 +174,7 @@ class Store(Keeping):
         """True when the file was deleted or replaced: what would be saved now could never be found again."""
         return self._database.is_gone
 
-    def begin(
-        self,
-        name: str,
-        *,
-        owner: Owner,
-        notebook: str = "",
-        source: str = "",
-        cell: str = "",
-        parent: int | None = None,
-    ) -> Run:
+    def begin(self, name: str, **claim: Unpack[Claim]) -> Run:
         """Create or re-open a run and hold it: state running, one more attempt, counts at zero.
 
         Raises
@@ -189,18 +187,9 @@ class Store(Keeping):
         self._database.patience.renew()
         self.flush()
         with self._database.writing() as conn:
-            return leases.claim(conn, name, owner=owner, parent=parent, notebook=notebook, source=source, cell=cell)
+            return leases.claim(conn, name, **claim)
 
-    def join(
-        self,
-        name: str,
-        *,
-        owner: Owner,
-        notebook: str = "",
-        source: str = "",
-        cell: str = "",
-        parent: int | None = None,
-    ) -> Share:
+    def join(self, name: str, **claim: Unpack[Claim]) -> Share:
         """The same of a run that several kernels compute: begin it, or join those who are at it.
 
         Raises
@@ -212,8 +201,7 @@ class Store(Keeping):
         """
         self._database.patience.renew()
         self.flush()
-        texts = {"notebook": notebook, "source": source, "cell": cell}
-        return join(self._database, name, member=owner, parent=parent, **texts)
+        return join(self._database, name, **claim)
 
     def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
         """Commit everything, write the last counts, end the run and let go of it.

@@ -6,13 +6,12 @@ Its manifest is code to be executed, so all of it is signed, as a pickle is.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import UntrustedStore
-from durable_nb.records import Capsule
 from durable_nb.store.misfits import fitting
 from durable_nb.store.tables import capsules, insert
 from durable_nb.store.trust import Seal
@@ -20,6 +19,17 @@ from durable_nb.store.trust import Seal
 _c = capsules.c
 _CODEC = "capsule"
 _READABLE = (int, str, str, bytes)
+
+
+class Capsule(NamedTuple):
+    """What a fresh kernel needs to run the cell of a run again; reading it can run code."""
+
+    manifest: str
+    """JSON: the cell, and by name what it reads."""
+    payload: bytes
+    """The values of the manifest, one after the other."""
+    at: float = 0.0
+    """When it was saved, in seconds since the epoch."""
 
 
 def save(conn: sa.Connection, run_id: int, capsule: Capsule | None, seal: Seal) -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from durable_nb.config import run_name
 from durable_nb.errors import ConfigError, RunBusy
-from durable_nb.records import Capsule
 from durable_nb.store import capsules, disposal, signing, transfer, upkeep
 from durable_nb.store.addresses import address_of
+from durable_nb.store.capsules import Capsule
 from durable_nb.store.connect import Database
 from durable_nb.store.salvage import Salvage, salvage
 from durable_nb.store.views import Views

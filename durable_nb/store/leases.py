@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.machines import born, machine
 from durable_nb.records import Event, Owner, Run, State
+from durable_nb.store import backoffs
 from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
 
 watched: set[str] = set()
@@ -80,7 +81,17 @@ def refuse_if_busy(run: Run) -> None:
         raise RunBusy(run.name, owner.host, owner.pid, owner.kernel, max(0.0, clock.now() - run.heartbeat))
 
 
-def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None, **texts: str) -> Run:
+class Claim(TypedDict):
+    """Who begins or joins a run, and what is known of it."""
+
+    owner: Owner
+    notebook: NotRequired[str]
+    source: NotRequired[str]
+    cell: NotRequired[str]
+    parent: NotRequired[int | None]
+
+
+def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None = None, **texts: str) -> Run:
     """Create or re-open a run and hold it; inside one write transaction, so that of two claims one waits and sees."""
     now = clock.now()
     conn.execute(insert(conn, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
@@ -127,6 +138,7 @@ def release(
         if again and found is not None and found.owner_token is None:
             return
         raise LeaseLost(str(run_id) if found is None else found.name)
+    backoffs.drop(conn, run_id)
     tell(conn, run_id, State(state).value, message)
 
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from durable_nb import clock
-from durable_nb.records import Checkpoint, Mosaic, Owner
+from durable_nb.records import Backoff, Checkpoint, Mosaic, Owner
+from durable_nb.store import backoffs
 from durable_nb.store.tables import events, insert, mosaics, runs
 
 MOSAIC_S = 2.0
@@ -47,12 +48,18 @@ class Watch:
         self.owner, self.ledger, self.lost = owner, ledger, False
         self._news: list[tuple[float, str, str]] = []
         self._told = 0
+        self._waiting: dict[backoffs.Name, Backoff | None] = {}
+        self._written: dict[backoffs.Name, Backoff | None] = {}
         self._mosaic_at = clock.monotonic()
         self._mosaic = self._mosaic_written = -1  # versions
 
     def tell(self, kind: str, detail: str) -> None:
         """A line for the history, written with the next commit."""
         self._news.append((clock.now(), kind, detail))
+
+    def back_off(self, name: backoffs.Name, backoff: Backoff | None) -> None:
+        """A call that is to be made again, or (None) that is not any more."""
+        self._waiting[name] = backoff
 
     def write(self, conn: sa.Connection, run_id: int, batch: _BATCH) -> bool:
         """Renew the lease and write all of it, as it is once ``batch`` is committed; False when it is another's."""
@@ -70,6 +77,7 @@ class Watch:
 
     def _write_more(self, conn: sa.Connection, run_id: int) -> None:
         self._write_news(conn, run_id)
+        self._write_backoffs(conn, run_id)
         now = clock.monotonic()
         if now - self._mosaic_at >= MOSAIC_S:
             self._mosaic_at = now
@@ -78,12 +86,17 @@ class Watch:
     def write_rest(self, conn: sa.Connection, run_id: int) -> None:
         """What has not been written when the run ends."""
         self._write_news(conn, run_id)
+        self._write_backoffs(conn, run_id)
         self._write_mosaic(conn, run_id)
 
     def committed(self, batch: _BATCH) -> None:
         """The transaction of the last ``write`` is over."""
         del self._news[: self._told]
         self._told, self._mosaic_written = 0, self._mosaic
+        for name, backoff in self._written.items():
+            if self._waiting[name] is backoff:  # not yet the next one
+                del self._waiting[name]
+        self._written = {}
         if batch or not self.lost:
             self.ledger.committed(batch)
 
@@ -98,6 +111,11 @@ class Watch:
         if news:
             lines = [{"run_id": run_id, "at": at, "kind": kind, "detail": detail} for at, kind, detail in news]
             conn.execute(sa.insert(events), lines)
+
+    def _write_backoffs(self, conn: sa.Connection, run_id: int) -> None:
+        if self._waiting:
+            self._written = dict(self._waiting)
+            backoffs.write(conn, run_id, self._written)
 
     def _write_mosaic(self, conn: sa.Connection, run_id: int) -> None:
         mosaic = self.ledger.mosaic()

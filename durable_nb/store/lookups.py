@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable_nb.store import reader
+from durable_nb.store import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,19 +20,19 @@ class Lookups:
 
     def look_up(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """Committed results of those ``keys`` that have one; a step earlier in ``step_ids`` wins."""
-        return self._database.ask(reader.look_up, run_id, step_ids, keys, self._database.seal)
+        return self._database.ask(keyed.look_up, run_id, step_ids, keys, self._database.seal)
 
     def found(self, run_id: int, step_ids: Sequence[int], keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """As `look_up`, with the payloads left where they are: the codec of each is `STORED`."""
-        return self._database.ask(reader.found, run_id, step_ids, keys)
+        return self._database.ask(keyed.found, run_id, step_ids, keys)
 
     def cost_of(self, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
         """What these results had cost together, by the id of their step and their key."""
-        return self._database.ask(reader.cost_of, run_id, calls)
+        return self._database.ask(keyed.cost_of, run_id, calls)
 
     def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
         """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
-        return self._database.ask(reader.known, run_id, step_ids)
+        return self._database.ask(keyed.known, run_id, step_ids)
 
     def fetch(
         self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
@@ -41,4 +41,4 @@ class Lookups:
 
         Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
         """
-        return self._database.ask(reader.fetch, run_id, step_ids, self._database.seal, from_id=from_id, limit=limit)
+        return self._database.ask(keyed.fetch, run_id, step_ids, self._database.seal, from_id=from_id, limit=limit)

@@ -59,17 +59,16 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
 
 def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
-    costed = row
-    (row,) = _as_stored(conn, [row], seal)
-    adding = insert(conn, checkpoints).values(row._asdict())
+    (stored,) = _as_stored(conn, [row], seal)
+    adding = insert(conn, checkpoints).values(stored._asdict())
     statement = adding.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
         set_={name: adding.excluded[name] for name in Checkpoint._fields[3:]},
         where=checkpoints.c.state != _IS_DONE,
     )
     is_ours = conn.scalar(statement.returning(checkpoints.c.id)) is not None  # on PostgreSQL rowcount did not tell
-    if is_ours and isinstance(costed, Costed):
-        _note_costs(conn, [costed])
+    if is_ours and isinstance(row, Costed):
+        _note_costs(conn, [row])
     return is_ours
 
 

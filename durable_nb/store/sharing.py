@@ -8,15 +8,16 @@ unfinished claims are free again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from durable_nb import clock
+from durable_nb import clock, retry
 from durable_nb.errors import ConfigError
-from durable_nb.records import Checkpoint, Failure, Owner, Run, State
-from durable_nb.store import leases
+from durable_nb.records import Backoff, Checkpoint, Failure, Owner, Run, State
+from durable_nb.store import backoffs, leases
 from durable_nb.store.connect import Database
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.misfits import fitting
@@ -47,6 +48,8 @@ class Taken(NamedTuple):
     mine: set[bytes]
     done: set[bytes]
     failed: set[bytes]
+    waited: dict[bytes, Backoff]
+    """Those of mine that had failed for a kernel which has left or died since."""
 
 
 class Share:
@@ -69,9 +72,13 @@ class Share:
         self.member = member
         self._database = database
 
-    def take(self, step_id: int, keys: Sequence[bytes], limit: int) -> Taken:
-        """Claim up to ``limit`` of the calls that nobody has, the first first; and say which of the others have ended."""
-        return self._database.change(self._take, step_id, keys, limit)
+    def take(self, step_id: int, keys: Sequence[bytes], limit: int, *, longest_s: float = math.inf) -> Taken:
+        """Claim up to ``limit`` of the calls that nobody has, the first first; and say which of the others have ended.
+
+        A call that failed for a kernel which has left or died since is claimed when its next attempt may be made, after
+        ``longest_s`` at most.
+        """
+        return self._database.change(self._take, step_id, keys, limit, longest_s)
 
     def known(self, step_id: int, keys: Sequence[bytes]) -> set[bytes]:
         """Calls that somebody has claimed in this attempt."""
@@ -101,18 +108,20 @@ class Share:
         elif conn.execute(sa.update(runs).where(mine).values(_at_least(last))).rowcount:
             leases.tell(conn, run_id, "left", f"{_who(self.member)}: {message or state.value}")
 
-    def _take(self, conn: sa.Connection, step_id: int, keys: Sequence[bytes], limit: int) -> Taken:
+    def _take(self, conn: sa.Connection, step_id: int, keys: Sequence[bytes], limit: int, longest_s: float) -> Taken:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK + self.run.id)))
         found = _looked_up(conn, self.run.id, step_id, keys)
         taken = {key for key, _, _ in found}
         # A claim of our own that we do not know of: the answer of the attempt that made it was lost.
         mine = {key for key, token, state in found if state == _HELD and token == self.member.token}
-        free = [key for key in keys if key not in taken][:limit]
+        free = [key for key in keys if key not in taken]
+        waited = backoffs.of_calls(conn, self.run.id, step_id, free) if free else {}
+        free = [key for key in free if key not in waited or _is_due(waited[key], longest_s)][:limit]
         if free:
             asked = (self.run.id, step_id, self.member.token, sorted(free))  # as in _end
             mine |= {bytes(row[0]) for row in conn.exec_driver_sql(_TAKE, asked)}
         ended = {end: {key for key, _, state in found if state == end} for end in (_DONE, _FAILED)}
-        return Taken(mine, ended[_DONE], ended[_FAILED])
+        return Taken(mine, ended[_DONE], ended[_FAILED], {key: waited[key] for key in mine if key in waited})
 
 
 class SharedWatch(Watch):
@@ -128,9 +137,8 @@ class SharedWatch(Watch):
         face, now = self.share.run.owner, clock.now()
         assert face is not None
         mine = sa.update(runs).where(runs.c.id == run_id, runs.c.owner_token == face.token)
-        if (
-            conn.execute(mine.values(heartbeat=now)).rowcount == 0
-        ):  # and from here on its commits are one after the other
+        # From this statement on the commits of all kernels are one after the other.
+        if conn.execute(mine.values(heartbeat=now)).rowcount == 0:
             return False
         _enrol(conn, run_id, self.share.member, now)
         self._fenced = _end(conn, run_id, self.share.member.token, batch)
@@ -159,7 +167,7 @@ class SharedWatch(Watch):
         return [row for row in batch if row[1:3] not in self._fenced] if self._fenced else batch
 
 
-def join(database: Database, name: str, *, member: Owner, parent: int | None, **texts: str) -> Share:
+def join(database: Database, name: str, *, owner: Owner, parent: int | None = None, **texts: str) -> Share:
     """Begin a run that others may join, or join those who are at it.
 
     Raises
@@ -175,7 +183,7 @@ def join(database: Database, name: str, *, member: Owner, parent: int | None, **
             'Set configure(url="postgresql+psycopg://user@host/database") in each kernel, or leave out shared=True.',
         )
     with database.writing() as conn:
-        return _join(conn, database, name, member, parent, texts)
+        return _join(conn, database, name, owner, parent, texts)
 
 
 def _join(
@@ -246,6 +254,12 @@ def _end(conn: sa.Connection, run_id: int, token: str, batch: Sequence[Checkpoin
 
 def _looked_up(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> list[tuple[bytes, str, str]]:
     return [(bytes(row[0]), row[1], row[2]) for row in conn.exec_driver_sql(_LOOK, (list(keys), run_id, step_id))]
+
+
+def _is_due(backoff: Backoff, longest_s: float) -> bool:
+    now = clock.now()
+    # A time of the future: a clock was stepped back. Whoever claims the call waits for the delay by itself.
+    return backoff.since > now + leases.LEASE_S or retry.left(backoff, now, longest_s) <= 0
 
 
 def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> dict[bytes, Failure]:

@@ -33,6 +33,11 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", Id, primary_key=True)
 
 
+def _key(name: str, kind: Any = Id) -> sa.Column[Any]:
+    """Part of a primary key that is given, not counted."""
+    return sa.Column(name, kind, primary_key=True, autoincrement=False)
+
+
 def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False, server_default="")
 
@@ -45,7 +50,7 @@ def _time(name: str) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=False, server_default="0")
 
 
-meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), _text("value"))
+meta = sa.Table("meta", metadata, _key("key", sa.Text), _text("value"))
 
 # Ids of runs and steps are never used again: a kernel that still holds the id of something another one dropped must
 # not write into its successor.
@@ -124,9 +129,9 @@ for _name, _column, _where in (
 choices = sa.Table(
     "choices",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("older_step_id", Id, primary_key=True, autoincrement=False),
+    _key("run_id"),
+    _key("step_id"),
+    _key("older_step_id"),
     _text("choice"),
     _time("at"),
 )
@@ -134,7 +139,7 @@ choices = sa.Table(
 blobs = sa.Table(
     "blobs",
     metadata,
-    sa.Column("digest", sa.LargeBinary, primary_key=True),  # blake2b, 32 bytes
+    _key("digest", sa.LargeBinary),  # blake2b, 32 bytes
     sa.Column("payload", sa.LargeBinary, nullable=False),
 )
 
@@ -164,7 +169,7 @@ controls = sa.Table(
 mosaics = sa.Table(
     "mosaics",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    _key("run_id"),
     _count("version"),
     sa.Column("states", sa.LargeBinary, nullable=False),  # zlib of one byte a document
 )
@@ -173,9 +178,9 @@ mosaics = sa.Table(
 tallies = sa.Table(
     "tallies",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    _key("run_id"),
+    _key("step_id"),
+    _key("digest", sa.LargeBinary),
     _count("made"),
     _text("given_back"),  # numbers of calls that raised, with spaces between
 )
@@ -185,27 +190,39 @@ tallies = sa.Table(
 suspects = sa.Table(
     "suspects",
     metadata,
+    _key("run_id"),
+    _key("step_id"),
+    _key("key", sa.LargeBinary),
+    _count("deaths"),
+)
+
+# Calls that wait for their next attempt.
+backoffs = sa.Table(
+    "backoffs",
+    metadata,
     sa.Column("run_id", Id, primary_key=True, autoincrement=False),
     sa.Column("step_id", Id, primary_key=True, autoincrement=False),
     sa.Column("key", sa.LargeBinary, primary_key=True),
-    _count("deaths"),
+    _count("attempts"),
+    _time("since"),
+    _time("delay_s"),
 )
 
 # What results cost, of steps that say so: beside the checkpoints, which are read without it.
 costs = sa.Table(
     "costs",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _key("run_id"),
+    _key("step_id"),
+    _key("key", sa.LargeBinary),
     sa.Column("cost", sa.Double, nullable=False),
 )
 # Kernels that compute a shared run, each with the call that it has: see `sharing`.
 members = sa.Table(
     "members",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("token", sa.Text, primary_key=True),
+    _key("run_id"),
+    _key("token", sa.Text),
     _text("host"),
     _text("machine"),
     _count("pid"),
@@ -216,9 +233,9 @@ members = sa.Table(
 claims = sa.Table(
     "claims",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _key("run_id"),
+    _key("step_id"),
+    _key("key", sa.LargeBinary),
     _text("token"),
     _text("state"),  # held, done or failed
 )
@@ -227,7 +244,7 @@ claims = sa.Table(
 capsules = sa.Table(
     "capsules",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    _key("run_id"),
     _time("at"),
     _text("signatures"),
     _text("manifest"),  # JSON

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from durable_nb.errors import StoreError
 from durable_nb.records import Checkpoint
-from durable_nb.store import reader
+from durable_nb.store import keyed, reader
 from durable_nb.store.misfits import Misfit, fitting
 from durable_nb.store.rows import ROWS, upsert
 from durable_nb.store.tables import (
@@ -178,7 +178,7 @@ def _checkpoints(conn: sa.Connection, run_id: int) -> Iterator[Checkpoint]:
         for row in page:
             checkpoint = fitting(Checkpoint(*row[1:]))
             if checkpoint.codec.startswith(BLOB_PREFIX):
-                content = reader.blob(conn, checkpoint.payload or b"")
+                content = keyed.blob(conn, checkpoint.payload or b"")
                 if content is None:
                     continue  # gone: as if it had never been saved
                 checkpoint = checkpoint._replace(payload=content)

@@ -8,6 +8,7 @@ from durable_nb.store import leases
 from durable_nb.store.rows import BLOB_LOCK
 from durable_nb.store.tables import (
     BLOB_PREFIX,
+    backoffs,
     blobs,
     capsules,
     checkpoints,
@@ -27,7 +28,7 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, costs, members, claims, capsules)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, backoffs, costs, members, claims, capsules)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

@@ -10,6 +10,7 @@ from durable_nb import clock, limits
 from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.records import (
     RESTORED,
+    Backoff,
     Control,
     Document,
     Event,
@@ -21,7 +22,7 @@ from durable_nb.records import (
     State,
     StepVersion,
 )
-from durable_nb.store import leases, reader, suspects, tables
+from durable_nb.store import backoffs, leases, reader, suspects, tables
 from durable_nb.store.figures import figures_of, groups_of
 from durable_nb.store.lookups import Lookups
 from durable_nb.store.misfits import fitting
@@ -181,9 +182,18 @@ class Views(Lookups):
         with self._database.writing() as conn:
             suspects.note_death(conn, run_id, guilty, beside)
 
+    def backoffs(self, run_id: int) -> dict[tuple[int, bytes], Backoff]:
+        """By step id and key, the calls that waited for their next attempt when the kernel of a run died."""
+        return self._database.ask(backoffs.of_run, run_id)
+
     def spare(self, run_id: int, names: Collection[tuple[int, bytes]] | None = None) -> int:
-        """Let calls that were set aside, all or those of these step ids and keys, run once more; how many they are."""
+        """Let calls that were set aside, all or those of these step ids and keys, run once more; how many they are.
+
+        If all, then those that wait for their next attempt begin with their first one, too.
+        """
         with self._database.writing() as conn:
+            if names is None:
+                backoffs.drop(conn, run_id)
             return suspects.spare(conn, run_id, names)
 
     def control(self, run_id: int, action: str, value: str = "") -> int:

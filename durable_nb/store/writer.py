@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -21,6 +21,8 @@ from durable_nb.store.tables import events
 from durable_nb.store.turns import prompt_turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_nb.store.connect import Database
 
 HEARTBEAT_S = 5.0
@@ -49,8 +51,7 @@ class Writer:
     def __init__(self, database: Database, *, linger_s: float, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._writing, self._explain, self._where = database.writing, database.explain, database.where
         self._patience, self._seal = database.patience, database.seal
-        self._linger_s, self._heartbeat_s = linger_s, heartbeat_s
-        self._at_once = False
+        self._linger_s, self._heartbeat_s, self._at_once = linger_s, heartbeat_s, False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
         self.forget_all()
 
@@ -117,11 +118,11 @@ class Writer:
         with self._lock:
             return self._watched.pop(run_id, None)
 
-    def tell(self, run_id: int, kind: str, detail: str) -> None:
-        """A line for the history of a watched run, and its figures, committed at once; not waited for."""
+    def note(self, noting: Callable[..., None], run_id: int, *details: Any) -> None:
+        """Have the watch of a run note something; that and its figures are committed at once, which is not waited for."""
         watch = self._watched.get(run_id)
         if watch is not None:
-            watch.tell(kind, detail)
+            noting(watch, *details)
             self._next_commit()
 
     def is_lost(self, run_id: int) -> bool:
@@ -224,8 +225,7 @@ class Writer:
                 if not self._idle:
                     self._linger(self._oldest)
                     break
-            now = clock.monotonic()
-            busy = bool(self._watched or self._held)
+            now, busy = clock.monotonic(), bool(self._watched or self._held)
             due = self._beaten + self._heartbeat_s if busy else idle_until
             if now >= due or self._closed:
                 with self._lock:

@@ -19,7 +19,7 @@ from durable_nb.records import COMPUTED, Checkpoint, State
 from durable_nb.store import Store, leases, owner_of_this_process
 from tests.crash.faults import Work, ask
 from tests.crash.test_faults_owners import _freeze_between_commits
-from tests.kernels import ROOT, wait_until
+from tests.kernels import ROOT, lines, wait_until
 from tests.store.examples import Counts, key, result
 
 if TYPE_CHECKING:
@@ -177,6 +177,27 @@ def test_failures_are_seen_by_all(server: Postgres, tmp_path: Path) -> None:
     assert [True, True] == ["no such page 7" in end["error"] for end in ends], ends
     assert {str(n): 1 for n in range(200)} == executions(works)
     assert ("failed", 200, 196, 0, 4) == counts(server.url)
+
+
+_NO_ROOM = """
+from durable_nb import slots
+slots.Slots.has_room = property(lambda _: False, lambda *_: None)
+whole = slots.Slots.put_restored
+def noting(self, found):
+    with open("arrived.log", "a") as file:
+        file.writelines(f"{saved.codec}\\n" for _, saved in found)
+    whole(self, found)
+slots.Slots.put_restored = noting
+"""
+
+
+def test_results_of_others_without_room_stay_in_the_database(server: Postgres, tmp_path: Path) -> None:
+    """Who has no room for more results holds none of those that others computed, and returns all of them."""
+    works = together(tmp_path, server, 2, documents=200, seconds=0.01, prelude=_NO_ROOM)
+    ends = [work.end() for work in works]
+
+    assert [True, True] == [end["right"] for end in ends], ends
+    assert {"stored"} == {codec for work in works for codec in lines(work.folder / "arrived.log")}
 
 
 def test_who_was_taken_for_dead_changes_nothing(server: Postgres, tmp_path: Path) -> None:

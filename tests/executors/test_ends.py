@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.crash.faults import stored
 from tests.executors.engines import Engine, on, script
 from tests.kernels import Kernel, lines, wait_until
 
@@ -41,6 +42,29 @@ def square(number):
     time.sleep(0.005)
     note(f"{number} {os.getpid()}")
     return number * number
+
+def main():
+    ENGINE
+    squares = square.map(range(N), workers=2, executor=executor)
+    print("@" + json.dumps([squares == [n * n for n in range(N)], repr(squares)]))
+
+if __name__ == "__main__":
+    main()
+"""
+)
+LONGEST_CALLS = 100
+"""Of 2 ms, in 0.2 s: after that a worker makes no more of those that it was sent together."""
+TOGETHER = (
+    _HEAD
+    + """
+@step
+def square(number):
+    note(f"begin {number}")
+    time.sleep(60 if number == SLOW and not os.path.exists(QUICK) else 0.002)
+    note(f"end {number}")
+    return number * number
+
+QUICK, SLOW = os.path.abspath("quick"), 215
 
 def main():
     ENGINE
@@ -138,6 +162,36 @@ def test_a_killed_driver_costs_what_was_in_flight(engine: Engine, tmp_path: Path
     assert "restored" in str(shown)
     assert set(map(str, range(N))) == set(executed)
     assert sum(executed.values()) <= N + IN_FLIGHT
+
+
+@on("processes", "spawn")
+def test_a_slow_call_costs_a_fifth_of_a_second_of_those_it_was_sent_with(engine: Engine, tmp_path: Path) -> None:
+    """Fast calls that were sent together with a slow one are saved when that one ends: if the driver is killed before, what
+    they took is computed again, and no more; all others that have ended are saved, whatever the slow one does.
+    """
+    source = TOGETHER.replace("range(N)", f"range({N})")
+    log, address = tmp_path / "executed.log", f"sqlite:///{tmp_path / 'durable.db'}"
+
+    def ended() -> set[str]:
+        return {line.removeprefix("end ") for line in lines(log) if line.startswith("end")}
+
+    child = script(tmp_path, source, engine)
+    try:
+        wait_until(lambda: "begin 215" in lines(log), describing="the slow one is computed")
+        wait_until(lambda: len(ended()) >= N - LONGEST_CALLS, describing="the others go on")
+        wait_until(lambda: len(ended() - set(stored(address))) <= LONGEST_CALLS, describing="they are saved")
+        child.kill()
+    finally:
+        end(child)
+    lost = ended() - set(stored(address))
+    (tmp_path / "quick").touch()
+    equal, _ = run_to_its_end(tmp_path, source, engine)
+    times = Counter(line.removeprefix("end ") for line in lines(log) if line.startswith("end"))
+    again = {number for number, count in times.items() if count > 1}
+
+    assert equal
+    assert lost <= again
+    assert len(again) <= LONGEST_CALLS
 
 
 @on_those

@@ -23,20 +23,6 @@ def work(d):
     return embed(d)
 out = [work(d) for d in docs]
 n = handler.n
-## cache left out of the pickled state | out n
-class M:
-    def __init__(self):
-        self.name, self.n = "m", 0
-    def __getstate__(self):
-        return {"name": self.name}
-    def __setstate__(self, state):
-        self.__dict__.update(state, n=0)
-    def enc(self, d):
-        self.n += 1
-        return embed(d)
-m = M()
-out = [m.enc(d) for d in docs]
-n = m.n
 ## function type is checked where it is handed over | out
 import inspect
 class Pipe:
@@ -61,25 +47,4 @@ for i in range(20):
     X, head = work(i)
     X += 1
     out.append(head.tolist())
-## failed ones again at the end | out failed
-random.seed(3)
-def flaky(d):
-    if random.random() < 0.4:
-        raise ConnectionError(d)
-    return embed(d)
-out, failed = {}, []
-for d in docs[:6]:
-    try:
-        out[d] = flaky(d)
-    except ConnectionError:
-        failed.append(d)
-again = list(failed)
-while again:
-    d = again.pop()
-    try:
-        out[d] = flaky(d)
-    except ConnectionError:
-        again.append(d)
-for d in docs:
-    v = embed(d)
 """)

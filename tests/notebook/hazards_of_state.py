@@ -204,4 +204,50 @@ class Encoder:
 enc = Encoder()
 out = [enc(d) for d in docs]
 n = enc.n
+## cache left out of the pickled state | out n
+class M:
+    def __init__(self):
+        self.name, self.n = "m", 0
+    def __getstate__(self):
+        return {"name": self.name}
+    def __setstate__(self, state):
+        self.__dict__.update(state, n=0)
+    def enc(self, d):
+        self.n += 1
+        return embed(d)
+m = M()
+out = [m.enc(d) for d in docs]
+n = m.n
+## failed ones again at the end | out failed | ANNOUNCED raised for some documents
+random.seed(3)
+def flaky(d):
+    if random.random() < 0.4:
+        raise ConnectionError(d)
+    return embed(d)
+out, failed = {}, []
+for d in docs[:6]:
+    try:
+        out[d] = flaky(d)
+    except ConnectionError:
+        failed.append(d)
+again = list(failed)
+while again:
+    d = again.pop()
+    try:
+        out[d] = flaky(d)
+    except ConnectionError:
+        again.append(d)
+for d in docs:
+    v = embed(d)
+## large cache left out of the pickled state | out | ANNOUNCED the M that it is given
+class M:
+    def __init__(self):
+        self.cache = {}
+    def __getstate__(self):
+        return {}
+    def enc(self, d):
+        self.cache[d] = d * 1000
+        return len(self.cache), embed(d)
+m = M()
+out = [m.enc(d) for d in docs]
 """)

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from durable_nb.errors import UntrustedStore
-from durable_nb.records import Capsule
 from durable_nb.store import tables
+from durable_nb.store.capsules import Capsule
 from tests.store.examples import begin
 
 ONE, TWO = Capsule('{"name": "one"}', b"\x00one"), Capsule('{"name": "two"}', b"\x00two")

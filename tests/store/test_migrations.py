@@ -17,14 +17,6 @@ from tests.store.examples import key, python
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
-_OPEN = """
-import sys
-print("ready", flush=True); sys.stdin.readline()
-store = Store.open(sys.argv[1])
-print(store.run("embed").done, store.check(), flush=True)
-store.close()
-"""
-
 
 @pytest.fixture
 def old(url: str, tmp_path: Path) -> str:
@@ -76,18 +68,6 @@ def test_a_database_brought_up_to_date_is_like_a_new_one(old, tmp_path, opens):
         new = old
 
     assert layout(opens(new)) == brought_up
-
-
-def test_two_kernels_may_bring_it_up_at_once(old):
-    """Both open it, one of them has upgraded it, and nothing is lost."""
-    children = [python(_OPEN, old) for _ in range(2)]
-    for child in children:
-        assert "ready\n" == child.stdout.readline()
-    for child in children:
-        child.stdin.write("\n")
-        child.stdin.flush()
-
-    assert {"7 []\n"} == {child.communicate(timeout=60)[0] for child in children}
 
 
 def test_an_upgrade_that_fails_changes_nothing(old, opens, monkeypatch):

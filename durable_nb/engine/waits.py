@@ -1,0 +1,116 @@
+"""What a call of a step waits for before it is made: the time of its next attempt, the pace of a service, leave to start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable_nb import clock, retry
+from durable_nb.records import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from durable_nb.engine.steps import Step
+    from durable_nb.engine.versions import StepInRun
+    from durable_nb.rates import Flow
+    from durable_nb.records import Backoff
+
+PATIENCE_S = 2.0
+"""A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
+
+
+class Waits:
+    """The part of a computation that holds calls back."""
+
+    def __init__(self, step: Step[..., Any], entered: StepInRun) -> None:
+        self.step, self.entered, self.live = step, entered, entered.live
+        self._step_id, self._gate = entered.step_id, self.live.gate
+        self.left_over = self.live.backoffs
+        """Of all steps; mostly empty, and then nothing is asked of it for each call."""
+
+    def has_waited(self, call: Call) -> bool:
+        """Whether the kernel before this one died while the call waited for its next attempt."""
+        return (self._step_id, call.key) in self.left_over
+
+    def wait_left(self, call: Call) -> float:
+        """Seconds until that attempt may be made."""
+        return self._left_of(self.left_over.get((self._step_id, call.key)))
+
+    def _left_of(self, backoff: Backoff | None) -> float:
+        return 0.0 if backoff is None else retry.left(backoff, clock.now(), self.step.retry.longest_s)
+
+    def _go_on(self, call: Call, halted: Callable[[], bool]) -> int:
+        """The attempt that follows, when its time has come."""
+        __tracebackhide__ = True
+        backoff = self.left_over.pop((self._step_id, call.key), None)
+        clock.wait(self.live.stopping, self._left_of(backoff))
+        self._refuse_unless(not halted())
+        return 1 if backoff is None else backoff.attempts + 1
+
+    async def _go_on_async(self, call: Call) -> int:
+        __tracebackhide__ = True
+        import asyncio
+
+        backoff = self.left_over.pop((self._step_id, call.key), None)
+        await asyncio.sleep(self._left_of(backoff))
+        self._refuse_unless(not self.live.halted)
+        return 1 if backoff is None else backoff.attempts + 1
+
+    def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
+        __tracebackhide__ = True
+        for seconds in flow.waits(call.args, call.kwargs):
+            self._refuse_unless(not halted())
+            clock.wait(self.live.stopping, seconds)
+        self._refuse_unless(not halted())
+        flow.acquire()
+
+    async def _pace_async(self, flow: Flow, call: Call) -> None:
+        __tracebackhide__ = True
+        import asyncio
+
+        for seconds in flow.waits(call.args, call.kwargs):
+            self._refuse_unless(not self.live.halted)
+            await asyncio.sleep(seconds)
+        await flow.acquire_async()
+
+    def _is_halted(self) -> bool:
+        return self.live.halted
+
+    def _await_admission(self, call: Call, halted: Callable[[], bool] | None) -> None:
+        __tracebackhide__ = True
+        # A plain call may be waited for by one that runs: it is not held back for ever.
+        patience_s = PATIENCE_S if halted is None else None
+        name = (self._step_id, call.key)
+        is_admitted = self._gate.admit(call.document, halted or self._is_halted, name, patience_s=patience_s)
+        self._refuse_unless(is_admitted)
+
+    def _refuse_unless(self, admitted: bool) -> None:
+        __tracebackhide__ = True
+        if not admitted:
+            self.live.check()
+            raise self.live.refusal()  # the map it belongs to was abandoned, or the run is over
+
+
+class Later:
+    """Calls of a map that have waited before: each follows by itself when its time has come, and holds up no other one."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits, self._held = waits, list[Call]()
+
+    def feed(self, chunk: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        """The calls of ``chunk`` that can be made at once, and those held before whose time has come."""
+        waits = self._waits
+        if waits.left_over:
+            self._held += [call for call in chunk if waits.has_waited(call)]
+            chunk = [call for call in chunk if not waits.has_waited(call)]
+        yield chunk
+        waiting, self._held = self._held, []
+        for call in waiting:
+            if waits.wait_left(call) > 0:
+                self._held.append(call)
+            else:
+                yield [call]
+
+    def rest(self) -> Iterator[Sequence[Call]]:
+        """What is left when no chunk follows, the one that is due first first."""
+        yield from ([call] for call in sorted(self._held, key=self._waits.wait_left))
