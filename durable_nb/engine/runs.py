@@ -44,6 +44,7 @@ class LiveRun:
         url: str | None = None,
         implicit: bool = False,
         shared: bool = False,
+        apart: bool = False,
     ) -> None:
         from durable_nb.store import owner_of_this_process
 
@@ -73,8 +74,8 @@ class LiveRun:
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
         self.saving, self.over = Saving(), False
-        self.implicit = implicit
-        """Opened by a map for itself: calls in threads of the user do not belong to it."""
+        self.implicit, self.apart = implicit, apart
+        """Opened by a map for itself: calls in threads of the user are not its own; in the background: of the main thread."""
         self.outer = current()
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._task, self._has_refused = current_task(), False
@@ -141,6 +142,10 @@ class LiveRun:
         entered.accept((step_id, *kept), saved=saved, question=question)
         return entered
 
+    def adopt(self) -> None:
+        """The calling thread and task compute it from now on."""
+        self._task = current_task()
+
     @property
     def calls(self) -> int:
         """How many calls of steps were made in this attempt, those that raised not counted."""
@@ -172,7 +177,7 @@ class LiveRun:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
         self.recorder.excuse()
-        self.store.hurry()
+        self.store.hurry(self.record.id)
         self.gate.wake()
 
     def control(self, action: str, value: str = "") -> None:
@@ -251,7 +256,8 @@ def current() -> LiveRun | None:
     live = _current.get()
     if live is not None:
         return None if live.over else live
-    opened = [one for one in session.live if not one.implicit]
+    in_front = threading.current_thread() is threading.main_thread()
+    opened = [one for one in session.live if not one.implicit and not (one.apart and in_front)]
     around = {one.outer for one in opened}
     innermost = [one for one in opened if one not in around]
     return innermost[0] if len(innermost) == 1 else None
