@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.credentials import known_in
+from durable_nb.engine import context
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from durable_nb.sources import Fingerprint
     from durable_nb.store import Share, Store
 
-_current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
+_current, current = context.run_here, context.current_run
 
 
 class LiveRun:
@@ -244,23 +244,6 @@ class LiveRun:
             self.over = True
             for tell in self.finished:
                 told(tell)
-
-
-def current() -> LiveRun | None:
-    """The run that a step called now belongs to, or None.
-
-    The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
-    this process. If there are several of those there is no telling, and the call is not kept. A thread that outlived its
-    run (after a timeout) belongs to none: its context still names the run that is over.
-    """
-    live = _current.get()
-    if live is not None:
-        return None if live.over else live
-    in_front = threading.current_thread() is threading.main_thread()
-    opened = [one for one in session.live if not one.implicit and not (one.apart and in_front)]
-    around = {one.outer for one in opened}
-    innermost = [one for one in opened if one not in around]
-    return innermost[0] if len(innermost) == 1 else None
 
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.session import current as session
@@ -76,14 +77,18 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away exactly what ``load`` added."""
-    loaded = _loaded.pop(id(shell), None)
+    """Take away exactly what ``load`` added; ConfigError, and nothing changed, while a run goes on in the background."""
+    loaded = _loaded.get(id(shell))
     if loaded is None:
         return
     from durable_nb import provenance
     from durable_nb.notebook import marking
 
     magics = loaded.magics
+    magics.background.close()
+    if following := sys.modules.get("durable_nb.notebook.following"):
+        following.stop_all()
+    del _loaded[id(shell)]
     if loaded.forget is not None:
         loaded.forget()
     magics.when_idle(_forget_marker)  # the rest of a durable cell that is being executed still mentions it

@@ -98,11 +98,32 @@ def _forget(asked: Asked) -> None:
     print(f"Dropped run {name!r}: {store.forget(name):,} saved results.")
 
 
+def _wait(asked: Asked) -> Any:
+    from durable_nb.notebook import waiting
+
+    return waiting.wait(asked)
+
+
+def _stop(asked: Asked) -> None:
+    from durable_nb.notebook import waiting
+
+    waiting.stop(asked)
+
+
+def _attach(asked: Asked) -> None:
+    from durable_nb.notebook import waiting
+
+    waiting.attach(asked)
+
+
 COMMANDS: dict[str, tuple[bool, Callable[[Asked], Any]]] = {
     "show": (True, _show),
     "resume": (True, _resume),
     "retry": (True, _retry),
     "forget": (True, _forget),
     "explain": (False, _explain),
+    "wait": (True, _wait),
+    "stop": (True, _stop),
+    "attach": (True, _attach),
 }
 """By name: whether it needs the name of a run, and what it does."""

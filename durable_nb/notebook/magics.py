@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from durable_nb.credentials import known_in
 from durable_nb.engine.session import current as session
-from durable_nb.errors import CodeChanged, ConfigError, StoreError
-from durable_nb.notebook import cellid
+from durable_nb.errors import CodeChanged, ConfigError
+from durable_nb.notebook import cellid, endings
+from durable_nb.notebook.background import Backgrounds
 from durable_nb.notebook.cellid import Cell
 from durable_nb.notebook.cells import DurableCells
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
-    from durable_nb.errors import DurableError
     from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.statements import ExecutedCells
@@ -51,6 +52,7 @@ class DurableMagics(Magics):
         self.replays: dict[int, Replay] = {}
         """The durable cells of this kernel, by the number that their marked expressions bear."""
         self._replay: Replay | None = None
+        self.background = Backgrounds(shell, executed, lambda: bool(self._cells))
         self._answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
 
     @magic_arguments()
@@ -61,6 +63,7 @@ class DurableMagics(Magics):
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
     @argument("--make", action="store_true", help="With resume: execute again what made the names that are not saved")
+    @argument("--background", action="store_true", help="The prompt is back at once; names appear when the run is done")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -73,19 +76,22 @@ class DurableMagics(Magics):
             %%durable                                   the same under a name made from the notebook and the cell
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
             %%durable embed-filings --db postgresql+psycopg://me@host/db
+            %%durable embed-filings --background        go on working; what the cell assigns appears when it is done
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
             %durable resume embed-filings               in a fresh kernel: what its cell needs, then the cell
             %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
+            %durable wait embed-filings                 until a run in the background ends; raises what its cell raised
+            %durable stop embed-filings                 end a live run, wherever it is computed; what is finished is kept
+            %durable attach embed-filings               its panel, moving, wherever it is computed
             %durable forget embed-filings               drop its results (asks first)
             %durable explain                            what the last durable cell keeps, what it runs again, and why
 
         After a kernel restart run the cell again: finished calls return at once, the others run.
         """
         if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
-            self._shell.run_cell(f"%%durable {line}\n{cell}").raise_error()
-            return None
+            return self.run(f"%%durable {line}\n{cell}")
         arguments = parse_argstring(self.durable, line)
         from durable_nb.notebook import commands
 
@@ -98,10 +104,13 @@ class DurableMagics(Magics):
         asked = commands.Asked(self, command, arguments)
         return commands.perform("show", asked) if command else commands.listed(asked)
 
+    def run(self, cell: str) -> None:
+        """Run a cell as if it were typed; raises what it raises."""
+        self._shell.run_cell(cell).raise_error()
+
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
-        from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
-        from durable_nb.notebook import interrupts
+        from durable_nb.notebook import interrupts  # with the engine, by the first durable cell and not by %load_ext
 
         if self._live is not None and len(self._cells) > self._began_at:
             raise ConfigError(
@@ -109,20 +118,44 @@ class DurableMagics(Magics):
             )
         self.end_leftover()
         arguments = self._arguments(line, refused)
-        cell = self._cell
-        replay = self._planned(plan, arguments)
-        steps = steps_named_in(cell.source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
-        on_change = arguments.on_change or self._answers.pop(arguments.name, None)
-        source = known_in(self._shell.user_ns).redacted(cell.source)
-        url = arguments.db or self.urls.get(arguments.name)
-        self._live = runs.begin(arguments.name, source=source, on_change=on_change, url=url, steps=steps)
-        self._capture(self._live)
+        aside = self.cells.aside.pop(plan, None)
+        if arguments.background or aside is not None:
+            self._go_apart(arguments, plan, aside)
+            return
+        replay = self._planned(plan, arguments, self._shell.user_ns)
+        self._live = self._opened(arguments, replay)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
             self._replay = replay
+
+    def _go_apart(self, arguments: Any, plan: int, cell: ast.Module | None) -> None:
+        """The rest of the cell runs in the background; what can be told of it is told before the prompt comes back."""
+        from durable_nb.notebook import clashes
+
+        if cell is None or plan not in self.cells.plans:
+            raise ConfigError("this cell cannot run in the background here.", "Write --background in full, in IPython.")
+        found, names = self.cells.plans[plan], self._shell.user_ns
+        clashes.refuse_what_clashes(cell, found, names, _names(arguments.steps))
+        scope = dict(names)
+        replay = self._planned(plan, arguments, scope)
+        assert replay is not None
+        claim = functools.partial(self._opened, arguments, replay, apart=True)
+        self.background.start(self._cell.source, cell, scope, plan, replay, claim)
+
+    def _opened(self, arguments: Any, replay: Replay | None, *, apart: bool = False) -> LiveRun:
+        """The run of this cell, claimed and shown; raises CodeChanged before anything is computed."""
+        from durable_nb.engine import runs
+
+        name, names, cell = arguments.name, self._shell.user_ns, self._cell.source
+        steps = steps_named_in(cell, names) + ([] if replay is None else replay.preflight.begin())
+        on_change, url = arguments.on_change or self._answers.pop(name, None), arguments.db or self.urls.get(name)
+        source = known_in(names).redacted(cell)
+        live = runs.begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
+        self._capture(live)
+        return live
 
     def _capture(self, live: LiveRun) -> None:
         from durable_nb.notebook import keeping
@@ -163,7 +196,7 @@ class DurableMagics(Magics):
             print(f"This cell has no name, so its results are kept as {name}. To choose one: %%durable NAME.{anew}")
         return name
 
-    def _planned(self, number: int, arguments: Any) -> Replay | None:
+    def _planned(self, number: int, arguments: Any, scope: dict[str, Any]) -> Replay | None:
         """The replay of the cell; None in a shell that does not run AST transformers."""
         plan = self.cells.plans.pop(number, None)
         if plan is None:
@@ -172,7 +205,7 @@ class DurableMagics(Magics):
 
         steps, replays = _names(arguments.steps), _names(arguments.replay)
         source = self._cell.source
-        replay = Replay(plan, self._shell.user_ns, name=arguments.name, source=source, steps=steps, replays=replays)
+        replay = Replay(plan, scope, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
         return replay
 
@@ -180,6 +213,7 @@ class DurableMagics(Magics):
         """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
         if not self._cells:
             self.end_leftover()
+            self.background.settle()
         self._cells.append(cellid.cell_of(info))
         session.cell = self._cell.id
 
@@ -195,35 +229,29 @@ class DurableMagics(Magics):
             self._end(result)
         error = None if result is None else result.error_in_exec
         if isinstance(error, CodeChanged):
-            self._ask(error)
+            self.ask(error)
         if self._cells:
             self._cells.pop()
         session.cell = self._cell.id
+        if not self._cells:
+            self.background.settle()
 
     def _end(self, result: ExecutionResult | None) -> None:
         live, replay, self._live, self._replay = self._live, self._replay, None, None
         assert live is not None
-        if replay is not None:
-            replay.land(is_stopped=live.stopping.is_set())
-        if result is None:
-            live.finish(KeyboardInterrupt())
+        raised = KeyboardInterrupt() if result is None else result.error_before_exec or result.error_in_exec
+        error = endings.ended(live, replay, raised)
+        if error is None or error is raised:
             return
-        if replay is not None and result.success:
-            self._fail(result, replay.settle())
-        try:
-            live.finish(result.error_before_exec or result.error_in_exec)
-        except StoreError as error:
-            self._fail(result, error)
+        if result is None:
+            raise error
+        # The cell has failed all the same: raised from here that would be printed only, and Run All would go on without the
+        # results (promise 4).
+        result.error_in_exec = error
+        self._shell.showtraceback((type(error), error, error.__traceback__))
 
-    def _fail(self, result: ExecutionResult, error: DurableError | None) -> None:
-        """Make a cell that has ended well one that failed: raised from here it would be printed only, and Run All would go
-        on without the results (promise 4).
-        """
-        if error is not None:
-            result.error_in_exec = error
-            self._shell.showtraceback((type(error), error, error.__traceback__))
-
-    def _ask(self, error: CodeChanged) -> None:
+    def ask(self, error: CodeChanged) -> None:
+        """Two buttons: keep the results of older code, or compute them again."""
         from durable_nb.notebook import question
 
         def answer(choice: str) -> None:

@@ -26,7 +26,15 @@ _waiting: dict[str, View] = {}
 def show(live: LiveRun) -> None:
     """Observer of the session: called when a run begins."""
     registry.remember(registry.Known(live.store.id, live.store.where, live.record.notebook))
-    view = _waiting.pop(live.name, None) or widget.presenter()
+    _follow(live, _waiting.pop(live.name) if live.name in _waiting else widget.presenter())
+
+
+def attach(live: LiveRun) -> None:
+    """One more panel of a run that this kernel computes."""
+    _follow(live, widget.presenter())
+
+
+def _follow(live: LiveRun, view: View) -> None:
     feed = LiveFeed(live, view)
     view.show(feed)
     publisher = widget.Publisher(view, feed.snapshot)
