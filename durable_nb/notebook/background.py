@@ -159,7 +159,7 @@ class BackgroundCell:
     def _tell(self, given: list[str]) -> None:
         """Below the cell itself, where the front end can tell the outputs of threads apart."""
         shown = [name for name in given if not name.startswith("_")]
-        said = f"run {self.live.name!r} is done, and has set {', '.join(shown) or 'no names'}."
+        said = f"Run {self.live.name!r} is done, and has set {', '.join(shown) or 'no names'}."
         if self.kept:
             said += (
                 f" Not set: {', '.join(self.kept)}, which you have set meanwhile; `kept = %durable wait {self.live.name}` "
@@ -206,10 +206,8 @@ class Backgrounds:
             self._unsettled.append(made)
         self._watch_exit()
         made.start(cell, number, replay)
-        print(
-            f"run {live.name!r} goes on in the background; what it assigns appears when it is done. "
-            f"%durable wait {live.name} waits for that, %durable stop {live.name} ends it."
-        )
+        print(f"Run {live.name!r} goes on in the background; what it assigns appears when it is done.")
+        print(f"%durable wait {live.name} waits for that, %durable stop {live.name} ends it.")
 
     def ended(self) -> None:
         """A cell has ended, in its thread."""
