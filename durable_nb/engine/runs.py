@@ -248,15 +248,25 @@ class LiveRun:
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:
     """Claim the run ``name``, check ``steps`` for changed code, make it the current run and tell the observers."""
-    live = LiveRun(name, **options)
+    live = claimed(name, steps=steps, **options)
     try:
-        live.preflight(steps)
         for observer in session.observers:
             observer(live)
     except BaseException as error:
         live.finish(error)
         raise
     _current.set(live)
+    return live
+
+
+def claimed(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:
+    """The same for a run that is computed elsewhere: it is current nowhere, and nobody is told."""
+    live = LiveRun(name, **options)
+    try:
+        live.preflight(steps)
+    except BaseException as error:
+        live.finish(error)
+        raise
     return live
 
 

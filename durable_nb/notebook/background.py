@@ -189,6 +189,10 @@ class Backgrounds:
         """The last cell of a run that this kernel has computed in the background."""
         return self._cells.get(name)
 
+    def forget(self, name: str) -> None:
+        """That run is begun anew, somehow."""
+        self._cells.pop(name, None)
+
     def start(
         self,
         source: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from durable_nb.notebook import cellid, endings
 from durable_nb.notebook.background import Backgrounds
 from durable_nb.notebook.cellid import Cell
 from durable_nb.notebook.cells import DurableCells
+from durable_nb.notebook.names import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.steps import Step
     from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.statements import ExecutedCells
@@ -62,8 +61,11 @@ class DurableMagics(Magics):
     @argument("--replay", metavar="NAMES", default="", help="Run calls of these again: load,Image.open")
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
-    @argument("--make", action="store_true", help="With resume: execute again what made the names that are not saved")
     @argument("--background", action="store_true", help="The prompt is back at once; names appear when the run is done")
+    @argument("--make", action="store_true", help="With resume: execute again what made the names that are not saved")
+    @argument(
+        "--detach", action="store_true", help="In a process of its own, which outlives this kernel and its server"
+    )
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -77,6 +79,7 @@ class DurableMagics(Magics):
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
             %%durable embed-filings --db postgresql+psycopg://me@host/db
             %%durable embed-filings --background        go on working; what the cell assigns appears when it is done
+            %%durable embed-filings --detach            the same in a process that outlives this kernel and its server
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
@@ -119,7 +122,7 @@ class DurableMagics(Magics):
         self.end_leftover()
         arguments = self._arguments(line, refused)
         aside = self.cells.aside.pop(plan, None)
-        if arguments.background or aside is not None:
+        if arguments.background or arguments.detach or aside is not None:
             self._go_apart(arguments, plan, aside)
             return
         replay = self._planned(plan, arguments, self._shell.user_ns)
@@ -133,27 +136,34 @@ class DurableMagics(Magics):
 
     def _go_apart(self, arguments: Any, plan: int, cell: ast.Module | None) -> None:
         """The rest of the cell runs in the background; what can be told of it is told before the prompt comes back."""
-        from durable_nb.notebook import clashes
+        from durable_nb.notebook import clashes, detaching
 
         if cell is None or plan not in self.cells.plans:
-            raise ConfigError("this cell cannot run in the background here.", "Write --background in full, in IPython.")
+            raise ConfigError("this cell cannot run in the background.", "Write --background or --detach in full.")
         found, names = self.cells.plans[plan], self._shell.user_ns
-        clashes.refuse_what_clashes(cell, found, names, _names(arguments.steps))
+        if not arguments.detach:
+            clashes.refuse_what_clashes(cell, found, names, names_in(arguments.steps))
         scope = dict(names)
         replay = self._planned(plan, arguments, scope)
         assert replay is not None
         claim = functools.partial(self._opened, arguments, replay, apart=True)
+        if arguments.detach:
+            detaching.detach(claim, make=arguments.make)
+            return
         self.background.start(self._cell.source, cell, scope, plan, replay, claim)
 
     def _opened(self, arguments: Any, replay: Replay | None, *, apart: bool = False) -> LiveRun:
         """The run of this cell, claimed and shown; raises CodeChanged before anything is computed."""
         from durable_nb.engine import runs
+        from durable_nb.notebook.preflight import steps_named_in
 
         name, names, cell = arguments.name, self._shell.user_ns, self._cell.source
         steps = steps_named_in(cell, names) + ([] if replay is None else replay.preflight.begin())
         on_change, url = arguments.on_change or self._answers.pop(name, None), arguments.db or self.urls.get(name)
         source = known_in(names).redacted(cell)
-        live = runs.begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
+        begin = runs.claimed if arguments.detach else runs.begin
+        live = begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
+        self.background.forget(name)
         self._capture(live)
         return live
 
@@ -203,7 +213,7 @@ class DurableMagics(Magics):
             return None
         from durable_nb.notebook.replay import Replay
 
-        steps, replays = _names(arguments.steps), _names(arguments.replay)
+        steps, replays = names_in(arguments.steps), names_in(arguments.replay)
         source = self._cell.source
         replay = Replay(plan, scope, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
@@ -280,21 +290,3 @@ class DurableMagics(Magics):
             undo()
 
         shell.events.register("post_run_cell", ended)
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(filter(None, (name.strip() for name in text.split(","))))
-
-
-def steps_named_in(source: str, namespace: dict[str, Any]) -> list[Step[..., Any]]:
-    """The steps that a cell mentions and that exist already, so that a change is told before anything runs."""
-    from durable_nb.engine.steps import Step
-
-    names: dict[str, None] = {}
-    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
-    with contextlib.suppress(SyntaxError):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Name):
-                names.setdefault(node.id)
-    found = (namespace.get(name) for name in names)
-    return [step for step in found if isinstance(step, Step)]

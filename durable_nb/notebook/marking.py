@@ -7,12 +7,8 @@ Run All". So the first line becomes one Python statement, and everything below i
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from durable_nb.config import RESERVED
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MARKER = "__durable_nb__"
 """Name in ``builtins`` of the object whose ``begin`` the first line calls: there it survives ``%reset``."""
@@ -43,17 +39,6 @@ def durable_cell(lines: list[str]) -> list[str]:
     if inner[1] in _WRAPPING:
         return [body[first], _begin(arguments), *body[:first], *body[first + 1 :]]
     return [_begin(arguments, inner[1]), *("\n" for _ in body)]
-
-
-def without_options(source: str, name: str, switches: Iterable[str]) -> str | None:
-    """The text of a durable cell as the run ``name``, its first line without these switches; None if it is no such cell."""
-    first, _, body = source.lstrip().partition("\n")
-    head = _HEAD.match(first.rstrip())
-    if head is None:
-        return None
-    words = [word for word in (head[2] or "").split() if word.lstrip("-") not in switches or not word.startswith("--")]
-    rest = words if not words or words[0].startswith("-") else words[1:]
-    return f"{head[1]}durable {' '.join([name, *rest])}\n{body}"
 
 
 # IPython's check_complete skips transformers that say so; without it terminal IPython would take the first line of a

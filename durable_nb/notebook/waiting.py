@@ -9,8 +9,7 @@ from IPython.core.error import UsageError
 from durable_nb import clock
 from durable_nb.engine.session import current as session
 from durable_nb.errors import CodeChanged
-from durable_nb.notebook import following, panels
-from durable_nb.notebook.marking import without_options
+from durable_nb.notebook import detaching, following, panels, resuming
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -52,17 +51,19 @@ def wait(asked: Asked) -> Any:
             raise UsageError(f"run {run.name!r} is computed by this very cell, or by a thread that it has started.")
         run = _wait_elsewhere(asked, run)
     if run.state is not State.DONE:
-        why = asked.store.events(run.id)[-1].detail
-        raise UsageError(
-            f"run {run.name!r} has ended as {run.state}{f': {why}' if why else ''}. Its names are not here; run its cell again "
-            "to go on from what is saved."
-        )
-    source = without_options(run.source, run.name, ("background", "detach"))
-    if source is None:
-        raise UsageError(f"run {run.name!r} is done. It was begun by no %%durable cell, so it sets no names here.")
+        raise UsageError(_ended_otherwise(asked, run))
     print(f"Run {run.name!r} is done. Its cell is run here now; what it has computed is restored.")
-    asked.magics.run(source)
+    resuming.resume(asked)
     return None
+
+
+def _ended_otherwise(asked: Asked, run: Run) -> str:
+    why, log = asked.store.events(run.id)[-1].detail, detaching.log_of(asked.store, run.name)
+    printed = f" What it printed: {log}." if log.exists() else ""
+    return (
+        f"run {run.name!r} has ended as {run.state}{f': {why}' if why else ''}.{printed} It sets no names here; run its cell "
+        "again to go on from what is saved."
+    )
 
 
 def _wait_here(asked: Asked, cell: BackgroundCell) -> Any:

@@ -35,9 +35,7 @@ def test_followed_from_another_notebook(tmp_path: Path) -> None:
         page.save()
         page.page.close()
 
-        write_notebook(
-            lab.notebooks / "other.ipynb", ["%load_ext durable_nb", "%durable attach night"]
-        )
+        write_notebook(lab.notebooks / "other.ipynb", ["%load_ext durable_nb", "%durable attach night"])
         other = lab.open(context, "other.ipynb")
         other.run(0)
         other.run(1)
