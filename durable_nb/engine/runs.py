@@ -242,8 +242,8 @@ class LiveRun:
                 session.live.remove(self)
             self.progress.end(state, message)
             self.over = True
-            for tell in self.finished:
-                told(tell)
+            while self.finished:  # and forget them: a step remembers its last run, they the whole cell
+                told(self.finished.pop(0))
 
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:

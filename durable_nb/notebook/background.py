@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.notebook.explain import Explanation
     from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.statements import ExecutedCells
 
@@ -122,8 +123,8 @@ class BackgroundCell:
     def publish(self) -> None:
         """Give the notebook what the cell has assigned; not what the user has set meanwhile, nor anything of a cell that failed."""
         names, scope, before = self._shell.user_ns, self._scope, self._before
-        self._scope = self._before = {}
         self._executed.rejoin(self._apart, is_whole=self.error is None)
+        self._let_go()
         if self.error is not None:
             return
         changed = {name: scope.get(name, _GONE) for name in scope.keys() | before.keys() if name not in _OURS}
@@ -139,6 +140,11 @@ class BackgroundCell:
                 names[name] = self._rebound(value, scope)
                 given.append(name)
         self._tell(given)
+
+    def _let_go(self) -> None:
+        """Of the notebook's objects as they were: what the user deletes has to be gone."""
+        self._scope = self._before = {}
+        self.replays, self._apart.frame, self._apart.scope = {}, None, {}
 
     def _rebound(self, value: Any, scope: dict[str, Any]) -> Any:
         """A function that the cell defined, with the notebook's names: they are what its next call has to see."""
@@ -174,12 +180,20 @@ class Backgrounds:
 
     Parameters
     ----------
+    replays : dict
+        By number, the durable cells of this kernel; of one that has ended here only its explanation is kept.
     is_busy : callable
         Whether a cell is being executed in front: names do not change in the middle of one.
     """
 
-    def __init__(self, shell: InteractiveShell, executed: ExecutedCells, is_busy: Callable[[], bool]) -> None:
-        self._shell, self._executed, self._is_busy = shell, executed, is_busy
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        executed: ExecutedCells,
+        replays: dict[int, Replay | Explanation],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        self._shell, self._executed, self._replays, self._is_busy = shell, executed, replays, is_busy
         self._cells: dict[str, BackgroundCell] = {}
         self._unsettled: list[BackgroundCell] = []
         self._lock = threading.RLock()
@@ -220,9 +234,13 @@ class Backgrounds:
 
     def settle(self) -> None:
         """Give the notebook the names of the cells that have ended; between cells."""
+        from durable_nb.notebook.explain import explained
+
         with self._lock:
             for cell in [one for one in self._unsettled if one.over.is_set()]:
                 self._unsettled.remove(cell)
+                for number, replay in cell.replays.items():
+                    self._replays[number] = explained(replay)
                 cell.publish()
 
     def close(self) -> None:

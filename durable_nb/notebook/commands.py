@@ -49,6 +49,7 @@ def listed(asked: Asked) -> Any:
 
 def perform(command: str, asked: Asked) -> Any:
     """Do what one of ``COMMANDS`` says."""
+    __tracebackhide__ = True
     needs_name, carry_out = COMMANDS[command]
     if needs_name and not asked.name:
         raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
@@ -75,11 +76,11 @@ def _retry(asked: Asked) -> None:
 
 def _explain(asked: Asked) -> Any:
     """Of the last durable cell of this kernel, whether it ran or was refused, or the last one of that name."""
-    from durable_nb.notebook.explain import Explanation
+    from durable_nb.notebook.explain import explained
 
-    for replay in reversed(asked.magics.replays.values()):
-        if asked.name in ("", replay.name):
-            return Explanation(replay.source, replay.plan, replay.preflight)
+    for cell in reversed(asked.magics.replays.values()):
+        if asked.name in ("", cell.name):
+            return explained(cell)
     which = f"of run {asked.name!r} has" if asked.name else "has"
     raise UsageError(f"no durable cell {which} been run in this kernel yet. Run it, then %durable explain.")
 
@@ -99,6 +100,7 @@ def _forget(asked: Asked) -> None:
 
 
 def _wait(asked: Asked) -> Any:
+    __tracebackhide__ = True
     from durable_nb.notebook import waiting
 
     return waiting.wait(asked)

@@ -44,12 +44,12 @@ def detach(claim: Callable[[], LiveRun], *, make: bool) -> None:
     log = log_of(store, name)
     child = _start(store, name, log, make=make)
     _children[:] = [one for one in _children if one.poll() is None] + [child]
+    _wait_until_begun(store, name, attempts, child, log)
     print(
         f"Run {name!r} goes on in a process of its own (pid {child.pid}), which outlives this kernel and its server.\n"
         f"What it prints: {log}\n"
         f"%durable wait {name} waits for it and brings its names here, %durable stop {name} ends it."
     )
-    _wait_until_begun(store, name, attempts, child, log)
     run = store.run(name)
     assert run is not None, "it was claimed above"
     following.Follower(store, run).start()
@@ -91,5 +91,13 @@ def _wait_until_begun(store: Store, name: str, attempts: int, child: subprocess.
             return
         if status is not None:
             said = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
-            raise ConfigError(f"run {name!r} cannot go on without this kernel. Nothing was computed.", f"\n\n{said}")
-        clock.sleep(_LOOK_S)
+            raise ConfigError(
+                f"run {name!r} cannot go on without this kernel. Nothing was computed. The other process said:\n\n{said}\n\n",
+                "Here: --background has all that this kernel has; --detach --make lets the other process execute again what "
+                "made the missing names.",
+            )
+        try:
+            clock.sleep(_LOOK_S)
+        except KeyboardInterrupt:
+            child.terminate()
+            raise

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.notebook.explain import Explanation
     from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.statements import ExecutedCells
@@ -41,6 +42,8 @@ class DurableMagics(Magics):
     def __init__(self, shell: InteractiveShell, executed: ExecutedCells) -> None:
         super().__init__(shell)
         self._shell, self.executed = shell, executed
+        self.attempts: dict[str, int] = {}
+        """By name of a run, its last attempt in this kernel."""
         self.urls: dict[str, str] = {}
         """By name of a run that was resumed, the database that it was found in."""
         self._live: LiveRun | None = None
@@ -48,10 +51,10 @@ class DurableMagics(Magics):
         self._told: set[str] = set()  # names made for cells without one
         self._began_at = 0
         self.cells = DurableCells()
-        self.replays: dict[int, Replay] = {}
+        self.replays: dict[int, Replay | Explanation] = {}
         """The durable cells of this kernel, by the number that their marked expressions bear."""
         self._replay: Replay | None = None
-        self.background = Backgrounds(shell, executed, lambda: bool(self._cells))
+        self.background = Backgrounds(shell, executed, self.replays, lambda: bool(self._cells))
         self._answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
 
     @magic_arguments()
@@ -93,6 +96,7 @@ class DurableMagics(Magics):
 
         After a kernel restart run the cell again: finished calls return at once, the others run.
         """
+        __tracebackhide__ = True
         if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
             return self.run(f"%%durable {line}\n{cell}")
         arguments = parse_argstring(self.durable, line)
@@ -164,6 +168,7 @@ class DurableMagics(Magics):
         begin = runs.claimed if arguments.detach else runs.begin
         live = begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
         self.background.forget(name)
+        self.attempts[name] = 0 if arguments.detach else live.record.attempts
         self._capture(live)
         return live
 

@@ -42,6 +42,7 @@ def stop(asked: Asked) -> None:
 
 def wait(asked: Asked) -> Any:
     """Return when a run has ended and its names are there; raises what its cell raised."""
+    __tracebackhide__ = True  # the user's lines are what counts
     cell = asked.magics.background.find(asked.name)
     if cell is not None:
         return _wait_here(asked, cell)
@@ -52,6 +53,8 @@ def wait(asked: Asked) -> Any:
         run = _wait_elsewhere(asked, run)
     if run.state is not State.DONE:
         raise UsageError(_ended_otherwise(asked, run))
+    if run.attempts == asked.magics.attempts.get(run.name):
+        return None  # computed in this kernel, in front: its names are here
     print(f"Run {run.name!r} is done. Its cell is run here now; what it has computed is restored.")
     resuming.resume(asked)
     return None
@@ -67,6 +70,7 @@ def _ended_otherwise(asked: Asked, run: Run) -> str:
 
 
 def _wait_here(asked: Asked, cell: BackgroundCell) -> Any:
+    __tracebackhide__ = True
     if not cell.over.is_set():
         panels.attach(cell.live)
     while not clock.wait(cell.over, _LOOK_S):

@@ -348,6 +348,46 @@ def test_attached_in_another_kernel(kernel: Start) -> None:
     assert ("done", 6, 6, 0) == stored(two.folder, "far")
 
 
+def test_restored_calls_set_the_globals_of_the_notebook(kernel: Start) -> None:
+    """What a restored call does to a global of the notebook is done to the notebook's, not to the copy that the cell has."""
+    counts = []
+    for _ in range(2):
+        one = prepared(kernel)
+        one.ok("%%durable count --background\nout = [work(f'count {i}') for i in range(5)]")
+        one.ok("%durable wait count")
+        counts.append(one.ok("counter").result)
+        one.close()
+
+    assert ["5", "5"] == counts
+    assert ("done", 5, 5, 0) == stored(one.folder, "count")
+
+
+def test_what_is_deleted_meanwhile_is_gone_when_it_is_done(kernel: Start) -> None:
+    """A run in the background keeps the notebook's objects for its length and no longer; it is explained all the same."""
+    one = prepared(kernel)
+    one.ok("import gc, weakref\nlarge = Model('large')\nseen = weakref.ref(large)")
+    one.ok(gated("large"))
+    begun(one, "large", 3)
+    one.ok("del large")
+    open_gate(one, "large")
+    one.ok("%durable wait large")
+
+    assert "True" == one.ok("gc.collect()\nseen() is None").result
+    assert "kept" in one.ok("%durable explain large").result
+
+
+def test_functions_of_the_cell_see_what_is_set_later(kernel: Start) -> None:
+    """A function that a background cell defines is the notebook's when it is done, as if the cell had run in front."""
+    one = prepared(kernel)
+    one.ok(
+        "%%durable late --background\n@step\ndef scaled(d):\n    return work(d) * SCALE\nSCALE = 1\nout = [scaled('late 1')]"
+    )
+    one.ok("%durable wait late")
+    one.ok("SCALE = 3")
+
+    assert "'LATE 2LATE 2LATE 2'" == one.ok("scaled('late 2')").result
+
+
 def test_unloading_leaves_a_run_alone(kernel: Start) -> None:
     """%unload_ext says what to do first, and the run goes on."""
     one = prepared(kernel)

@@ -61,6 +61,7 @@ def test_it_survives_its_kernel(detached: Kernel, kernel: Start) -> None:
     two = kernel()
     two.ok("%load_ext durable_nb")
     two.ok("%durable wait night")
+    assert "" == two.ok("%durable wait night").stdout  # nothing is run a second time
 
     assert "RunBusy" in busy.error
     assert "'NIGHT GATED 5'], 5" in two.ok("out[-1:], i").result
