@@ -165,7 +165,7 @@ class BackgroundCell:
     def _tell(self, given: list[str]) -> None:
         """Below the cell itself, where the front end can tell the outputs of threads apart."""
         shown = [name for name in given if not name.startswith("_")]
-        said = f"Run {self.live.name!r} is done, and has set {', '.join(shown) or 'no names'}."
+        said = f"Run {self.live.name!r} is done. Now there: {', '.join(shown) or 'no names'}."
         if self.kept:
             said += (
                 f" Not set: {', '.join(self.kept)}, which you have set meanwhile; `kept = %durable wait {self.live.name}` "

@@ -52,7 +52,7 @@ def detach(claim: Callable[[], LiveRun], *, make: bool) -> None:
     )
     run = store.run(name)
     assert run is not None, "it was claimed above"
-    following.Follower(store, run).start()
+    following.Follower(store, run, beside_a_prompt=True).start()
 
 
 def log_of(store: Store, name: str) -> Path:

@@ -77,8 +77,8 @@ class StoredFeed:
 class Follower:
     """A panel that follows a run in a thread, until that has ended or ``stop`` is called."""
 
-    def __init__(self, store: Store, run: Run) -> None:
-        self._feed, self._view = StoredFeed(store, run), widget.presenter()
+    def __init__(self, store: Store, run: Run, *, beside_a_prompt: bool) -> None:
+        self._feed, self._view = StoredFeed(store, run), widget.presenter(beside_a_prompt=beside_a_prompt)
         self._attempts = run.attempts
         self._over = threading.Event()
         self._thread: threading.Thread | None = None

@@ -25,9 +25,9 @@ def attach(asked: Asked) -> None:
     """Show the panel of a run; it moves until the run has ended, whoever computes it."""
     run, live = asked.run(), _live_here(asked)
     if live is not None:
-        panels.attach(live)
+        panels.attach(live, beside_a_prompt=True)
     else:
-        following.Follower(asked.store, run).start()
+        following.Follower(asked.store, run, beside_a_prompt=True).start()
 
 
 def stop(asked: Asked) -> None:
@@ -72,7 +72,7 @@ def _ended_otherwise(asked: Asked, run: Run) -> str:
 def _wait_here(asked: Asked, cell: BackgroundCell) -> Any:
     __tracebackhide__ = True
     if not cell.over.is_set():
-        panels.attach(cell.live)
+        panels.attach(cell.live, beside_a_prompt=False)
     while not clock.wait(cell.over, _LOOK_S):
         pass
     asked.magics.background.settle()
@@ -84,7 +84,7 @@ def _wait_here(asked: Asked, cell: BackgroundCell) -> Any:
 
 
 def _wait_elsewhere(asked: Asked, run: Run) -> Run:
-    follower = following.Follower(asked.store, run)
+    follower = following.Follower(asked.store, run, beside_a_prompt=False)
     follower.start()
     try:
         while run.state is State.RUNNING:
