@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +56,37 @@ def test_followed_from_another_notebook(tmp_path: Path) -> None:
         shot(again, "background_done")
         assert 500 == notebook.executed
         assert [] == [*other.errors(), *again.errors()]
+
+
+def test_detached_run_survives_the_server(tmp_path: Path) -> None:
+    """SIGKILL of server and kernel: the run goes on to its end without them; who opens the notebook again sees it done, and
+    gets its names.
+    """
+    require_chromium()
+    with Lab(tmp_path / "notebooks", state=tmp_path / "state") as lab, chromium() as context:
+        notebook = DurableNotebook(lab, "adrift", documents=300, mark="adrift --detach")
+        page = lab.open(context, notebook.path.name)
+        for index in range(DURABLE + 1):
+            page.run(index)
+        before = durable_count(page)
+        wait_until(lambda: durable_count(page) > before, describing="the panel of another process moves")
+        shot(page, "detached")
+        page.save()
+        kernel = lab.kernel_pid(notebook.path.name)
+        lab.kill_server()
+        os.kill(kernel, signal.SIGKILL)
+        page.page.close()
+        notebook.wait_executed(300)
+
+        lab.start()
+        again = lab.open(context, notebook.path.name)
+        wait_badge(again, "^✓ 300 / 300$")
+        again.write(1, "%durable wait adrift")
+        again.write(0, "%load_ext durable_nb")
+        again.run(0)
+        again.run(1)
+        again.write(0, "len(vectors)")
+        again.run(0)
+        assert ["300"] == again.outputs(0)
+        shot(again, "detached_again")
+        assert 300 == notebook.executed
