@@ -74,27 +74,27 @@ class BackgroundCell:
         self._apart = executed.set_apart(scope, source)
         self._context = contextvars.copy_context()
 
-    def open(self, claim: Callable[[], LiveRun]) -> LiveRun:
-        """Claim the run; it is the current one in the context of this cell alone."""
+    def start(self, cell: ast.Module, number: int, replay: Replay, claim: Callable[[], LiveRun]) -> None:
+        """Claim the run, which is the current one in the context of this cell alone, and begin to compute it."""
+        compiler: Any = self._shell.compile
         try:
+            with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+                code = compiler(cell, self._apart.filename, "exec")
             self.live = self._context.run(claim)
         except BaseException:
             self._executed.rejoin(self._apart, is_whole=False)
             raise
-        return self.live
-
-    def start(self, cell: ast.Module, number: int, replay: Replay) -> None:
-        """Begin to compute it."""
-        replay.begin(self.live)
         self.live.finished.append(replay.end)
         self.replays[number] = replay
         self._scope[MARKER] = self
-        compiler: Any = self._shell.compile
-        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
-            code = compiler(cell, self._apart.filename, "exec")
         work = (self._compute, code, replay)
-        self.thread = threading.Thread(target=self._context.run, args=work, name="durable-background", daemon=True)
-        self.thread.start()
+        try:
+            replay.begin(self.live)
+            threading.Thread(target=self._context.run, args=work, name="durable-background", daemon=True).start()
+        except BaseException as error:
+            self._executed.rejoin(self._apart, is_whole=False)
+            self._context.run(self.live.finish, error)
+            raise
 
     def begin(self, _line: str, **_options: Any) -> None:
         """First statement of the cell, here in its thread."""
@@ -218,14 +218,14 @@ class Backgrounds:
     ) -> None:
         """Claim the run of a cell, show its panel, and compute it in a thread."""
         made = BackgroundCell(self, self._shell, self._executed, scope, source)
-        live = made.open(claim)
-        self._cells[live.name] = made
-        with self._lock:
-            self._unsettled.append(made)
         self._watch_exit()
-        made.start(cell, number, replay)
-        print(f"Run {live.name!r} goes on in the background; what it assigns appears when it is done.")
-        print(f"%durable wait {live.name} waits for that, %durable stop {live.name} ends it.")
+        with self._lock:  # it may end at once
+            made.start(cell, number, replay, claim)
+            self._unsettled.append(made)
+        name = made.live.name
+        self._cells[name] = made
+        print(f"Run {name!r} goes on in the background; what it assigns appears when it is done.")
+        print(f"%durable wait {name} waits for that, %durable stop {name} ends it.")
 
     def ended(self) -> None:
         """A cell has ended, in its thread."""

@@ -42,8 +42,7 @@ class DurableMagics(Magics):
     def __init__(self, shell: InteractiveShell, executed: ExecutedCells) -> None:
         super().__init__(shell)
         self._shell, self.executed = shell, executed
-        self.attempts: dict[str, int] = {}
-        """By name of a run, its last attempt in this kernel."""
+        self.attempts: dict[str, int] = {}  # by name of a run, its last one in this kernel
         self.urls: dict[str, str] = {}
         """By name of a run that was resumed, the database that it was found in."""
         self._live: LiveRun | None = None
@@ -169,7 +168,11 @@ class DurableMagics(Magics):
         live = begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
         self.background.forget(name)
         self.attempts[name] = 0 if arguments.detach else live.record.attempts
-        self._capture(live)
+        try:
+            self._capture(live)
+        except BaseException as error:  # ■: the run has an owner already
+            live.finish(error)
+            raise
         return live
 
     def _capture(self, live: LiveRun) -> None:

@@ -350,6 +350,17 @@ def test_what_cannot_be_in_the_background_is_refused(kernel: Start, before: str,
     assert stored(one.folder, "refused") is None
 
 
+@pytest.mark.parametrize("body", ["return work('a')", "for d in 'ab': work(d)\nawait = 3"])
+def test_what_does_not_compile_holds_no_run(kernel: Start, body: str) -> None:
+    """A SyntaxError is the cell's, as in front; the run is nobody's."""
+    one = prepared(kernel)
+    reply = one.run(f"%%durable broken --background\n{body}")
+
+    assert "SyntaxError" in reply.error
+    assert stored(one.folder, "broken") is None
+    assert [] == executed(one, "a")
+
+
 def test_imports_in_the_cell_are_no_clash(kernel: Start) -> None:
     """A module that is imported above and in the cell is one module."""
     one = prepared(kernel)
