@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,6 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from durable_nb.credentials import known_in
 from durable_nb.engine.session import current as session
 from durable_nb.errors import CodeChanged, ConfigError
 from durable_nb.notebook import cellid, endings
@@ -54,7 +51,7 @@ class DurableMagics(Magics):
         """The durable cells of this kernel, by the number that their marked expressions bear."""
         self._replay: Replay | None = None
         self.background = Backgrounds(shell, executed, self.replays, lambda: bool(self._cells))
-        self._answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
+        self.answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
 
     @magic_arguments()
     @argument("name", nargs="?", default="", help="Name of the run, found again after a restart: embed-filings")
@@ -116,7 +113,10 @@ class DurableMagics(Magics):
 
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
-        from durable_nb.notebook import interrupts  # with the engine, by the first durable cell and not by %load_ext
+        from durable_nb.notebook import (  # with the engine, by the first durable cell and not by %load_ext
+            interrupts,
+            opening,
+        )
 
         if self._live is not None and len(self._cells) > self._began_at:
             raise ConfigError(
@@ -126,59 +126,16 @@ class DurableMagics(Magics):
         arguments = self._arguments(line, refused)
         aside = self.cells.aside.pop(plan, None)
         if arguments.background or arguments.detach or aside is not None:
-            self._go_apart(arguments, plan, aside)
+            opening.go_apart(self, arguments, plan, aside)
             return
-        replay = self._planned(plan, arguments, self._shell.user_ns)
-        self._live = self._opened(arguments, replay)
+        replay = self.planned(plan, arguments, self._shell.user_ns)
+        self._live = opening.opened(self, arguments, replay)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
             self._replay = replay
-
-    def _go_apart(self, arguments: Any, plan: int, cell: ast.Module | None) -> None:
-        """The rest of the cell runs in the background; what can be told of it is told before the prompt comes back."""
-        from durable_nb.notebook import clashes, detaching
-
-        if cell is None or plan not in self.cells.plans:
-            raise ConfigError("this cell cannot run in the background.", "Write --background or --detach in full.")
-        found, names = self.cells.plans[plan], self._shell.user_ns
-        if not arguments.detach:
-            clashes.refuse_what_clashes(cell, found, names, names_in(arguments.steps))
-        scope = dict(names)
-        replay = self._planned(plan, arguments, scope)
-        assert replay is not None
-        claim = functools.partial(self._opened, arguments, replay, apart=True)
-        if arguments.detach:
-            detaching.detach(claim, make=arguments.make)
-            return
-        self.background.start(self._cell.source, cell, scope, plan, replay, claim)
-
-    def _opened(self, arguments: Any, replay: Replay | None, *, apart: bool = False) -> LiveRun:
-        """The run of this cell, claimed and shown; raises CodeChanged before anything is computed."""
-        from durable_nb.engine import runs
-        from durable_nb.notebook.preflight import steps_named_in
-
-        name, names, cell = arguments.name, self._shell.user_ns, self._cell.source
-        steps = steps_named_in(cell, names) + ([] if replay is None else replay.preflight.begin())
-        on_change, url = arguments.on_change or self._answers.pop(name, None), arguments.db or self.urls.get(name)
-        source = known_in(names).redacted(cell)
-        begin = runs.claimed if arguments.detach else runs.begin
-        live = begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
-        self.background.forget(name)
-        self.attempts[name] = 0 if arguments.detach else live.record.attempts
-        try:
-            self._capture(live)
-        except BaseException as error:  # ■: the run has an owner already
-            live.finish(error)
-            raise
-        return live
-
-    def _capture(self, live: LiveRun) -> None:
-        from durable_nb.notebook import keeping
-
-        keeping.capture(live, self._shell, self._cell, self.makers())
 
     def makers(self) -> Makers:
         """Which statements of the cells that were executed made which names."""
@@ -199,12 +156,13 @@ class DurableMagics(Magics):
         return arguments
 
     @property
-    def _cell(self) -> Cell:
+    def cell(self) -> Cell:
+        """The cell that is being executed."""
         return self._cells[-1] if self._cells else Cell("", "")
 
     def _made_name(self, arguments: Any) -> str:
         """For a cell without one; told once."""
-        notebook, cell = session.notebook, self._cell
+        notebook, cell = session.notebook, self.cell
         name = cellid.derived_name(notebook, cell)
         if cell.id:
             name = cellid.known_name(name, notebook, cell, session.store(url=arguments.db).runs())
@@ -214,7 +172,7 @@ class DurableMagics(Magics):
             print(f"This cell has no name, so its results are kept as {name}. To choose one: %%durable NAME.{anew}")
         return name
 
-    def _planned(self, number: int, arguments: Any, scope: dict[str, Any]) -> Replay | None:
+    def planned(self, number: int, arguments: Any, scope: dict[str, Any]) -> Replay | None:
         """The replay of the cell; None in a shell that does not run AST transformers."""
         plan = self.cells.plans.pop(number, None)
         if plan is None:
@@ -222,7 +180,7 @@ class DurableMagics(Magics):
         from durable_nb.notebook.replay import Replay
 
         steps, replays = names_in(arguments.steps), names_in(arguments.replay)
-        source = self._cell.source
+        source = self.cell.source
         replay = Replay(plan, scope, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
         return replay
@@ -233,7 +191,7 @@ class DurableMagics(Magics):
             self.end_leftover()
             self.background.settle()
         self._cells.append(cellid.cell_of(info))
-        session.cell = self._cell.id
+        session.cell = self.cell.id
 
     def leave_cell(self, result: ExecutionResult | None) -> None:
         """``post_run_cell``: the run of the cell ends with it. None for a cell that was cancelled."""
@@ -250,7 +208,7 @@ class DurableMagics(Magics):
             self.ask(error)
         if self._cells:
             self._cells.pop()
-        session.cell = self._cell.id
+        session.cell = self.cell.id
         if not self._cells:
             self.background.settle()
 
@@ -273,7 +231,7 @@ class DurableMagics(Magics):
         from durable_nb.notebook import question
 
         def answer(choice: str) -> None:
-            self._answers[error.run] = choice
+            self.answers[error.run] = choice
 
         try:
             question.ask(error, answer)
