@@ -135,7 +135,8 @@ def test_it_comes_to_what_the_cell_comes_to(kernel: Start, shape: str) -> None:
         one = prepared(kernel)
         one.ok(f"%%durable {shape}{switch}\n{cell}")
         one.ok(f"%durable wait {shape}")
-        count = "None" if "step" in cell else "counter"  # what a @step does to globals is not repeated
+        # What a @step does to globals is not repeated, nor for certain what calls do that run at the same time.
+        count = "None" if shape in ("step", "map", "pool") else "counter"
         found.append(one.ok(f"out, globals().get('i'), globals().get('last'), {count}").result)
         one.close()
 
