@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,8 @@ class Settings(NamedTuple):
     """Whether pickled values may be read whoever saved them; never set by a file."""
     labels: bool = True
     """Whether the beginning of each document is stored, to call it by; else it has a number."""
+    capsule_mb: float = 0.9
+    """Megabytes of data that are noted for a fresh kernel when a durable cell begins; 0 notes nothing at all."""
 
 
 def settings(given: Mapping[str, Any], *, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -111,6 +114,10 @@ def _checked(name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", f"Use one of: {', '.join(allowed)}.")
     if name in _SWITCHES and not isinstance(value, bool):
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", "Use true or false, without quotes.")
+    if name == "capsule_mb" and (
+        isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1000
+    ):
+        raise ConfigError(f"capsule_mb={value!r} ({where}) is not possible.", "Use a number of megabytes, 0 to 1000.")
     if name == "url" and not isinstance(value, str):
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(value, str):
@@ -124,6 +131,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         value = environ.get(f"DURABLE_NB_{name.upper()}")
         if value:
             found[name] = value.lower() in ("1", "true", "yes", "on") if name in _SWITCHES else value
+            if name == "capsule_mb" and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+                found[name] = float(value)
     return found
 
 

@@ -110,13 +110,14 @@ class RunBusy(_Refusal, DurableError):
         if self.pid == os.getpid() and self.host == platform.node():  # kernels in containers often have the same pid
             return (
                 f"run {self.run!r} is open in this kernel already. One run cannot be opened inside itself or twice at a "
-                "time: leave that block or cell first, or give this one a name of its own."
+                f"time: leave that block or cell first (`%durable wait {self.run}` or `%durable stop {self.run}`, if it goes on "
+                "in the background), or give this one a name of its own."
             )
         kernel = f"kernel {self.kernel}, " if self.kernel else ""
         return (
             f"run {self.run!r} is being computed by another process ({kernel}pid {self.pid} on {self.host}, last "
-            f"heartbeat {self.heartbeat_age_s:.0f} s ago). Nothing was started here. Watch it with `%durable show "
-            f"{self.run}`; once that process has ended, run this cell again and it goes on from what was saved."
+            f"heartbeat {self.heartbeat_age_s:.0f} s ago). Nothing was started here. Watch it with `%durable "
+            f"attach {self.run}`; once that process has ended, run this cell again and it goes on from what was saved."
         )
 
 

@@ -15,7 +15,7 @@ from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb import classes, keys, provenance, syntax
+from durable_nb import classes, credentials, keys, provenance, syntax
 from durable_nb.bytecode import Filled, cells_of, defaults_of, names_filled, names_used
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import (
@@ -130,6 +130,14 @@ class Parts:
         self.carried: list[tuple[Any, str]] = []
         self.filled: dict[tuple[int, str], Filled] = {}
         self.shapes: list[tuple[str, type]] = []
+        self._credentials: dict[int, credentials.Credentials] = {}
+
+    def credentials(self, scope: dict[str, Any]) -> credentials.Credentials:
+        """What must not be shown, as far as the environment and a scope tell."""
+        known = self._credentials.get(id(scope))
+        if known is None:
+            known = self._credentials[id(scope)] = credentials.known_in(scope)
+        return known
 
     def state(self) -> tuple[tuple[Any, str], ...]:
         """(scope, name) of every global, closure variable or default that the code assigns or fills."""
@@ -163,7 +171,9 @@ class Parts:
                 return
             shown = repr(value) if type(value) in _SHOWN else ""
             is_secret = _SECRET.search(read.label) or (isinstance(value, str) and _SECRET_VALUE.search(value))
-            self.add(read.label, value, shown if len(shown) <= 40 and not is_secret else "")
+            is_shown = len(shown) <= 40 and not is_secret
+            is_shown = is_shown and not (len(shown) > 6 and self.credentials(read.scope).found_in(shown))
+            self.add(read.label, value, shown if is_shown else "")
             return
         if is_data(value):
             try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 StatementFinder = Callable[[str, dict[str, Any]], str | None]
-_PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
+PYTHON_MAGICS = frozenset({"%%time", "%%timeit", "%%capture", "%%durable", "%%prun"})
 _DURABLE = re.compile(r"\s*(%%?durable\b|%%(time|capture)\b[^\n]*\s%%durable\b|__durable_nb__\.begin\()")
 _LINE_MAGIC = re.compile(r"^(\s*)(?:([\w, ]+?)\s*=\s*)?([%!].*|[\w.%]+\?{1,2}|\?{1,2}[\w.%]+)\s*$")
 # What these give differs in every kernel, and no result should depend on it: then the statement says more than the value.
@@ -44,8 +44,10 @@ def statements_about(cell_sources: Iterable[str], name: str) -> str | None:
     """
     found: list[str] = []
     for source in reversed(list(cell_sources)):
+        if name not in source:
+            continue
         tree = parse_cell(source)
-        about = list(_about(tree.body, name)) if tree is not None else []
+        about = list(_about([s for s in tree.body if name in _mentioned(s)], name)) if tree is not None else []
         if tree is not None and _DURABLE.match(source):
             about = list(_about_durable(tree.body, name, about))
         for statement, is_new in reversed(about):
@@ -122,7 +124,7 @@ def parse_cell(source: str) -> ast.Module | None:
     """The tree of a cell, magics as plain Python; None if it is none."""
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
-        return parse_cell(rest) if first.split()[0] in _PYTHON_MAGICS else None
+        return parse_cell(rest) if first.split()[0] in PYTHON_MAGICS else None
     tree = parse(source)
     return tree if tree is not None else parse("\n".join(map(_plain_line, source.splitlines())))
 
@@ -134,6 +136,18 @@ def _plain_line(line: str) -> str:
         return line
     indent, names, command = magic.groups()
     return f"{indent}{names} = __magic__({command!r})" if names else f"{indent}pass"
+
+
+def _mentioned(statement: ast.stmt) -> frozenset[str]:
+    """The names in a statement, noted with its tree: a cell is asked about each of the names that a notebook uses."""
+    known: frozenset[str] | None = getattr(statement, "durable_nb_names", None)
+    if known is None:
+        nodes = list(ast.walk(statement))
+        names = {node.id for node in nodes if isinstance(node, ast.Name)}
+        names |= {node.name for node in nodes if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
+        names |= {one.asname or one.name.partition(".")[0] for one in nodes if isinstance(one, ast.alias)}
+        known = statement.durable_nb_names = frozenset(names)  # type: ignore[attr-defined]
+    return known
 
 
 def _last_binding(body: list[ast.stmt], name: str) -> str | None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import xxhash
 
-from durable_nb import keys, origins, parts, provenance
+from durable_nb import credentials, keys, origins, parts, provenance
 from durable_nb.dependencies import UNDEFINED, Walk
 from durable_nb.errors import Unkeyable
 from durable_nb.origins import Origin, origin_of
@@ -121,6 +121,7 @@ def fingerprint_of_global(name: str, scope: dict[str, Any], path: str = "") -> F
         _ACTIVE.reset(token)
     statement = provenance.statement_of(name, scope)
     source = parts.without_secrets(statement) + "\n" if statement else ""
+    source = walk.credentials(scope).redacted(source)
     return _result(walk, f"def:{path}" if path else "", looks)._replace(source=source)
 
 
@@ -215,6 +216,7 @@ def _result(walk: Walk, root: str, looks: tuple[Look, ...]) -> Fingerprint:
     classes = tuple(f"def:{label.removeprefix('class:')}." for label in walk.sources if label.startswith("class:"))
     texts = {label: text for label, text in walk.sources.items() if label == root or not label.startswith(classes)}
     source = "\n".join(texts[label] for label in sorted(texts, key=lambda label: (label != root, label)))
+    source = credentials.known_in(*walk.scopes.values()).redacted(source)
     return Fingerprint(keys.digest((root, full)).hex(), parts, source, walk.globals_read(), looks, walk.state())
 
 

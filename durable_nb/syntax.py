@@ -192,7 +192,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return [statement for statement in body if not isinstance(statement, ast.Pass)]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def parse(text: str) -> ast.Module | None:
     """The tree of a text; None if it is no Python."""
     try:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.cli import upkeep
+from durable_nb.cli import resuming, upkeep
 from durable_nb.cli.output import printable, show
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, DurableError
@@ -26,7 +26,7 @@ _CONTROLS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 well, 1 something is wrong with the data, 2 it could not be done."""
+    """Exit status: 0 well, 1 something is wrong with the data, 2 it could not be done, 75 another process is at it."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     command("show", _show, "one run: counts, versions of the code, failures").add_argument("name")
     for name, text in _CONTROLS.items():
         command(name, _control, text).add_argument("name")
+    resuming.add_command(command)
     check = command("check", _check, "whether the database is whole, and whose it is")
     check.add_argument("--repair", metavar="NEW.db", help="copy what is intact into a new database")
     upkeep.add_commands(command)

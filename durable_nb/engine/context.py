@@ -1,22 +1,56 @@
-"""Which call is being computed here: what its function may ask, and what calls inside of it are named by."""
+"""Which run and which call is this: what a step that is called belongs to, and what its function may ask."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from durable_nb import keys
+from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
 from durable_nb.executors.worker import current as in_worker
 from durable_nb.records import CurrentCall
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from durable_nb.engine.computations import Computation
+    from durable_nb.engine.runs import LiveRun
     from durable_nb.records import Call
 
+run_here: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
 # The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
 # it, so that a restored outer call takes no number away from the inner calls of another one.
 inside: ContextVar[tuple[Computation, Call, int] | None] = ContextVar("durable_nb_inside", default=None)
+
+
+def current_run() -> LiveRun | None:
+    """The run that a step called now belongs to, or None.
+
+    The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
+    this process. If there are several of those there is no telling, and the call is not kept. A thread that outlived its
+    run (after a timeout) belongs to none: its context still names the run that is over.
+    """
+    live = run_here.get()
+    if live is not None:
+        return None if live.over else live
+    in_front = threading.current_thread() is threading.main_thread()
+    opened = [one for one in session.live if not one.implicit and not (one.apart and in_front)]
+    around = {one.outer for one in opened}
+    innermost = [one for one in opened if one not in around]
+    return innermost[0] if len(innermost) == 1 else None
+
+
+@contextlib.contextmanager
+def belonging_to(live: LiveRun) -> Iterator[None]:
+    """Steps that are called here belong to ``live``, if to no other run."""
+    token = run_here.set(run_here.get() or live)
+    try:
+        yield
+    finally:
+        run_here.reset(token)
 
 
 def within(digest: bytes) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable_nb.credentials import known_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,7 @@ def hide_in(error: BaseException, texts: Iterable[str]) -> None:
 
 
 def told_of(error: BaseException, text: str) -> str:
-    """``text``, about ``error``, as it may be stored."""
+    """``text``, about ``error``, as it may be stored: without what looks like a credential, too."""
     for hidden in getattr(error, _HIDDEN, ()):
         text = text.replace(hidden, _INSTEAD)
-    return text
+    return known_in().hidden_in(text)

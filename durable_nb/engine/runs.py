@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
+from durable_nb.credentials import known_in
+from durable_nb.engine import context
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from durable_nb.sources import Fingerprint
     from durable_nb.store import Share, Store
 
-_current: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
+_current, current = context.run_here, context.current_run
 
 
 class LiveRun:
@@ -43,6 +44,7 @@ class LiveRun:
         url: str | None = None,
         implicit: bool = False,
         shared: bool = False,
+        apart: bool = False,
     ) -> None:
         from durable_nb.store import owner_of_this_process
 
@@ -52,6 +54,7 @@ class LiveRun:
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
         begin_or_join = self.store.join if shared else self.store.begin
+        source = known_in().redacted(source)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
         self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)
@@ -71,8 +74,8 @@ class LiveRun:
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
         self.saving, self.over = Saving(), False
-        self.implicit = implicit
-        """Opened by a map for itself: calls in threads of the user do not belong to it."""
+        self.implicit, self.apart = implicit, apart
+        """Opened by a map for itself: calls in threads of the user are not its own; in the background: of the main thread."""
         self.outer = current()
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._task, self._has_refused = current_task(), False
@@ -139,6 +142,10 @@ class LiveRun:
         entered.accept((step_id, *kept), saved=saved, question=question)
         return entered
 
+    def adopt(self) -> None:
+        """The calling thread and task compute it from now on."""
+        self._task = current_task()
+
     @property
     def calls(self) -> int:
         """How many calls of steps were made in this attempt, those that raised not counted."""
@@ -170,7 +177,7 @@ class LiveRun:
         """Start no further call; running ones end and are saved. Safe from any thread."""
         self._stop.set()
         self.recorder.excuse()
-        self.store.hurry()
+        self.store.hurry(self.record.id)
         self.gate.wake()
 
     def control(self, action: str, value: str = "") -> None:
@@ -235,37 +242,31 @@ class LiveRun:
                 session.live.remove(self)
             self.progress.end(state, message)
             self.over = True
-            for tell in self.finished:
-                told(tell)
-
-
-def current() -> LiveRun | None:
-    """The run that a step called now belongs to, or None.
-
-    The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
-    this process. If there are several of those there is no telling, and the call is not kept. A thread that outlived its
-    run (after a timeout) belongs to none: its context still names the run that is over.
-    """
-    live = _current.get()
-    if live is not None:
-        return None if live.over else live
-    opened = [one for one in session.live if not one.implicit]
-    around = {one.outer for one in opened}
-    innermost = [one for one in opened if one not in around]
-    return innermost[0] if len(innermost) == 1 else None
+            while self.finished:  # and forget them: a step remembers its last run, they the whole cell
+                told(self.finished.pop(0))
 
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:
     """Claim the run ``name``, check ``steps`` for changed code, make it the current run and tell the observers."""
-    live = LiveRun(name, **options)
+    live = claimed(name, steps=steps, **options)
     try:
-        live.preflight(steps)
         for observer in session.observers:
             observer(live)
     except BaseException as error:
         live.finish(error)
         raise
     _current.set(live)
+    return live
+
+
+def claimed(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:
+    """The same for a run that is computed elsewhere: it is current nowhere, and nobody is told."""
+    live = LiveRun(name, **options)
+    try:
+        live.preflight(steps)
+    except BaseException as error:
+        live.finish(error)
+        raise
     return live
 
 

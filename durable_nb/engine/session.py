@@ -107,6 +107,7 @@ def configure(
     durability: str | None = None,
     trust: bool | None = None,
     labels: bool | None = None,
+    capsule_mb: float | None = None,
 ) -> None:
     """Set what holds for every later run of this process; what is not given stays as it is.
 
@@ -125,14 +126,18 @@ def configure(
     labels : bool, optional
         False: nothing of an argument is stored, not even the first 60 characters of a document, by which the panel and
         messages call it otherwise; they say its number (``#12``). Default True.
+    capsule_mb : float, optional
+        Megabytes of data that may be noted when a durable cell begins, for ``%durable resume`` in a fresh kernel: written
+        each time it begins. 0 notes nothing at all. Default 0.9.
 
     Raises
     ------
     ConfigError
         For a value that is not possible; nothing is changed then.
     """
-    given = {"url": url, "on_change": on_change, "durability": durability, "trust": trust, "labels": labels}
-    given = {name: value for name, value in given.items() if value is not None}
+    asked = {"url": url, "on_change": on_change, "durability": durability, "trust": trust, "labels": labels}
+    every: dict[str, Any] = asked | {"capsule_mb": capsule_mb}
+    given = {name: value for name, value in every.items() if value is not None}
     if current.live:
         busy = current.live[0].name
         raise ConfigError(f"run {busy!r} is running here.", "Change settings between runs.")

@@ -102,6 +102,10 @@ class Step(Generic[P, R]):
         method.bound, method._computation = (instance,), None  # noqa: SLF001 - a copy of this very class
         return method
 
+    def of(self, function: Callable[P, R]) -> Step[P, R]:
+        """The same step around another function object."""
+        return Step(function, name=self.name, options=self._options)
+
     def __repr__(self) -> str:
         return f"<step {self.name}>"
 

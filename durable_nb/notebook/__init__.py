@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.session import current as session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 class _Loaded(NamedTuple):
     magics: Any
     executed: Any
+    forget: Callable[[], None] | None
+    """Takes away what was shown of unfinished runs."""
 
 
 _loaded: dict[int, _Loaded] = {}
@@ -49,15 +54,15 @@ def follow(shell: InteractiveShell) -> None:
 
 
 def load(shell: InteractiveShell) -> None:
-    """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing, opens nothing."""
+    """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing; tells of unfinished runs."""
     if id(shell) in _loaded:
         return
     from durable_nb import provenance
-    from durable_nb.notebook import cellid, marking, statements
+    from durable_nb.notebook import cellid, marking, statements, unfinished
     from durable_nb.notebook.magics import DurableMagics
 
-    magics = DurableMagics(shell)
     executed = statements.ExecutedCells(shell)
+    magics = DurableMagics(shell, executed)
     shell.register_magics(magics)
     shell.input_transformers_cleanup.append(marking.durable_cell)
     shell.ast_transformers.append(magics.cells)
@@ -68,18 +73,24 @@ def load(shell: InteractiveShell) -> None:
     provenance.statement_finders.insert(0, executed.find)
     session.observers += (_show, executed.enter_run)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
-    _loaded[id(shell)] = _Loaded(magics, executed)
+    _loaded[id(shell)] = _Loaded(magics, executed, unfinished.announce(shell))
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away exactly what ``load`` added."""
-    loaded = _loaded.pop(id(shell), None)
+    """Take away exactly what ``load`` added; ConfigError, and nothing changed, while a run goes on in the background."""
+    loaded = _loaded.get(id(shell))
     if loaded is None:
         return
     from durable_nb import provenance
     from durable_nb.notebook import marking
 
     magics = loaded.magics
+    magics.background.close()
+    if following := sys.modules.get("durable_nb.notebook.following"):
+        following.stop_all()
+    del _loaded[id(shell)]
+    if loaded.forget is not None:
+        loaded.forget()
     magics.when_idle(_forget_marker)  # the rest of a durable cell that is being executed still mentions it
     magics.end_leftover()
     session.observers.remove(_show)

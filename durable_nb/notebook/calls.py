@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from durable_nb.bytecode import scope_of
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
@@ -177,7 +178,7 @@ class Calls:
         outcome = plain.outcome()
         value, what = outcome.value, outcome.effects
         if what:
-            value, others = effects.replayed(what, value, places, step.fingerprint(fresh=False), self._scope)
+            value, others = effects.replayed(what, value, places, step.fingerprint(fresh=False), self._home_of(step))
             for name in others:
                 self.say(
                     f"`{name}` is not what it was when `{site.text}` was computed: documents came or went. What that call "
@@ -193,6 +194,11 @@ class Calls:
         self.restored_last = True
         self.kept += 1
         return self.ready(value) if what.get("awaited") else value
+
+    def _home_of(self, step: CellStep) -> dict[str, Any]:
+        """Where the globals of a notebook's function are: a cell in the background has names of its own."""
+        own = scope_of(step.function)
+        return own if own.get("__name__") == self._scope.get("__name__") else self._scope
 
     @staticmethod
     async def ready(value: Any) -> Any:

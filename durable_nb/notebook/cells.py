@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _STEPS = re.compile(r"--steps[= ]+(\S+)")
+_APART = re.compile(r"(?:^|\s)--(?:background|detach)(?:\s|$)")
 
 
 class CellRefused(InputRejected):
@@ -30,6 +31,8 @@ class DurableCells(ast.NodeTransformer):
     def __init__(self) -> None:
         self.plans: dict[int, Plan] = {}
         """By the number that the first line of the cell is given; taken by the run that begins."""
+        self.aside: dict[int, ast.Module] = {}
+        """By the same number, the cells of which only the first line is run in front; that takes them too."""
         self._numbers = 0
 
     def visit(self, node: ast.AST) -> ast.AST:
@@ -57,7 +60,11 @@ class DurableCells(ast.NodeTransformer):
         body = sizes.measured(body, replay)
         self.plans[self._numbers] = plan
         begin.keywords.append(ast.copy_location(ast.keyword("plan", number), begin))
-        return ast.fix_missing_locations(ast.Module([node.body[0], *body], node.type_ignores))
+        marked = ast.fix_missing_locations(ast.Module([node.body[0], *body], node.type_ignores))
+        if not _APART.search(begin.args[0].value):
+            return marked
+        self.aside[self._numbers] = marked
+        return ast.Module([node.body[0]], node.type_ignores)
 
 
 def _is_marker(statement: ast.stmt) -> bool:

@@ -49,6 +49,7 @@ def listed(asked: Asked) -> Any:
 
 def perform(command: str, asked: Asked) -> Any:
     """Do what one of ``COMMANDS`` says."""
+    __tracebackhide__ = True
     needs_name, carry_out = COMMANDS[command]
     if needs_name and not asked.name:
         raise UsageError(f"%durable {command} needs the name of a run; %durable lists them.")
@@ -61,6 +62,12 @@ def _show(asked: Asked) -> Any:
     return RunPage(asked.store, asked.run())
 
 
+def _resume(asked: Asked) -> None:
+    from durable_nb.notebook import resuming
+
+    resuming.resume(asked)
+
+
 def _retry(asked: Asked) -> None:
     from durable_nb.notebook import pages
 
@@ -69,11 +76,11 @@ def _retry(asked: Asked) -> None:
 
 def _explain(asked: Asked) -> Any:
     """Of the last durable cell of this kernel, whether it ran or was refused, or the last one of that name."""
-    from durable_nb.notebook.explain import Explanation
+    from durable_nb.notebook.explain import explained
 
-    for replay in reversed(asked.magics.replays.values()):
-        if asked.name in ("", replay.name):
-            return Explanation(replay.source, replay.plan, replay.preflight)
+    for cell in reversed(asked.magics.replays.values()):
+        if asked.name in ("", cell.name):
+            return explained(cell)
     which = f"of run {asked.name!r} has" if asked.name else "has"
     raise UsageError(f"no durable cell {which} been run in this kernel yet. Run it, then %durable explain.")
 
@@ -92,10 +99,33 @@ def _forget(asked: Asked) -> None:
     print(f"Dropped run {name!r}: {store.forget(name):,} saved results.")
 
 
+def _wait(asked: Asked) -> Any:
+    __tracebackhide__ = True
+    from durable_nb.notebook import waiting
+
+    return waiting.wait(asked)
+
+
+def _stop(asked: Asked) -> None:
+    from durable_nb.notebook import waiting
+
+    waiting.stop(asked)
+
+
+def _attach(asked: Asked) -> None:
+    from durable_nb.notebook import waiting
+
+    waiting.attach(asked)
+
+
 COMMANDS: dict[str, tuple[bool, Callable[[Asked], Any]]] = {
     "show": (True, _show),
+    "resume": (True, _resume),
     "retry": (True, _retry),
     "forget": (True, _forget),
     "explain": (False, _explain),
+    "wait": (True, _wait),
+    "stop": (True, _stop),
+    "attach": (True, _attach),
 }
 """By name: whether it needs the name of a run, and what it does."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from durable_nb.notebook.callees import Callee
     from durable_nb.notebook.preflight import Preflight
+    from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.sites import Plan, Site
 
 _KEPT, _AGAIN, _UNKNOWN = "kept", "run again", "open"
@@ -27,8 +28,8 @@ class Remark(NamedTuple):
 class Explanation:
     """A durable cell, annotated. Shown as text everywhere, in a notebook as preformatted text."""
 
-    def __init__(self, source: str, plan: Plan, preflight: Preflight) -> None:
-        self.source = source
+    def __init__(self, name: str, source: str, plan: Plan, preflight: Preflight) -> None:
+        self.name, self.source = name, source
         self.remarks = [
             _remark(site, preflight.verdicts.get(site.number)) for site in plan.sites if not preflight.is_part(site)
         ]
@@ -53,6 +54,11 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def explained(cell: Replay | Explanation) -> Explanation:
+    """A cell that has run in this kernel."""
+    return cell if isinstance(cell, Explanation) else Explanation(cell.name, cell.source, cell.plan, cell.preflight)
 
 
 def _remark(site: Site, callee: Callee | None) -> Remark:

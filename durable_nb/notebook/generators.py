@@ -47,8 +47,7 @@ class Generators:
         """The new states of those that were drawn from since."""
         found: States = {}
         if _random_glance() != self._random:
-            now = random.getstate()
-            found["random"] = (now[0], array("I", now[1]).tobytes(), now[2])
+            found["random"] = _random_state()
         if self._reads_numpy() != self._numpy:
             found["numpy"] = _numpy_state()
         if (state := _torch_state()) != self._torch:
@@ -57,6 +56,12 @@ class Generators:
             if keys.digest(state := state_of(generator)) != before:
                 found[module, name] = state
         return found
+
+
+def states_of_modules() -> States:
+    """Of the generators of ``random``, numpy and torch, for `set_states`."""
+    found = {"random": _random_state(), "numpy": _numpy_state(), "torch": _torch_state()}
+    return {name: state for name, state in found.items() if state is not None}
 
 
 def set_states(states: States, scope: dict[str, Any]) -> None:
@@ -110,6 +115,11 @@ def set_state(generator: Any, state: Any) -> None:
 
 def _plain(state: tuple[Any, ...]) -> tuple[Any, ...]:
     return (state[0], state[1].tobytes(), *state[2:])
+
+
+def _random_state() -> Any:
+    now = random.getstate()
+    return now[0], array("I", now[1]).tobytes(), now[2]
 
 
 def _random_in_memory() -> Any:

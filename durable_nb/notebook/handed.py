@@ -8,13 +8,49 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.engine.context import belonging_to
 from durable_nb.engine.session import current as session
 from durable_nb.notebook.workers import InWorker
 
 if TYPE_CHECKING:
+    from durable_nb.engine.runs import LiveRun
     from durable_nb.notebook.callees import Callee
     from durable_nb.notebook.replay import Replay
     from durable_nb.notebook.sites import Site
+
+
+def kept(replay: Replay, site: Site, function: Any, callee: Callee) -> Any:
+    """What to hand over in place of a function, so that its calls are kept, in this run."""
+    if callee.step is not None:
+        return Handed(replay, site, function, callee)
+    calls = replay.calls
+    if callee.is_decorated and calls is not None and (calls.live.apart or len(session.live) > 1):
+        return OfRun(calls.live, function)
+    return function
+
+
+class OfRun:
+    """A step that is handed to threads of the user, which cannot tell of which of several open runs they are a part."""
+
+    def __init__(self, live: LiveRun, step: Any) -> None:
+        functools.update_wrapper(self, step)
+        self._live, self._step = live, step
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The step, called in that run."""
+        __tracebackhide__ = True
+        if self._live.over:
+            return self._step(*args, **kwargs)
+        with belonging_to(self._live):
+            return self._step(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """What a step has: ``map``, ``name``."""
+        return getattr(self.__dict__["_step"], name)
+
+    def __reduce__(self) -> Any:
+        """In another process it is the step alone."""
+        return _itself, (self._step,)
 
 
 class Handed:

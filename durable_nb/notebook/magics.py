@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +10,12 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from durable_nb.engine.session import current as session
-from durable_nb.errors import CodeChanged, ConfigError, StoreError
-from durable_nb.notebook import cellid
+from durable_nb.errors import CodeChanged, ConfigError
+from durable_nb.notebook import cellid, endings
+from durable_nb.notebook.background import Backgrounds
 from durable_nb.notebook.cellid import Cell
 from durable_nb.notebook.cells import DurableCells
+from durable_nb.notebook.names import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.steps import Step
-    from durable_nb.errors import DurableError
+    from durable_nb.notebook.explain import Explanation
+    from durable_nb.notebook.makers import Makers
     from durable_nb.notebook.replay import Replay
+    from durable_nb.notebook.statements import ExecutedCells
 
 
 _logger = logging.getLogger("durable_nb")
@@ -35,18 +36,22 @@ _logger = logging.getLogger("durable_nb")
 class DurableMagics(Magics):
     """The magics, and the run of the cell that is being executed."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, executed: ExecutedCells) -> None:
         super().__init__(shell)
-        self._shell = shell
+        self._shell, self.executed = shell, executed
+        self.attempts: dict[str, int] = {}  # by name of a run, its last one in this kernel
+        self.urls: dict[str, str] = {}
+        """By name of a run that was resumed, the database that it was found in."""
         self._live: LiveRun | None = None
         self._cells: list[Cell] = []  # the cell that is being executed, inside those that run it
         self._told: set[str] = set()  # names made for cells without one
         self._began_at = 0
         self.cells = DurableCells()
-        self.replays: dict[int, Replay] = {}
+        self.replays: dict[int, Replay | Explanation] = {}
         """The durable cells of this kernel, by the number that their marked expressions bear."""
         self._replay: Replay | None = None
-        self._answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
+        self.background = Backgrounds(shell, executed, self.replays, lambda: bool(self._cells))
+        self.answers: dict[str, str] = {}  # by name of the run: what was pressed below its last cell
 
     @magic_arguments()
     @argument("name", nargs="?", default="", help="Name of the run, found again after a restart: embed-filings")
@@ -55,6 +60,11 @@ class DurableMagics(Magics):
     @argument("--replay", metavar="NAMES", default="", help="Run calls of these again: load,Image.open")
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
+    @argument("--background", action="store_true", help="The prompt is back at once; names appear when the run is done")
+    @argument("--make", action="store_true", help="With resume: execute again what made the names that are not saved")
+    @argument(
+        "--detach", action="store_true", help="In a process of its own, which outlives this kernel and its server"
+    )
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -67,18 +77,24 @@ class DurableMagics(Magics):
             %%durable                                   the same under a name made from the notebook and the cell
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
             %%durable embed-filings --db postgresql+psycopg://me@host/db
+            %%durable embed-filings --background        go on working; what the cell assigns appears when it is done
+            %%durable embed-filings --detach            the same in a process that outlives this kernel and its server
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
+            %durable resume embed-filings               in a fresh kernel: what its cell needs, then the cell
             %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
+            %durable wait embed-filings                 until a run in the background ends; raises what its cell raised
+            %durable stop embed-filings                 end a live run, wherever it is computed; what is finished is kept
+            %durable attach embed-filings               its panel, moving, wherever it is computed
             %durable forget embed-filings               drop its results (asks first)
             %durable explain                            what the last durable cell keeps, what it runs again, and why
 
         After a kernel restart run the cell again: finished calls return at once, the others run.
         """
+        __tracebackhide__ = True
         if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
-            self._shell.run_cell(f"%%durable {line}\n{cell}").raise_error()
-            return None
+            return self.run(f"%%durable {line}\n{cell}")
         arguments = parse_argstring(self.durable, line)
         from durable_nb.notebook import commands
 
@@ -91,10 +107,16 @@ class DurableMagics(Magics):
         asked = commands.Asked(self, command, arguments)
         return commands.perform("show", asked) if command else commands.listed(asked)
 
+    def run(self, cell: str) -> None:
+        """Run a cell as if it were typed; raises what it raises."""
+        self._shell.run_cell(cell).raise_error()
+
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
-        from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
-        from durable_nb.notebook import interrupts
+        from durable_nb.notebook import (  # with the engine, by the first durable cell and not by %load_ext
+            interrupts,
+            opening,
+        )
 
         if self._live is not None and len(self._cells) > self._began_at:
             raise ConfigError(
@@ -102,17 +124,24 @@ class DurableMagics(Magics):
             )
         self.end_leftover()
         arguments = self._arguments(line, refused)
-        cell = self._cell
-        replay = self._planned(plan, arguments)
-        steps = steps_named_in(cell.source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
-        on_change = arguments.on_change or self._answers.pop(arguments.name, None)
-        self._live = runs.begin(arguments.name, source=cell.source, on_change=on_change, url=arguments.db, steps=steps)
+        aside = self.cells.aside.pop(plan, None)
+        if arguments.background or arguments.detach or aside is not None:
+            opening.go_apart(self, arguments, plan, aside)
+            return
+        replay = self.planned(plan, arguments, self._shell.user_ns)
+        self._live = opening.opened(self, arguments, replay)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)
             self._live.finished.append(replay.end)
             self._replay = replay
+
+    def makers(self) -> Makers:
+        """Which statements of the cells that were executed made which names."""
+        from durable_nb.notebook.makers import Makers
+
+        return Makers(self.executed.cells(), self.executed.adopted, self._shell.transform_cell)
 
     def _arguments(self, line: str, refused: str) -> Any:
         """The options of the first line; raises for a cell that cannot be durable at all."""
@@ -127,12 +156,13 @@ class DurableMagics(Magics):
         return arguments
 
     @property
-    def _cell(self) -> Cell:
+    def cell(self) -> Cell:
+        """The cell that is being executed."""
         return self._cells[-1] if self._cells else Cell("", "")
 
     def _made_name(self, arguments: Any) -> str:
         """For a cell without one; told once."""
-        notebook, cell = session.notebook, self._cell
+        notebook, cell = session.notebook, self.cell
         name = cellid.derived_name(notebook, cell)
         if cell.id:
             name = cellid.known_name(name, notebook, cell, session.store(url=arguments.db).runs())
@@ -142,16 +172,16 @@ class DurableMagics(Magics):
             print(f"This cell has no name, so its results are kept as {name}. To choose one: %%durable NAME.{anew}")
         return name
 
-    def _planned(self, number: int, arguments: Any) -> Replay | None:
+    def planned(self, number: int, arguments: Any, scope: dict[str, Any]) -> Replay | None:
         """The replay of the cell; None in a shell that does not run AST transformers."""
         plan = self.cells.plans.pop(number, None)
         if plan is None:
             return None
         from durable_nb.notebook.replay import Replay
 
-        steps, replays = _names(arguments.steps), _names(arguments.replay)
-        source = self._cell.source
-        replay = Replay(plan, self._shell.user_ns, name=arguments.name, source=source, steps=steps, replays=replays)
+        steps, replays = names_in(arguments.steps), names_in(arguments.replay)
+        source = self.cell.source
+        replay = Replay(plan, scope, name=arguments.name, source=source, steps=steps, replays=replays)
         self.replays[number] = replay
         return replay
 
@@ -159,8 +189,9 @@ class DurableMagics(Magics):
         """``pre_run_cell``: cells may run cells, and only the one that began the run ends it."""
         if not self._cells:
             self.end_leftover()
+            self.background.settle()
         self._cells.append(cellid.cell_of(info))
-        session.cell = self._cell.id
+        session.cell = self.cell.id
 
     def leave_cell(self, result: ExecutionResult | None) -> None:
         """``post_run_cell``: the run of the cell ends with it. None for a cell that was cancelled."""
@@ -174,39 +205,33 @@ class DurableMagics(Magics):
             self._end(result)
         error = None if result is None else result.error_in_exec
         if isinstance(error, CodeChanged):
-            self._ask(error)
+            self.ask(error)
         if self._cells:
             self._cells.pop()
-        session.cell = self._cell.id
+        session.cell = self.cell.id
+        if not self._cells:
+            self.background.settle()
 
     def _end(self, result: ExecutionResult | None) -> None:
         live, replay, self._live, self._replay = self._live, self._replay, None, None
         assert live is not None
-        if replay is not None:
-            replay.land(is_stopped=live.stopping.is_set())
-        if result is None:
-            live.finish(KeyboardInterrupt())
+        raised = KeyboardInterrupt() if result is None else result.error_before_exec or result.error_in_exec
+        error = endings.ended(live, replay, raised)
+        if error is None or error is raised:
             return
-        if replay is not None and result.success:
-            self._fail(result, replay.settle())
-        try:
-            live.finish(result.error_before_exec or result.error_in_exec)
-        except StoreError as error:
-            self._fail(result, error)
+        if result is None:
+            raise error
+        # The cell has failed all the same: raised from here that would be printed only, and Run All would go on without the
+        # results (promise 4).
+        result.error_in_exec = error
+        self._shell.showtraceback((type(error), error, error.__traceback__))
 
-    def _fail(self, result: ExecutionResult, error: DurableError | None) -> None:
-        """Make a cell that has ended well one that failed: raised from here it would be printed only, and Run All would go
-        on without the results (promise 4).
-        """
-        if error is not None:
-            result.error_in_exec = error
-            self._shell.showtraceback((type(error), error, error.__traceback__))
-
-    def _ask(self, error: CodeChanged) -> None:
+    def ask(self, error: CodeChanged) -> None:
+        """Two buttons: keep the results of older code, or compute them again."""
         from durable_nb.notebook import question
 
         def answer(choice: str) -> None:
-            self._answers[error.run] = choice
+            self.answers[error.run] = choice
 
         try:
             question.ask(error, answer)
@@ -231,21 +256,3 @@ class DurableMagics(Magics):
             undo()
 
         shell.events.register("post_run_cell", ended)
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(filter(None, (name.strip() for name in text.split(","))))
-
-
-def steps_named_in(source: str, namespace: dict[str, Any]) -> list[Step[..., Any]]:
-    """The steps that a cell mentions and that exist already, so that a change is told before anything runs."""
-    from durable_nb.engine.steps import Step
-
-    names: dict[str, None] = {}
-    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
-    with contextlib.suppress(SyntaxError):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Name):
-                names.setdefault(node.id)
-    found = (namespace.get(name) for name in names)
-    return [step for step in found if isinstance(step, Step)]

@@ -109,3 +109,8 @@ def defined_by(node: ast.AST) -> set[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     return {node.name} if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else set()
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The names of an option: ``embed,model.encode``."""
+    return frozenset(filter(None, (name.strip() for name in text.split(","))))

@@ -26,7 +26,16 @@ _waiting: dict[str, View] = {}
 def show(live: LiveRun) -> None:
     """Observer of the session: called when a run begins."""
     registry.remember(registry.Known(live.store.id, live.store.where, live.record.notebook))
-    view = _waiting.pop(live.name, None) or widget.presenter()
+    view = _waiting.pop(live.name, None)
+    _follow(live, widget.presenter(beside_a_prompt=live.apart) if view is None else view)
+
+
+def attach(live: LiveRun, *, beside_a_prompt: bool) -> None:
+    """One more panel of a run that this kernel computes."""
+    _follow(live, widget.presenter(beside_a_prompt=beside_a_prompt))
+
+
+def _follow(live: LiveRun, view: View) -> None:
     feed = LiveFeed(live, view)
     view.show(feed)
     publisher = widget.Publisher(view, feed.snapshot)

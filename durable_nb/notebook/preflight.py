@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
+import contextlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -220,3 +222,17 @@ def _reaches_step(thing: Any, seen: set[int]) -> bool:
         names |= set(one.co_names)
         waiting += [constant for constant in one.co_consts if hasattr(constant, "co_names")]
     return any(_reaches_step(scope[name], seen) for name in names if name in scope)
+
+
+def steps_named_in(source: str, namespace: dict[str, Any]) -> list[Step[..., Any]]:
+    """The steps that a cell mentions and that exist already, so that a change is told before anything runs."""
+    from durable_nb.engine.steps import Step
+
+    names: dict[str, None] = {}
+    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    with contextlib.suppress(SyntaxError):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Name):
+                names.setdefault(node.id)
+    found = (namespace.get(name) for name in names)
+    return [step for step in found if isinstance(step, Step)]

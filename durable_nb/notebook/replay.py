@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.plain import PlainCall
 from durable_nb.errors import Unkeyable
+from durable_nb.notebook import handed
 from durable_nb.notebook.callees import Callee, Callees, repeated
 from durable_nb.notebook.calls import Calls
 from durable_nb.notebook.effects import places
 from durable_nb.notebook.generators import Generators
-from durable_nb.notebook.handed import Handed
 from durable_nb.notebook.links import Links
 from durable_nb.notebook.preflight import Preflight
 from durable_nb.notebook.standing import Standing
@@ -240,7 +240,7 @@ class Replay:
     def _kept_everywhere(self, site: Site, function: Any) -> Any:
         callee = self.callees.of(site, function)
         self.preflight.note(site, callee)
-        return function if callee.step is None else Handed(self, site, function, callee)
+        return handed.kept(self, site, function, callee)
 
     def _link(self, site: Site, function: Any, names: Callable[[], Any]) -> tuple[Callee, Link | None]:
         """What is called, and the link of this evaluation; none where the arguments cost nothing, or cannot be named."""

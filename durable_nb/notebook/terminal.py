@@ -16,18 +16,28 @@ class TerminalReporter:
     """One line that rewrites itself on a terminal, and the full text once at the end.
 
     On anything that is not a terminal (a log, a pipe) only the end is printed.
+
+    Parameters
+    ----------
+    stream : file, optional
+        Default stderr.
+    beside_a_prompt : bool, optional
+        Somebody types there meanwhile: the line stands once, and the text at the end.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, beside_a_prompt: bool = False) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        self._is_still = beside_a_prompt
 
     def show(self, feed: Feed) -> None:
         """Draw the line for the first time."""
+        if self._is_still and self._stream.isatty():
+            self._write(f"{display.line(feed.snapshot(), 200)}\n")
         self.update(feed.snapshot())
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw the line, never wider than the terminal, where it would wrap."""
-        if not self._stream.isatty():
+        if self._is_still or not self._stream.isatty():
             return
         from shutil import get_terminal_size
 
@@ -35,8 +45,8 @@ class TerminalReporter:
 
     def finish(self, snapshot: Snapshot) -> None:
         """Replace the line by the final text."""
-        erase = "\r\x1b[K" if self._stream.isatty() else ""
-        self._write(f"{erase}{display.text(snapshot)}\n")
+        before = "\n" if self._is_still else "\r\x1b[K"
+        self._write(f"{before if self._stream.isatty() else ''}{display.text(snapshot)}\n")
 
     def _write(self, written: str) -> None:
         encoding = self._stream.encoding or "utf-8"  # a name outside the terminal's alphabet must not end a run

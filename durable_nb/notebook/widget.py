@@ -62,9 +62,12 @@ class View(Protocol):
         """Show the last figures, whatever was left out before."""
 
 
-def presenter() -> View:
-    """The view that fits where this process runs: a Panel in a Jupyter kernel, one line on stderr anywhere else."""
-    return Panel() if _in_kernel() else terminal.TerminalReporter()
+def presenter(*, beside_a_prompt: bool = False) -> View:
+    """The view that fits where this process runs: a Panel in a Jupyter kernel, one line on stderr anywhere else.
+
+    A Panel may always move; a line only while nobody types.
+    """
+    return Panel() if _in_kernel() else terminal.TerminalReporter(beside_a_prompt=beside_a_prompt)
 
 
 class Panel:

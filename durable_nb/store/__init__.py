@@ -66,7 +66,7 @@ class Store(Keeping):
     back_off : callable
         Note by (step id, key) how a call of a watched run is made again, or None: it is not. Does not wait for the commit.
     hurry : callable
-        Runs of this process are to end: they wait for an absent database no longer. Safe in a signal handler.
+        The run of this id is to end: it waits for an absent database no longer. Safe in a signal handler.
     tallies, transactions : Tallies of equal calls in worker processes, Transactions for writes beside a checkpoint
     """
 
@@ -77,7 +77,7 @@ class Store(Keeping):
     lost: Callable[[int], bool]
     tell: Callable[[int, str, str], None]
     back_off: Callable[[int, tuple[int, bytes], Backoff | None], None]
-    hurry: Callable[[], None]
+    hurry: Callable[[int], None]
 
     def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
         writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
@@ -184,7 +184,6 @@ class Store(Keeping):
         StoreUnavailable
             Also when results of an earlier run still cannot be saved.
         """
-        self._database.patience.renew()
         self.flush()
         with self._database.writing() as conn:
             return leases.claim(conn, name, **claim)
@@ -199,7 +198,6 @@ class Store(Keeping):
         RunBusy, StoreUnavailable
             As for `begin`; busy is what one kernel computes alone.
         """
-        self._database.patience.renew()
         self.flush()
         return join(self._database, name, **claim)
 

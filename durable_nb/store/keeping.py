@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from durable_nb.config import run_name
 from durable_nb.errors import ConfigError, RunBusy
-from durable_nb.store import disposal, signing, transfer, upkeep
+from durable_nb.store import capsules, disposal, signing, transfer, upkeep
 from durable_nb.store.addresses import address_of
+from durable_nb.store.capsules import Capsule
 from durable_nb.store.connect import Database
 from durable_nb.store.salvage import Salvage, salvage
 from durable_nb.store.views import Views
@@ -49,12 +50,28 @@ class Keeping(Views):
             )
         return found
 
+    def capsule(self, run_id: int) -> Capsule | None:
+        """What a fresh kernel needs to run the cell of a run again; None if nothing was saved.
+
+        Raises
+        ------
+        UntrustedStore
+            Somebody else saved it: it is code, and nobody has vouched for it.
+        """
+        with self._database.reading() as conn:
+            return capsules.of_run(conn, run_id, self._database.seal, self.where)
+
+    def save_capsule(self, run_id: int, capsule: Capsule | None) -> None:
+        """Keep it in the place of the one before; None keeps none."""
+        with self._database.writing() as conn:
+            capsules.save(conn, run_id, capsule, self._database.seal)
+
     def foreign(self) -> int:
         """How many results are not read, because they could run code and bear no signature of this user."""
         if self._database.seal.trusts_all:
             return 0
         with self._database.reading() as conn:
-            return signing.foreign(conn, self._database.seal)
+            return signing.foreign(conn, self._database.seal) + capsules.foreign(conn, self._database.seal)
 
     @staticmethod
     def repair(url: str, new_url: str) -> Salvage:
@@ -93,6 +110,7 @@ class Keeping(Views):
             with self._database.writing() as conn:
                 page = signing.vouch(conn, self._database.seal, after=after)
                 if page is None:
+                    signed += capsules.vouch(conn, self._database.seal)
                     signing.make_home(conn, self._database.seal)
                     return signed
             after, signed = page[0], signed + page[1]

@@ -77,13 +77,18 @@ def _fourth(conn: sa.Connection) -> None:
 
 
 def _fifth(conn: sa.Connection) -> None:
-    """Calls that wait for their next attempt."""
+    """Calls that wait for their next attempt; capsules."""
     lite = conn.dialect.name == "sqlite"
     whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
     conn.exec_driver_sql(
         f"CREATE TABLE backoffs (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
         f"attempts {whole} DEFAULT '0' NOT NULL, since {real} DEFAULT '0' NOT NULL, delay_s {real} DEFAULT '0' NOT NULL, "
         "PRIMARY KEY (run_id, step_id, key))"
+    )
+    conn.exec_driver_sql(
+        f"CREATE TABLE capsules (run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "
+        f"signatures TEXT DEFAULT '' NOT NULL, manifest TEXT DEFAULT '' NOT NULL, payload {blob} NOT NULL, "
+        "PRIMARY KEY (run_id))"
     )
 
 

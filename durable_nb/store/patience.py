@@ -39,7 +39,7 @@ class Patience:
         """In a forked child the runs are the parent's."""
         self._runs: dict[int, Waiting] = {}
         self._waiting: set[int] = set()  # idents of threads
-        self._hurried = False
+        self._hurried: set[int] = set()
         self.always = False
 
     def watch(self, run_id: int, who: Waiting) -> None:
@@ -49,14 +49,11 @@ class Patience:
     def unwatch(self, run_id: int) -> None:
         """That run is over."""
         self._runs.pop(run_id, None)
+        self._hurried.discard(run_id)
 
-    def hurry(self) -> None:
-        """Somebody wants the run to end: nobody waits any longer. Takes no lock, so that signal handlers may call it."""
-        self._hurried = True
-
-    def renew(self) -> None:
-        """A new run begins."""
-        self._hurried = False
+    def hurry(self, run_id: int) -> None:
+        """Somebody wants the run to end: it waits no longer. Takes no lock, so that signal handlers may call it."""
+        self._hurried.add(run_id)
 
     def keep(self, attempt: Callable[[], T]) -> T:
         """What ``attempt`` returns; it is made again, after growing pauses, for as long as waiting may help."""
@@ -89,12 +86,12 @@ class Patience:
 
     @property
     def is_hurried(self) -> bool:
-        """Whether nobody may wait any longer."""
-        return self._hurried
+        """Whether no run may wait any longer."""
+        return bool(self._hurried) and not self._runs.keys() - self._hurried
 
     @property
     def _is_worth_it(self) -> bool:
-        return bool(self._runs or self.always) and not self._hurried
+        return bool(self._runs.keys() - self._hurried or self.always)
 
     def _sleep(self, seconds: float) -> None:
         until = clock.monotonic() + seconds

@@ -240,6 +240,17 @@ claims = sa.Table(
     _text("state"),  # held, done or failed
 )
 
+# What a fresh kernel needs to run the cell of a run again.
+capsules = sa.Table(
+    "capsules",
+    metadata,
+    _key("run_id"),
+    _time("at"),
+    _text("signatures"),
+    _text("manifest"),  # JSON
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT."""

@@ -29,7 +29,18 @@ from durable_nb.records import Checkpoint
 from durable_nb.store import keyed, reader
 from durable_nb.store.misfits import Misfit, fitting
 from durable_nb.store.rows import ROWS, upsert
-from durable_nb.store.tables import BLOB_PREFIX, checkpoints, choices, costs, events, insert, mosaics, runs, steps
+from durable_nb.store.tables import (
+    BLOB_PREFIX,
+    capsules,
+    checkpoints,
+    choices,
+    costs,
+    events,
+    insert,
+    mosaics,
+    runs,
+    steps,
+)
 from durable_nb.store.trust import plain_codec
 
 FORMAT = b"durable_nb run 1\n"
@@ -41,6 +52,7 @@ _STEP = ("id", "name", "kind", "fingerprint", "parts", "source", "created")
 _CHOICE = ("step_id", "older_step_id", "choice", "at")
 _EVENT = ("at", "kind", "detail")
 _COST = ("step_id", "key", "cost")
+_CAPSULE = ("at", "manifest", "payload")
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("total", "done", "restored", "failed", "attempts", "id", "step_id", "older_step_id"), (int,)),
     **dict.fromkeys(("heartbeat", "created", "updated", "began", "at", "cost"), (int, float)),
@@ -78,6 +90,8 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
         count += 1
     for step_id, key, cost in _row(conn, _COST, costs, costs.c.run_id == run_id):
         put("cost", step_id, key.hex(), cost)
+    for at, manifest, payload in _row(conn, _CAPSULE, capsules, capsules.c.run_id == run_id):
+        put("capsule", at, manifest, payload=payload)
     put("end")
     file.write(digest.hexdigest().encode() + b"\n")
     return count
@@ -134,6 +148,9 @@ def read(conn: sa.Connection, file: BinaryIO, name: str | None) -> tuple[str, in
             conn.execute(sa.insert(costs).values(run_id=run_id, **cost))
         elif kind == "mosaic":
             conn.execute(sa.insert(mosaics).values(run_id=run_id, version=1, states=_payload(file, fields)))
+        elif kind == "capsule":  # without a signature: foreign to whoever imports it
+            capsule = _record(_CAPSULE[:2], fields[:-1]) | {"payload": _payload(file, fields)}
+            conn.execute(sa.insert(capsules).values(run_id=run_id, **capsule))
         elif kind == "checkpoint":
             batch.append(_checkpoint(run_id, ids, fields, _payload(file, fields)))
             count += 1

@@ -78,7 +78,7 @@ class Seal:
         """A row that begins with one of `STORED_RISKY`, with our signature."""
         assert row.payload is not None
         codec = row.codec
-        own = self._signature(row.run_id, row.step_id, row.key, codec, row.payload)
+        own = self.signature(row.run_id, row.step_id, row.key, codec, row.payload)
         is_apart = codec.startswith(BLOB_PREFIX)
         signed = f"{BLOB_PREFIX}{own}{codec[len(BLOB_PREFIX) :]}" if is_apart else own + codec
         return Checkpoint(*row[:10], signed, row.payload)  # _replace takes twice as long
@@ -86,7 +86,7 @@ class Seal:
     def vouched(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
         """A stored codec with our signature before those it has."""
         blob, signatures, plain = _parts(codec)
-        own = self._signature(run_id, step_id, key, blob + plain, payload)
+        own = self.signature(run_id, step_id, key, blob + plain, payload)
         return codec if own in signatures else blob + own + signatures + plain
 
     def is_ours(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> bool:
@@ -94,7 +94,7 @@ class Seal:
         blob, signatures, plain = _parts(codec)
         if not plain.startswith(RISKY):
             return True
-        return bool(signatures) and self._signature(run_id, step_id, key, blob + plain, payload) in signatures
+        return bool(signatures) and self.signature(run_id, step_id, key, blob + plain, payload) in signatures
 
     def opened(
         self, run_id: int, key: bytes, codec: str, payload: bytes, seconds: float, step_id: int, position: int
@@ -115,7 +115,8 @@ class Seal:
             codec = blob + ("" if ours else FOREIGN) + plain
         return Saved(codec, payload, seconds, step_id, position)
 
-    def _signature(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
+    def signature(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
+        """What this user's rows bear before their codec."""
         name = codec.encode("utf-8", "replace")
         digest = self._keyed.copy()
         digest.update(_HEAD.pack(run_id, step_id, len(key), len(name)) + key + name)

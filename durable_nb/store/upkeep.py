@@ -10,6 +10,7 @@ from durable_nb.store.tables import (
     BLOB_PREFIX,
     backoffs,
     blobs,
+    capsules,
     checkpoints,
     choices,
     claims,
@@ -27,7 +28,7 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, backoffs, costs, members, claims)
+_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, backoffs, costs, members, claims, capsules)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 

@@ -208,6 +208,13 @@ class Lab:
         self._process.wait()
         self._process = None
 
+    def kill_server(self) -> None:
+        """SIGKILL the server alone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def api(self, path: str, *, root: str = "api") -> Any:
         """What ``GET /{root}/{path}`` answers."""
         request = urllib.request.Request(f"{self.url}/{root}/{path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -11,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tests.kernels import ROOT
+from tests.kernels import ROOT, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,33 @@ def test_a_refusal_stops_run_all(run_all, line: str, says: str) -> None:
 
     assert says in saved
     assert [] == notebook.cells[2].outputs
+
+
+def test_a_run_is_resumed_by_a_notebook_that_nobody_watches(run_all, kernel, tmp_path: Path) -> None:
+    """As papermill runs it, which is nbclient: the cells of the killed one are not there; what is missing stops it."""
+    one = kernel()
+    for source in (STEP, "docs = ['a', 'b', 'c']"):
+        one.ok(source)
+    one.start(
+        "%%durable unwatched\nout = list(embed.map(docs, workers=1))\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    wait_until(lambda: not one.alive, describing="it has killed itself")
+    with sqlite3.connect(tmp_path / ".durable_nb" / "durable.db") as conn:
+        saved = conn.execute("SELECT manifest FROM capsules").fetchone()[0]
+    assert "os.kill" in saved
+    resumed = new_notebook(
+        cells=[
+            new_code_cell(source)
+            for source in ("%load_ext durable_nb\nimport os\nos.kill = print", "%durable resume unwatched", "out")
+        ]
+    )
+    done = run_all(resumed)
+
+    assert "['A', 'B', 'C']" == done.cells[2].outputs[0].data["text/plain"]
+    assert "unwatched: done  3 / 3 (100%)" in str(done.cells[1].outputs)
+    assert "3 restored, 0 computed" in str(done.cells[1].outputs)
+    assert "unfinished unwatched: 3 of 3 durable, its kernel died" in str(done.cells[0].outputs)
+    assert WIDGET not in str(done.cells[0].outputs)
 
 
 @pytest.mark.parametrize("kind", ["HTMLExporter", "MarkdownExporter"])

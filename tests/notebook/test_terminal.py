@@ -96,3 +96,27 @@ def test_terminal_ipython_shows_a_line_and_a_log_only_the_end(tmp_path: Path, *,
 
     assert terminal is ("slow: running" in written)
     assert 1 == written.count("slow: failed  59 / 60 (98%)")
+
+
+BESIDE = """
+import time
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in ("%load_ext durable_nb", "import time\\ndef slow(d):\\n    time.sleep(0.03)\\n    return d",
+             "%%durable quiet --background\\nout = [slow(d) for d in range(40)]"):
+    shell.run_cell(cell).raise_error()
+while "out" not in shell.user_ns:
+    time.sleep(0.01)
+print(len(shell.user_ns["out"]), "names are there")
+"""
+
+
+def test_a_run_in_the_background_leaves_the_prompt_alone(tmp_path: Path) -> None:
+    """In a terminal a line that rewrites itself would run over what is typed: the run is told once, and its end."""
+    (tmp_path / "script.py").write_text(BESIDE)
+    written = in_terminal([sys.executable, "script.py"], tmp_path, columns=100)
+
+    assert "\x1b[K" not in written
+    assert 1 == written.count("quiet: running")
+    assert 1 == written.count("quiet: done")
+    assert "40 names are there" in written
