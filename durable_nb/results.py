@@ -87,7 +87,7 @@ class Results(Slots, Sequence[Any]):
         with self._lock:
             codecs = set(self._codecs)
             codec = codecs.pop()
-            array = None if codec is None or codecs else matrix(codec, self._values)
+            array = None if codec in (None, STORED) or codecs else matrix(codec, self._values)
         if array is None and STORED in self._codecs:
             array = self._filled(np)
         array = self._stack(np, list(self)) if array is None else array

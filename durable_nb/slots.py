@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from durable_nb.codecs import decode
 from durable_nb.errors import ConfigError
 from durable_nb.records import STORED
+from durable_nb.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from durable_nb.records import Failure, Saved
 
 PENDING = object()
+
+_WIDTH = 16  # of a key
 
 KEPT_BYTES = 64 << 20
 """Of more results than this, further ones are left in the database and read each time they are asked for."""
@@ -36,10 +39,11 @@ class Slots:
         self._step, self._where, self._fetch = step, where, fetch
         self.has_room, self._kept = True, 0
         """Whether more results may be held here, and the bytes of those that are."""
-        self.labels: list[str] = []
+        self.labels = Texts()
         # Parallel lists rather than a record per slot: to fill one is a few list stores, and all codecs are one set().
         self._values: list[Any] = []
         self._codecs: list[str | None] = []  # None: the value is an object; otherwise it is a payload of that codec
+        self._keys = bytearray()  # of each slot so many bytes, if it is of codec STORED
         self._restored = bytearray()
         self._failures: dict[int, Failure] = {}
         self._lock = threading.RLock()  # re-entrant: unpickling may run code that reads this very sequence
@@ -49,25 +53,29 @@ class Slots:
         with self._lock:
             more = n - len(self._values)
             if more > 0:
-                self.labels += [""] * (n - len(self.labels))
+                self.labels.put(n, ())
                 self._restored += bytes(more)
                 self._codecs += [None] * more
                 self._values += [PENDING] * more
 
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:
         """These documents are looked up now, ``first`` is the position of the first of them."""
-        self.grow(first + len(items))
-        self.labels[first:] = labels
+        with self._lock:
+            self.labels.put(first, labels)
+            self.grow(first + len(items))
 
     def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
         """Fill slots with restored results, still encoded or (codec `STORED`) still in the database."""
         values, codecs, restored, size = self._values, self._codecs, self._restored, 0
         with self._lock:
             for position, saved in found:
-                values[position] = saved.payload
                 codecs[position] = saved.codec
                 restored[position] = 1
-                size += len(saved.payload)
+                if saved.codec == STORED:
+                    self._leave(position, saved.payload)
+                else:
+                    values[position] = saved.payload
+                    size += len(saved.payload)
             if self._failures:
                 for position, _ in found:
                     self._failures.pop(position, None)
@@ -77,12 +85,14 @@ class Slots:
     def put_value(self, position: int, value: object, key: bytes | None = None) -> None:
         """Fill a slot with a computed result; one with a ``key`` may be left in the database."""
         with self._lock:
-            is_stored = key is not None and not self.has_room
+            if key is not None and not self.has_room:
+                self._codecs[position] = STORED
+                self._leave(position, key)
+            else:
+                self._values[position], self._codecs[position] = value, None
             if self.has_room:
                 self._kept += sys.getsizeof(value)
                 self.has_room = self._kept < KEPT_BYTES or self._fetch is None
-            self._values[position] = key if is_stored else value
-            self._codecs[position] = STORED if is_stored else None
             self._restored[position] = 0
             self._failures.pop(position, None)
 
@@ -107,7 +117,7 @@ class Slots:
             for i in positions:
                 value = self._values[i]
                 if (codec := self._codecs[i]) == STORED:
-                    saved = stored.get(value)
+                    saved = stored.get(self._key(i))
                     if saved is None:
                         self._refuse(
                             i, "has been dropped from the database.", "Run the cell again: it is computed anew."
@@ -122,8 +132,19 @@ class Slots:
                     self._refuse(i, "has no result yet.", "Run the cell again to go on.")
         return found
 
+    def _leave(self, position: int, key: bytes) -> None:
+        """In the database: here is only its key."""
+        missing = _WIDTH * len(self._values) - len(self._keys)
+        if missing > 0:
+            self._keys += bytes(missing)
+        self._keys[_WIDTH * position : _WIDTH * (position + 1)] = key
+        self._values[position] = None
+
+    def _key(self, position: int) -> bytes:
+        return bytes(self._keys[_WIDTH * position : _WIDTH * (position + 1)])
+
     def _fetched(self, positions: list[int]) -> dict[bytes, Saved]:
-        keys = [self._values[i] for i in positions if self._codecs[i] == STORED]
+        keys = [self._key(i) for i in positions if self._codecs[i] == STORED]
         return self._fetch(keys) if keys and self._fetch is not None else {}
 
     def _label(self, position: int) -> str:

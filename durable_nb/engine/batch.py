@@ -8,6 +8,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.engine.context import is_inside
 from durable_nb.engine.filling import Filling
 from durable_nb.engine.intake import Intake
 from durable_nb.engine.remote import Pack, RemoteComputation
@@ -196,4 +197,7 @@ class Batch(Filling):
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
-        self._intake.give_back()
+        if (
+            not self.live.implicit or is_inside()
+        ):  # else the run ends with this map, and of a million calls it takes a second
+            self._intake.give_back()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.engine import labels
+from durable_nb.engine.ahead import Ahead
 from durable_nb.engine.context import is_inside, within
 from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.remote import RemoteComputation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
 _CHUNK, _CHUNK_OF_ITERATOR = 500, 64
+_WIDTH = 16  # of a digest
 
 
 class Intake:
@@ -52,11 +54,12 @@ class Intake:
         self.computation, self.step = computation, computation.step
         self.entered, self.live = computation.entered, computation.live
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
-        # Two lists rather than one of pairs: the garbage collector need not visit bytes and small integers.
-        self._digests: list[bytes] = []
+        self._ahead = Ahead(self.entered)
+        self._digests = bytearray()
+        self._repeats: dict[int, int] = {}
+        """By position, the number among the equal calls of the run; 0 of all others."""
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
-        self._occurrences: list[int] = []
 
     def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """What is to be computed: calls that are not known, or groups of them."""
@@ -106,10 +109,11 @@ class Intake:
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
-        for digest, occurrence in zip(self._digests, self._occurrences, strict=True):
-            self.entered.give_back(digest, occurrence)
+        for n in reversed(range(len(self._digests) // _WIDTH)):
+            digest = bytes(self._digests[_WIDTH * n : _WIDTH * (n + 1)])
+            self.entered.give_back(digest, self._repeats.get(n, 0))
         self._digests.clear()
-        self._occurrences.clear()
+        self._repeats.clear()
         self.entered.refresh()
 
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
@@ -157,21 +161,21 @@ class Intake:
         names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
         known = self._known(call_keys)
-        missing, restored, seconds, renumbered, bound = [], [], 0.0, False, self.step.bound
-        for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
-            saved = known.get(key)
-            if saved is None:
-                missing.append(Call(position, key, name, (*bound, item) if bound else (item,), {}, start + position))
-            else:
-                restored.append((position, saved))
-                seconds += saved.seconds
-                renumbered = renumbered or saved.position != start + position
+        restored = [(position, known[key]) for position, key in enumerate(call_keys, first) if key in known]
+        missing, bound = [], self.step.bound
+        if len(restored) < len(items):
+            for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
+                if key not in known:
+                    args = (*bound, item) if bound else (item,)
+                    missing.append(Call(position, key, name, args, {}, start + position))
         if live.suspects.deaths:
             missing = [call for call in missing if not self._is_aside(call)]
         entered.ask_about([call.key for call in missing])
         if restored:
             arrived.put_restored(restored)
             documents = [start + position for position, _ in restored]
+            seconds = sum([saved.seconds for _, saved in restored])
+            renumbered = documents != [saved.position for _, saved in restored]
             cost = 0.0
             if self.step.cost is not None:
                 found = [(saved.step_id, call_keys[position - first]) for position, saved in restored]
@@ -181,7 +185,7 @@ class Intake:
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """What counts as restored of these calls."""
-        known = self.look_up(keys) if self.entered.saved else {}
+        known = self._ahead.look_up(keys, payloads=self._arrived.has_room) if self.entered.saved else {}
         return known if self.counted is None else self.counted(known)
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:
@@ -197,8 +201,10 @@ class Intake:
         return list(map(within, digests)) if is_inside() else digests
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
-        numbered = keys.numbered
         occurrences = self.entered.numbers(digests)
-        self._digests += digests
-        self._occurrences += occurrences
-        return [numbered(digest, n) if n else digest for digest, n in zip(digests, occurrences, strict=True)]
+        repeats = [(n, occurrence) for n, occurrence in enumerate(occurrences) if occurrence]
+        self._repeats.update((n + len(self._digests) // _WIDTH, occurrence) for n, occurrence in repeats)
+        self._digests += b"".join(digests)
+        if not repeats:
+            return digests
+        return [keys.numbered(digest, n) for digest, n in zip(digests, occurrences, strict=True)]

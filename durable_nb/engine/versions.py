@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from durable_nb.engine.digests import Digests
 from durable_nb.parts import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.errors import CodeChanged
     from durable_nb.records import Saved
 
 _READ_AHEAD = 500
+_MANY = 100_000  # calls of which a dict is worth its 130 bytes each
 
 
 class Question(NamedTuple):
@@ -37,47 +39,62 @@ class StepInRun:
         self.documents: dict[bytes, int] = {}
         """Numbers in the run of plain calls that raised, by key: the same call, tried again, is the same document."""
         self._made: dict[bytes, int] = {}
+        self._made_once, self._most = Digests(), _MANY
+        """Calls that are no longer among these, which are the latest and those made several times."""
         self._given_back: dict[bytes, list[int]] = {}
         self._known: dict[bytes, int] | None = None
         self._ahead: dict[bytes, Saved] = {}
         self._lock = threading.Lock()
 
-    def numbers(self, digests: Iterable[bytes]) -> list[int]:
+    def numbers(self, digests: Sequence[bytes]) -> list[int]:
         """For each call, which one of the equal calls of this run it is, from 0."""
-        made, given_back, found = self._made, self._given_back, []
+        given_back, found = self._given_back, []
         with self._lock:
+            made = self._made
+            once = self._made_once.among(digests) if self._made_once.count else ()
             for digest in digests:
                 if given_back and (free := given_back.get(digest)):
                     found.append(free.pop(0))
                     continue
                 occurrence = made.get(digest, 0)
+                if not occurrence and digest in once:
+                    occurrence = int(self._made_once.discard(digest))
                 made[digest] = occurrence + 1
                 found.append(occurrence)
+            if len(made) > self._most:
+                self._made_once.add([digest for digest, count in made.items() if count == 1])
+                self._made = {digest: count for digest, count in made.items() if count > 1}
+                self._most = _MANY + 2 * len(self._made)
         return found
 
     def give_back(self, digest: bytes, occurrence: int) -> None:
         """A call that raised does not use up its number: the next equal call is the same call, tried again."""
         with self._lock:
-            self._given_back.setdefault(digest, []).append(occurrence)
-            self._given_back[digest].sort()
+            free = self._given_back.get(digest)
+            if not free and self._made.get(digest) == occurrence + 1:
+                self._made[digest] = occurrence
+            elif occurrence or free or not self._made_once.discard(digest):
+                self._given_back.setdefault(digest, []).append(occurrence)
+                self._given_back[digest].sort()
 
     def claim(self, digest: bytes, occurrence: int) -> bool:
         """Take one number of a call out of its turn; False if it is taken."""
         with self._lock:
-            made, free = self._made.get(digest, 0), self._given_back.setdefault(digest, [])
+            made = self._made.get(digest, 0) or int(self._made_once.discard(digest))
+            free = self._given_back.setdefault(digest, [])
+            self._made[digest] = max(made, occurrence + 1)
             if occurrence < made:
                 if occurrence not in free:
                     return False
                 free.remove(occurrence)
                 return True
             free += range(made, occurrence)
-            self._made[digest] = occurrence + 1
             return True
 
     @property
     def calls(self) -> int:
         """How many calls were made in this attempt, those that raised not counted."""
-        return sum(self._made.values()) - sum(map(len, self._given_back.values()))
+        return sum(self._made.values()) + self._made_once.count - sum(map(len, self._given_back.values()))
 
     def accept(self, accepted: tuple[int, ...], *, saved: bool, question: Question | None) -> None:
         """Results of these versions count from now on. Numbers of calls go on."""

@@ -106,6 +106,28 @@ def fetch(
     return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
 
 
+def following(
+    conn: sa.Connection, run_id: int, step_id: int, seal: Seal, *, from_id: int, limit: int
+) -> list[tuple[int, bytes, Saved]]:
+    """The same of one step."""
+    rows = _following(conn, run_id, step_id, from_id, limit, _SAVED)
+    whole = dict(_resolved(conn, [(row[0], seal.opened(run_id, *row[1:])) for row in rows]))
+    return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
+
+
+def found_following(
+    conn: sa.Connection, run_id: int, step_id: int, *, from_id: int, limit: int
+) -> list[tuple[int, bytes, Saved]]:
+    """The same with the payloads left where they are."""
+    rows = _following(conn, run_id, step_id, from_id, limit, _FOUND)
+    return [(row_id, key, Saved(STORED, key, seconds, step, at)) for row_id, key, seconds, step, at in rows]
+
+
+def id_of(conn: sa.Connection, run_id: int, step_id: int, key: bytes) -> int | None:
+    """The checkpoint of one call."""
+    return conn.scalar(sa.select(_c.id).where(_c.run_id == run_id, _c.step_id == step_id, _c.key == key))
+
+
 def blob(conn: sa.Connection, digest: bytes) -> bytes | None:
     """A large payload, if it is there and is what it is called."""
     found = conn.scalar(sa.select(blobs.c.payload).where(blobs.c.digest == digest))
@@ -128,6 +150,23 @@ def _by_keys(
 
 def _finished(run_id: int, step: int, columns: tuple[Any, ...]) -> sa.Select[Any]:
     return sa.select(_c.key, *columns).where(_c.run_id == run_id, _c.step_id == step, _DONE)
+
+
+def _following(
+    conn: sa.Connection, run_id: int, step_id: int, from_id: int, limit: int, columns: tuple[Any, ...]
+) -> list[Any]:
+    text = _following_sql(conn.dialect, columns)
+    return list(conn.exec_driver_sql(text, (from_id, from_id + GAP * limit, run_id, step_id, limit)).all())
+
+
+@lru_cache(maxsize=8)
+def _following_sql(dialect: sa.Dialect, columns: tuple[Any, ...]) -> str:
+    """As text, for SQLAlchemy would convert every key and payload."""
+    within = sa.and_(_c.id >= sa.bindparam("first"), _c.id < sa.bindparam("end"), _DONE)
+    run, step = (column.op("+")(sa.literal_column("0")) for column in (_c.run_id, _c.step_id))  # as in `fetch`
+    query = sa.select(_c.id, _c.key, *columns).where(within, run == sa.bindparam("run"), step == sa.bindparam("step"))
+    text = str(query.order_by(_c.id).compile(dialect=dialect))
+    return f"{text} LIMIT {'%s' if dialect.name == 'postgresql' else '?'}"
 
 
 @lru_cache(maxsize=64)

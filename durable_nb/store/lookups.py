@@ -42,3 +42,15 @@ class Lookups:
         Looks 16 x ``limit`` ids ahead: a gap left by other runs ends a page early, so go on from the next wanted id.
         """
         return self._database.ask(keyed.fetch, run_id, step_ids, self._database.seal, from_id=from_id, limit=limit)
+
+    def following(self, run_id: int, step_id: int, *, from_id: int, limit: int) -> list[tuple[int, bytes, Saved]]:
+        """The same of one step."""
+        return self._database.ask(keyed.following, run_id, step_id, self._database.seal, from_id=from_id, limit=limit)
+
+    def found_following(self, run_id: int, step_id: int, *, from_id: int, limit: int) -> list[tuple[int, bytes, Saved]]:
+        """The same with the payloads left where they are."""
+        return self._database.ask(keyed.found_following, run_id, step_id, from_id=from_id, limit=limit)
+
+    def id_of(self, run_id: int, step_id: int, key: bytes) -> int | None:
+        """The checkpoint of one call."""
+        return self._database.ask(keyed.id_of, run_id, step_id, key)

@@ -18,10 +18,12 @@ RAW, DURABLE, MATRIX, RAW_MATRIX = "raw", "durable", "durable matrix", "raw matr
 def prepare(folder: Path, count: int) -> None:
     """Both databases, with the same results."""
     from durable_nb import configure, step
-    from tests.bench import overhead, workload
+    from tests.bench import workload
+    from tests.bench.peers.references import raw_sqlite
 
     docs = workload.documents(count)
-    overhead.raw_sqlite(docs, folder)
+    with raw_sqlite(folder, workload.embed) as compute:
+        compute(docs)
     configure(url=str(folder / "durable.db"))
     step(workload.embed).map(docs)
 

@@ -375,7 +375,7 @@ def test_who_computes_alone_keeps_others_out(server: Postgres, tmp_path: Path) -
     """Neither joins a run of one kernel, nor takes one of several alone, while those are alive."""
     (tmp_path / "other").mkdir()
     for first, second in ((False, True), (True, False)):
-        holder = Work(tmp_path, server.url, shared=first, documents=100, seconds=0.05)
+        holder = Work(tmp_path, server.url, shared=first, documents=1000, seconds=0.05)
         holder.at(5)
         refused = Work(tmp_path / "other", server.url, shared=second, documents=100).end()
         holder.kill()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from durable_nb import slots, step
 from durable_nb.errors import ConfigError
 from durable_nb.testing import assert_restored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable_nb.results import Results
     from durable_nb.store import Store
 
@@ -53,6 +58,85 @@ def test_results_without_room_stay_in_the_database(workers: int) -> None:
         assert (results[1199] == wanted[1199]).all()
         assert (np.stack(results[690:710]) == wanted[690:710]).all()
         assert len(DOCS) == len(results.ok) == results.to_pandas().shape[0]
+
+
+ORDERS: dict[str, Callable[[list[int]], list[int]]] = {
+    "as they were": lambda many: many,
+    "backwards": lambda many: many[::-1],
+    "shuffled": lambda many: random.Random(1).sample(many, len(many)),
+    "only some": lambda many: many[100:2500:2],
+    "twice": lambda many: many + many,
+    "with others between": lambda many: [n for m in many for n in ((m, m + 10_000) if m % 9 == 0 else (m,))],
+    "others first": lambda many: [*range(20_000, 21_000), *many],
+}
+
+
+@pytest.mark.parametrize("room", [1_000, 1 << 30])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_each_document_has_its_own_result_in_any_order(
+    order: Callable[[list[int]], list[int]], room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents that are moved, left out, repeated or added: what was saved is restored, the others are computed."""
+    monkeypatch.setattr(slots, "KEPT_BYTES", room)
+    executed = []
+
+    @step(version="1")
+    def square(number: int) -> int:
+        executed.append(number)
+        return number * number
+
+    square.map(range(3000), workers=4)
+    executed.clear()
+    wanted = order(list(range(3000)))
+    new = list((Counter(wanted) - Counter(range(3000))).elements())
+    results = square.map(wanted, workers=1)
+
+    assert [n * n for n in wanted] == list(results)
+    assert sorted(new) == sorted(executed)
+    assert [str(n) for n in wanted] == results.labels
+
+
+@pytest.mark.parametrize("room", [1_000, 1 << 30])
+def test_of_two_versions_the_one_in_use_wins(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that are kept from before an edit are restored as they are, beside those that were computed after it."""
+    monkeypatch.setattr(slots, "KEPT_BYTES", room)
+
+    def make(factor: int) -> Any:
+        @step(name="scale")
+        def scale(number: int) -> int:
+            return number * factor
+
+        return scale
+
+    old, new = make(2), make(3)
+    old.map(range(2000))
+    new.map(range(500, 1000), on_change="recompute")
+    mixed = [n * (3 if 500 <= n < 1000 or n >= 2000 else 2) for n in range(3000)]
+
+    assert mixed == list(new.map(range(3000), on_change="keep"))
+    with assert_restored(new, 3000):
+        assert mixed == list(new.map(range(3000)))
+
+
+@pytest.mark.parametrize(("order", "most"), [("as they were", 1), ("shuffled", 5)])
+def test_results_are_read_on_in_the_order_they_were_saved(store: Store, order: str, most: int) -> None:
+    """Of many chunks only the first is found by its keys; where that is another order, few guesses are made."""
+    docs = ORDERS[order](list(range(10_000)))
+    square = step(name="square", version="1")(lambda number: number * number)
+    square.map(range(10_000), workers=1)
+    by_key, pages = [], []
+
+    def note(_c: Any, _cur: Any, text: str, *_: Any) -> None:
+        if "payload" in text or "seconds" in text:
+            (by_key if '"key" IN' in text else pages).append(text)
+
+    reader = store._database._open()[1]
+    sa.event.listen(reader, "before_cursor_execute", note)
+    square.map(docs, workers=1)
+    sa.event.remove(reader, "before_cursor_execute", note)
+
+    assert (len(by_key) if order == "as they were" else len(pages)) <= most
+    assert 20 <= len(by_key) + len(pages) <= 30
 
 
 def test_shapes_that_differ_are_named() -> None:

@@ -70,6 +70,31 @@ def test_the_earlier_step_wins(store):
     assert {each: saved.step_id for each, saved in found.items()} == {e: pages[i].step_id for e, i in ids.items()}
 
 
+def test_results_are_read_on_from_one(store):
+    """From a checkpoint on come the finished calls of one step, in the order they were saved, whole or left where they are."""
+    run, owner, step = begin(store)
+    other, _, _ = begin(store, "other")
+    version = store.step("embed", fingerprint="two", parts={}, source="")
+    rows = [result(run.id, step, 9 - n, payload=b"x" * (2 << 20) if n == 4 else b"%d" % n) for n in range(6)]
+    rows[2:2] = [failure(run.id, step, 20), result(other.id, step, 21), result(run.id, version, 22)]
+    for row in rows:
+        store.save(row)
+    store.flush()
+    first = store.id_of(run.id, step, key(8))
+
+    read = store.following(run.id, step, from_id=first, limit=4)
+    left = store.found_following(run.id, step, from_id=first, limit=4)
+
+    assert [key(8), key(7), key(6), key(5)] == [name for _, name, _ in read]
+    assert [b"1", b"2", b"3", b"x" * (2 << 20)] == [saved.payload for _, _, saved in read]
+    assert {name: saved for _, name, saved in read} == store.look_up(run.id, [step], [key(n) for n in range(5, 9)])
+    assert {name: saved for _, name, saved in left} == store.found(run.id, [step], [key(n) for n in range(5, 9)])
+    assert [row[:2] for row in read] == [row[:2] for row in left]
+    assert store.id_of(run.id, step, key(8)) == read[0][0]
+    assert store.id_of(run.id, step, key(99)) is None
+    assert [] == store.following(run.id, step, from_id=read[-1][0] + 100, limit=4)
+
+
 def test_failures_are_not_results(store):
     """A document that gave up is listed with its error, and none of the look-ups takes it for a result."""
     run, _, step = begin(store)

@@ -27,9 +27,8 @@ def put_saved(made: Results, position: int, codec: str, payload: bytes) -> None:
 def results(*values: Any, saved: bool = False, **options: Any) -> Results:
     """Results of a step `embed` over a.txt, b.txt, …; exceptions stand for documents that failed."""
     made = Results("embed", **options)
-    made.grow(len(values))
+    made.expect(0, values, [f"{chr(97 + i)}.txt" for i in range(len(values))])
     for i, value in enumerate(values):
-        made.labels[i] = f"{chr(97 + i)}.txt"
         if isinstance(value, Exception):
             fail(made, i, value)
         elif saved:

@@ -1,0 +1,83 @@
+"""Which of the equal calls of a run a call is, also of very many calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from durable_nb import keys
+from durable_nb.engine.digests import Digests
+from durable_nb.engine.versions import StepInRun
+
+
+class NumbersAreCounts(RuleBasedStateMachine):
+    """However calls are made, given back and claimed, each digest has each number once, the lowest free one first."""
+
+    @initialize(most=st.sampled_from([0, 3, 10]))
+    def begin(self, most: int) -> None:
+        """With more or fewer of them in the dict."""
+        self.step = StepInRun(None, 1)  # type: ignore[arg-type]
+        self.step._most = most
+        self.taken: dict[bytes, set[int]] = {}
+
+    @rule(documents=st.lists(st.integers(0, 30), max_size=12))
+    def make(self, documents: list[int]) -> None:
+        """Some calls."""
+        digests = [digest(n) for n in documents]
+        expected = []
+        for one in digests:
+            taken = self.taken.setdefault(one, set())
+            expected.append(next(n for n in range(100) if n not in taken))
+            taken.add(expected[-1])
+
+        assert expected == self.step.numbers(digests)
+
+    @rule(document=st.integers(0, 30), data=st.data())
+    def raises(self, document: int, data: Any) -> None:
+        """One of them."""
+        if taken := self.taken.get(digest(document)):
+            number = data.draw(st.sampled_from(sorted(taken)))
+            taken.remove(number)
+            self.step.give_back(digest(document), number)
+
+    @rule(document=st.integers(0, 30), number=st.integers(0, 3))
+    def claim(self, document: int, number: int) -> None:
+        """A number out of its turn."""
+        taken = self.taken.setdefault(digest(document), set())
+
+        assert (number not in taken) == self.step.claim(digest(document), number)
+        taken.add(number)
+
+    @invariant()
+    def counts(self) -> None:
+        """What was not given back."""
+        if hasattr(self, "step"):
+            assert sum(map(len, self.taken.values())) == self.step.calls
+
+
+TestNumbersAreCounts = NumbersAreCounts.TestCase
+TestNumbersAreCounts.__doc__ = "Numbers of calls are counts, wherever they are kept."
+TestNumbersAreCounts.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def digest(n: int) -> bytes:
+    """16 bytes for a number; some differ in the last of the first eight only, which choose no place of the table."""
+    return (n % 4 << 56 | n // 4 << 2).to_bytes(8, "little") + bytes(8)
+
+
+def test_many_are_told_apart() -> None:
+    """A hundred thousand digests are found, those taken out are not, and it has grown on the way."""
+    many = Digests()
+    names = [keys.digest(n) for n in range(100_000)]
+    for start in range(0, len(names), 9_000):
+        many.add(names[start : start + 9_000])
+    gone = names[::3]
+
+    assert all([many.discard(name) for name in gone])
+    assert not any([many.discard(name) for name in gone])
+    assert set(names) - set(gone) == many.among(names)
+    assert len(names) - len(gone) == many.count
+    assert set() == many.among([keys.digest(-n) for n in range(1, 1_000)])
