@@ -97,10 +97,10 @@ class _Capture:
 
     def _look(self, name: str) -> tuple[Need, list[str]]:
         value = self._scope[name]
-        made = self._stored(self._makers.of(name), name)
+        made, is_whole = self._stored(self._makers.of(name), name)
         if made is not None and made.kind == "other" and _is_wrapped(value):
             made = decorated(made)
-        need = Need(name, "made", made=made or Made(0, 0, "", "", ""), is_whole=self._is_whole(name))
+        need = Need(name, "made", made=made or Made(0, 0, "", "", ""), is_whole=is_whole)
         if issubclass(type(value), ModuleType):
             return need._replace(kind="module", why=value.__name__), []
         if made is not None and made.kind in ("def", "import", "lambda"):
@@ -191,14 +191,16 @@ class _Capture:
         trees = [tree for text in texts if (tree := syntax.parse(text)) is not None]
         return [name for tree in trees for name in names_needed(tree.body) if name != need.name]
 
-    def _stored(self, made: Made | None, name: str) -> Made | None:
-        """Where a name comes from, without credentials."""
+    def _stored(self, made: Made | None, name: str) -> tuple[Made | None, bool]:
+        """Where a name comes from, without credentials; and whether its statements hold none."""
         if made is None:
-            return None
+            return None, False
         redacted = self._known.redacted
         said = made.statements or (provenance.statement_of(name, self._scope) if self._is_known_by(name, made) else "")
-        text = redacted(made.text)
-        return made._replace(text=text, cell=redacted(made.cell[:_CELL_LETTERS]), statements=redacted(said or text))
+        stored = made._replace(
+            text=redacted(made.text), cell=redacted(made.cell[:_CELL_LETTERS]), statements=redacted(said or made.text)
+        )
+        return stored, (stored.text, stored.statements) == (made.text, said or made.text)
 
     def _is_known_by(self, name: str, made: Made) -> bool:
         """Whether all statements that made a thing are part of what it is: data is its value, and code its text."""
@@ -206,10 +208,6 @@ class _Capture:
         if made.kind in ("def", "import", "lambda") or issubclass(type(value), ModuleType):
             return False
         return "(" in made.text if issubclass(type(value), SCALARS) else not is_data(value)
-
-    def _is_whole(self, name: str) -> bool:
-        made = self._makers.of(name)
-        return made is not None and self._known.keeps(made.text)
 
     def _digest(self, value: Any) -> str:
         try:

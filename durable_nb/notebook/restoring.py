@@ -39,6 +39,8 @@ class Restored(NamedTuple):
     failed: dict[str, str]
     """By name of what should have come back, the error."""
     changed_files: list[str]
+    already: int = 0
+    """How many were restored here before, and are left as they are: what was made since may hold them."""
 
 
 def restore(
@@ -61,7 +63,16 @@ class _Restoring:
         self._scope: dict[str, Any] = shell.user_ns
         self._needs = {need.name: need for need in capsule.needs}
         self._own = {name for name in self._needs if name in self._scope and makers.is_of_this_kernel(name)}
-        self._differing: list[str] = []
+        before, self._at = executed.adopted, capsule.at
+        self._already = {
+            name
+            for name, need in self._needs.items()
+            if name in before.keys() & self._scope.keys() - self._own
+            and (
+                executed.adopted_at.get(name) == capsule.at
+                or (need.kind in ("source", "module") and before[name].text == need.made.text)
+            )
+        }
         self._failed: dict[str, str] = {}
         self._taken = Counter[str]()
         strange = (name for name in self._needs if name in self._scope and name not in self._own)
@@ -81,7 +92,14 @@ class _Restoring:
         missing = [need for need in self._needs.values() if need.name not in self._scope and not need.is_support]
         files = [need.name for need in self._needs.values() if need.file and not is_as_it_was(need.file)]
         return Restored(
-            self._taken, sorted(self._own), differing, self._replaced, self._with_support(missing), self._failed, files
+            self._taken,
+            sorted(self._own),
+            differing,
+            self._replaced,
+            self._with_support(missing),
+            self._failed,
+            files,
+            len(self._already),
         )
 
     def _with_support(self, missing: list[Need]) -> list[Need]:
@@ -92,7 +110,7 @@ class _Restoring:
         return sorted(wanted, key=lambda need: need.made[:2])
 
     def _is_back(self, need: Need) -> bool:
-        if need.name in self._own or need.kind == "made":
+        if need.name in self._own | self._already or need.kind == "made":
             return True
         try:
             taken = self._take(need)
@@ -103,6 +121,7 @@ class _Restoring:
         if taken:
             self._taken[taken] += 1
             self._executed.adopted[need.name] = need.made
+            self._executed.adopted_at[need.name] = self._at
         return True
 
     def _take(self, need: Need) -> str:
@@ -155,16 +174,12 @@ def set_generators(capsule: Unpacked, scope: dict[str, Any], *, where: str) -> N
             set_states(values_of(group, where)[STATES], scope)
 
 
-def make(missing: Iterable[Need], shell: InteractiveShell) -> list[Need]:
-    """Execute the statements that made what is missing; what could still not be had."""
-    left = []
+def make(missing: Iterable[Need], shell: InteractiveShell) -> None:
+    """Execute the statements that made what is missing, as cells."""
     for need in missing:
         text = need.made.statements or need.made.text
         if text and need.is_whole and need.kind == "made" and need.name not in shell.user_ns:
             shell.run_cell(text, store_history=True)  # type: ignore[no-untyped-call]
-        if need.name not in shell.user_ns:
-            left.append(need)
-    return left
 
 
 def _normal(text: str) -> Any:

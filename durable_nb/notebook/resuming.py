@@ -71,12 +71,12 @@ def carried_on(asked: Asked, *, say: Callable[[str], None]) -> ExecutionResult:
         )
     restored = restoring.restore(capsule, shell, executed, asked.magics.makers(), where=store.where)
     say(told(run.name, restored))
-    missing = restored.missing
-    if missing and asked.options.make:
-        say(f"making again: {', '.join(need.name for need in missing)}")
-        missing = restoring.make(missing, shell)
-    if missing or restored.failed:
-        raise CannotResume(*_asks(run.name, missing, restored.failed, can_make=not asked.options.make))
+    if restored.missing and asked.options.make:
+        say(f"making again: {', '.join(need.name for need in restored.missing)}")
+        restoring.make(restored.missing, shell)
+        restored = restoring.restore(capsule, shell, executed, asked.magics.makers(), where=store.where)  # what waited
+    if restored.missing or restored.failed:
+        raise CannotResume(*_asks(run.name, restored.missing, restored.failed, can_make=not asked.options.make))
     source = with_name(capsule.cell, run.name, asked.options.on_change)
     if shell.should_run_async(source, transformed_cell=shell.transform_cell(source)) and _loop_is_running():
         shell.set_next_input(source)
@@ -99,6 +99,8 @@ def told(name: str, restored: Restored) -> str:
     lines = [
         f"{name}: {count:,} name{'s' if count != 1 else ''} restored" + (f": {', '.join(parts)}." if parts else ".")
     ]
+    if restored.already:
+        lines[0] += f" {restored.already:,} had been restored before."
     if same := [name for name in restored.yours if name not in restored.differing]:
         lines.append(f"  kept what this kernel has made already: {_listed(same)}")
     if restored.differing:
@@ -123,6 +125,8 @@ def with_name(source: str, name: str, on_change: str | None = None) -> str:
 def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: bool) -> tuple[str, str]:
     """The error of what has to be done by hand, and how."""
     again = f"%durable resume {name}"
+    waited_for = {f"NameError: name '{need.name}' is not defined" for need in missing}
+    failed = {one: error for one, error in failed.items() if error not in waited_for}
     lines = [f"    {one}: {error}" for one, error in failed.items()]
     problem = f"{name} is not resumed yet: these could not be brought back here.\n" + "\n".join(lines) if failed else ""
     if not missing:

@@ -58,6 +58,8 @@ class ExecutedCells:
         self._cut: dict[int, str] = {}  # by number in the history: what was executed of a cell that raised
         self.adopted: dict[str, Made] = {}
         """By name, how it was made in the kernel that a capsule is from: as if that had been executed here, first."""
+        self.adopted_at: dict[str, float] = {}
+        """By name, the time of that capsule."""
         self._frame: FrameType | None = None  # of the cell whose run is open: its threads and tasks are asked too
         self._apart: dict[int, Apart] = {}  # by id of the scope
 

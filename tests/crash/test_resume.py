@@ -152,7 +152,7 @@ OPAQUE = [
     *CELLS[:7],
     "ran(8)\nTOKEN = 'not from outside'\nimport sqlite3\nWHERE = ':memory:'",
     *CELLS[8:10],
-    "ran(11)\nconnection = sqlite3.connect(WHERE, check_same_thread=False)\n@counted\ndef embed(doc):\n    time.sleep(0.02)\n    return np.array(connection.execute('SELECT ?, 3', (doc['id'],)).fetchone())",
+    "ran(11)\nconnection = sqlite3.connect(WHERE, check_same_thread=False)\n@counted\ndef embed(doc, connection=connection):\n    time.sleep(0.02)\n    return np.array(connection.execute('SELECT ?, 3', (doc['id'],)).fetchone())",
     CELLS[11],
 ]
 
@@ -173,7 +173,8 @@ def test_what_cannot_be_saved_is_named_with_the_one_cell_to_run(kernel: Start) -
     assert 1 == refused.traceback.count("] was:")
     assert 0 == computed_since(two, before)
     two.ok(OPAQUE[10])
-    two.ok("%durable resume embed-pages")
+    again = two.ok("%durable resume embed-pages").stdout
+    assert "had been restored before" in again
     assert computed_since(two, before) == DOCUMENTS - done[1]
     assert "[59, 3]" == two.ok("vectors[-1].tolist()").result
     assert [*map(str, range(2, 13)), "11"] == lines(two.folder / "cells.log")
