@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class LiveRun:
         url: str | None = None,
         implicit: bool = False,
         shared: bool = False,
+        fork: str = "",
     ) -> None:
         from durable_nb.store import owner_of_this_process
 
@@ -51,7 +53,7 @@ class LiveRun:
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
-        begin_or_join = self.store.join if shared else self.store.begin
+        begin_or_join = self.store.join if shared else functools.partial(self.store.begin, fork=fork)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
         self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)

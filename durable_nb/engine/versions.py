@@ -136,6 +136,11 @@ class StepInRun:
             return self._ahead.get(key)
 
 
+def may_restore(live: LiveRun) -> bool:
+    """Whether anything can have been saved before this attempt, by the run or by what it was forked from."""
+    return live.record.attempts > 1 or len(live.store.lineage(live.record.id)) > 1
+
+
 def is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:
     """Whether the code is the saved one with some global not defined yet (promise N).
 

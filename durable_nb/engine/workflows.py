@@ -18,7 +18,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def run(name: str, *, on_change: str | None = None, url: str | None = None) -> AbstractContextManager[LiveRun]:
+def run(
+    name: str, *, on_change: str | None = None, url: str | None = None, fork: str = ""
+) -> AbstractContextManager[LiveRun]:
     """A block whose step calls are kept under ``name``::
 
         with run("embed-filings"):
@@ -32,6 +34,9 @@ def run(name: str, *, on_change: str | None = None, url: str | None = None) -> A
         What to do if a step was edited since its results were saved; see ``configure``.
     url : str, optional
         Another database than the configured one.
+    fork : str, optional
+        Another run, whose results this one begins with: calls that it has are restored, and nothing is copied. Say it when
+        the run is new; it stays a fork.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def run(name: str, *, on_change: str | None = None, url: str | None = None) -> A
     ConfigError, StoreUnavailable, StoreTooNew
         On entering; nothing ran.
     """
-    return runs.opened(name, on_change=on_change, url=url)
+    return runs.opened(name, on_change=on_change, url=url, fork=fork)
 
 
 @overload

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside
+from durable_nb.engine.versions import may_restore
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
@@ -82,7 +83,7 @@ class Calls:
         """About a cell that has ended well."""
         if not self.live.calls and not self.elsewhere.is_used:
             return ["nothing in this cell was kept: nothing that it called in a loop is a step. See %durable explain"]
-        if self.live.record.attempts > 1 and self.kept and not self.live.progress.restored and self._found_some():
+        if may_restore(self.live) and self.kept and not self.live.progress.restored and self._found_some():
             return [
                 "none of the saved results was used: every call has other arguments than before. See %durable explain"
             ]

@@ -55,6 +55,7 @@ class DurableMagics(Magics):
     @argument("--replay", metavar="NAMES", default="", help="Run calls of these again: load,Image.open")
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
+    @argument("--fork", metavar="OLD", default="", help="Begin NAME with the results of run OLD")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -66,6 +67,7 @@ class DurableMagics(Magics):
             %durable embed-filings                      the same, and linters still read the cell
             %%durable                                   the same under a name made from the notebook and the cell
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
+            %%durable embed-large --fork embed-filings  begin with the results of another run
             %%durable embed-filings --db postgresql+psycopg://me@host/db
 
             %durable                                    the runs of this database, newest first
@@ -106,7 +108,8 @@ class DurableMagics(Magics):
         replay = self._planned(plan, arguments)
         steps = steps_named_in(cell.source, self._shell.user_ns) + ([] if replay is None else replay.preflight.begin())
         on_change = arguments.on_change or self._answers.pop(arguments.name, None)
-        self._live = runs.begin(arguments.name, source=cell.source, on_change=on_change, url=arguments.db, steps=steps)
+        given = {"on_change": on_change, "url": arguments.db, "fork": arguments.fork}
+        self._live = runs.begin(arguments.name, source=cell.source, steps=steps, **given)
         self._began_at = len(self._cells)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:

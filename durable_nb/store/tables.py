@@ -240,6 +240,27 @@ claims = sa.Table(
     _text("state"),  # held, done or failed
 )
 
+# The run whose results a run takes where it has none of its own: see `lineages`.
+forks = sa.Table(
+    "forks",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("origin_id", Id, nullable=False, index=True),
+)
+# What calls printed, of those that did: see `outputs`.
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _count("lines"),
+    _count("shown"),
+    _count("logged"),
+    _text("signature"),
+    _text("said"),  # JSON: what, in order
+)
+
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT."""

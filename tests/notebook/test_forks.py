@@ -1,0 +1,109 @@
+"""``%%durable NAME --fork OLD`` in real kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernels import lines, wait_until
+from tests.notebook.cells import LOAD, STEPS, executed, stored
+
+if TYPE_CHECKING:
+    from tests.kernels import Kernel
+    from tests.notebook.cells import Start
+
+PLAIN = """
+def clean(doc):
+    return doc.strip()
+
+def parse(doc):
+    with open("executed.log", "a") as log:
+        log.write(f"{doc}\\n")
+    return doc.upper()
+"""
+CELL = "%%durable {}\nfrom concurrent.futures import ThreadPoolExecutor\nout = [parse(clean(d)) for d in docs]\n"
+CELL += (
+    "with ThreadPoolExecutor(2) as pool:\n    more = list(pool.map(parse, [d + ' more' for d in docs]))\n(out, more)"
+)
+
+
+def test_an_ordinary_cell_is_forked(notebook: Kernel) -> None:
+    """Its calls are restored, in loops and in pools; only new documents are computed, and the page says what it is."""
+    notebook.ok(PLAIN + "docs = [f'ordinary {n}' for n in range(5)]")
+    first = notebook.ok(CELL.format("ordinary"))
+    again = notebook.ok(CELL.format("ordinary-2 --fork ordinary"))
+
+    assert first.result == again.result
+    assert ("done", 10, 10, 0) == stored(notebook.folder, "ordinary-2")
+    assert 10 == len(executed(notebook, "ordinary"))
+    notebook.ok("docs.append('ordinary 5')")
+    notebook.ok(CELL.format("ordinary-2"))
+    assert ("done", 12, 10, 0) == stored(notebook.folder, "ordinary-2")
+    assert "forked from ordinary: takes results from there" in notebook.ok("%durable show ordinary-2").result
+    refused = notebook.run("%durable forget ordinary --yes")
+    assert "'ordinary-2' takes its results. Drop 'ordinary-2' first" in refused.text
+
+
+def test_an_edited_fork_asks(notebook: Kernel) -> None:
+    """Results of older code are offered with the diff, and the run that was forked keeps its own."""
+    notebook.ok(PLAIN + "docs = [f'edited {n}' for n in range(3)]")
+    notebook.ok(CELL.format("edited"))
+    notebook.ok(PLAIN.replace("upper", "title"))
+    asked = notebook.run(CELL.format("edited-2 --fork edited"))
+    assert asked.error.startswith("CodeChanged"), asked.text
+    assert 6 == len(executed(notebook, "edited"))
+    kept = notebook.ok(CELL.format("edited-2 --fork edited --on-change keep")).result
+    anew = notebook.ok(CELL.format("edited-3 --fork edited --on-change recompute")).result
+    notebook.ok(PLAIN)
+
+    assert "'EDITED 0'" in kept and "'Edited 0'" in anew
+    assert kept == notebook.ok(CELL.format("edited")).result
+    assert ("done", 6, 6, 0) == stored(notebook.folder, "edited")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("forked-badly --fork nowhere", "no run 'nowhere' to fork from"),
+        ("forked-badly --fork forked-badly", "cannot be forked from itself"),
+        ("there --fork forked", "'there' is there already, and was not forked from 'forked'"),
+    ],
+)
+def test_a_fork_that_cannot_be(notebook: Kernel, options: str, says: str) -> None:
+    """One sentence, and nothing runs."""
+    for name in ("forked", "there"):
+        notebook.ok(f"%%durable {name}\nembed('{name}')")
+    reply = notebook.run(f"%%durable {options}\nembed('forked-badly')")
+
+    assert says in reply.error
+    assert "durable_nb/" not in reply.traceback
+    assert stored(notebook.folder, "forked-badly") is None
+    assert [] == executed(notebook, "forked-badly")
+
+
+def test_a_run_that_another_kernel_computes_is_forked_and_both_are_killed(kernel: Start) -> None:
+    """The fork takes what is committed; after SIGKILL both go on with what they have."""
+    one, two = kernel(), kernel()
+    for each in (one, two):
+        each.ok(LOAD)
+        each.ok(STEPS)
+    cell = "for n in range(40):\n    slow(f'page {n}')"
+    one.start(f"%%durable old\n{cell}")
+    wait_until(lambda: len(lines(one.folder / "executed.log")) >= 12, describing="it has computed some")
+    two.start(f"%%durable new --fork old\n{cell}")
+    wait_until(lambda: len(lines(one.folder / "executed.log")) >= 30, describing="both compute")
+    one.kill()
+    two.kill()
+    before = len(lines(one.folder / "executed.log"))
+    three = kernel()
+    three.ok(LOAD)
+    three.ok(STEPS)
+    three.ok(f"%%durable new\n{cell}")
+    state = stored(one.folder, "new")
+    assert state is not None
+    restored = state[2]
+
+    assert ("done", 40, 0) == (state[0], state[1], state[3])
+    assert 11 <= restored < 40
+    assert 40 - restored == len(lines(one.folder / "executed.log")) - before
