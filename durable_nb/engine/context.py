@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.errors import ConfigError
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
 # it, so that a restored outer call takes no number away from the inner calls of another one.
-inside: ContextVar[tuple[Computation, Call, int] | None] = ContextVar("durable_nb_inside", default=None)
+# With it comes the call that it is made inside of, if there is one.
+Inside = tuple["Computation", "Call", int, Any]
+inside: ContextVar[Inside | None] = ContextVar("durable_nb_inside", default=None)
 
 
 def within(digest: bytes) -> bytes:
@@ -30,7 +32,7 @@ def is_inside() -> bool:
     return inside.get() is not None
 
 
-def refuse_inside(outer: tuple[Computation, Call, int] | None) -> None:
+def refuse_inside(outer: Inside | None) -> None:
     """Raise ConfigError for a call inside of one that has a transaction: it would wait for what that one holds."""
     if outer is not None and outer[0].step.transaction:
         name = outer[0].step.name
@@ -70,7 +72,7 @@ def current_call() -> CurrentCall:
         raise ConfigError(
             "current_call() is for the function of a step.", "Call the step inside of a run or by .map()."
         )
-    computation, call, attempt = found
+    computation, call, attempt, _ = found
     return CurrentCall(name_of(computation, call), attempt)
 
 

@@ -54,6 +54,8 @@ class PlainCall:
         priced = self.computation.step.cost is not None
         cost = live.store.cost_of(live.record.id, [(self.saved.step_id, self.key)]) if priced else 0.0
         live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number, cost=cost)
+        if live.outputs is not None:
+            live.outputs.restored([(self.saved.step_id, self.key)])
         return found
 
     def __enter__(self) -> Call:

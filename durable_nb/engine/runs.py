@@ -25,6 +25,7 @@ from durable_nb.records import Run, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from durable_nb.engine.outputs import Outputs
     from durable_nb.engine.steps import Step
     from durable_nb.sources import Fingerprint
     from durable_nb.store import Share, Store
@@ -73,6 +74,7 @@ class LiveRun:
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
         self.saving, self.over = Saving(), False
+        self.outputs: Outputs | None = None  # what its calls print, if somebody listens
         self.implicit = implicit
         """Opened by a map for itself: calls in threads of the user do not belong to it."""
         self.outer = current()

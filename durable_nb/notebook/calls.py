@@ -13,6 +13,7 @@ from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
 from durable_nb.notebook.elsewhere import Elsewhere
 from durable_nb.notebook.flight import Flight
+from durable_nb.notebook.outputs import left_out
 from durable_nb.notebook.trails import Awaitable, RunsAgain, Whole, followed, followed_async, refuse_code
 from durable_nb.records import Outcome
 
@@ -68,7 +69,11 @@ class Calls:
         """Tell what a resumed cell does differently; each sentence once."""
         if sentence not in self._said:
             self._said.add(sentence)
-            print(f"durable_nb: {sentence}")
+            before = inside.set(None)  # nothing that the call says which is computed here
+            try:
+                print(f"durable_nb: {sentence}")
+            finally:
+                inside.reset(before)
 
     def stop_after_refusal(self) -> NoReturn:
         """The cell caught an error of ours with its own, and would go on without results."""
@@ -87,7 +92,7 @@ class Calls:
             return [
                 "none of the saved results was used: every call has other arguments than before. See %durable explain"
             ]
-        return []
+        return [] if self.live.outputs is None else left_out(self.live.outputs)
 
     def _found_some(self) -> bool:
         return any(computation.entered.saved for computation in self._computations.values())

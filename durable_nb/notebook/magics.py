@@ -56,6 +56,7 @@ class DurableMagics(Magics):
     @argument("--db", metavar="URL", help="Database: a path, sqlite:///… or postgresql+psycopg://…")
     @argument("--yes", action="store_true", help="With forget: do not ask")
     @argument("--fork", metavar="OLD", default="", help="Begin NAME with the results of run OLD")
+    @argument("--replay-output", action="store_true", help="Show again what restored calls had printed and displayed")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -66,6 +67,7 @@ class DurableMagics(Magics):
             %%durable embed-filings                     first line of a cell that calls steps: its results survive
             %durable embed-filings                      the same, and linters still read the cell
             %%durable                                   the same under a name made from the notebook and the cell
+            %%durable embed-filings --replay-output     show again what restored calls had printed
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
             %%durable embed-large --fork embed-filings  begin with the results of another run
             %%durable embed-filings --db postgresql+psycopg://me@host/db
@@ -96,7 +98,7 @@ class DurableMagics(Magics):
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
         from durable_nb.engine import runs  # the engine is loaded by the first durable cell, not by %load_ext
-        from durable_nb.notebook import interrupts
+        from durable_nb.notebook import interrupts, outputs
 
         if self._live is not None and len(self._cells) > self._began_at:
             raise ConfigError(
@@ -111,6 +113,7 @@ class DurableMagics(Magics):
         given = {"on_change": on_change, "url": arguments.db, "fork": arguments.fork}
         self._live = runs.begin(arguments.name, source=cell.source, steps=steps, **given)
         self._began_at = len(self._cells)
+        outputs.listen(self._shell, self._live, again=arguments.replay_output)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.store import keyed, lineages, reader
+from durable_nb.store import keyed, lineages, outputs, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from durable_nb.records import Saved, StepVersion
     from durable_nb.store.connect import Database
+    from durable_nb.store.outputs import Printed
 
 
 class Lookups:
@@ -87,6 +88,20 @@ class Lookups:
         for one in reversed(self.lineage(run_id)):
             made |= self._database.ask(reader.choices_of, one, step_id)
         return made
+
+    def has_printed(self, run_id: int) -> bool:
+        """Whether a result that the run may restore printed something when it was computed."""
+        return self._database.ask(outputs.is_any, self.lineage(run_id))
+
+    def printed(
+        self, run_id: int, calls: Sequence[tuple[int, bytes]], *, with_text: bool = False
+    ) -> dict[tuple[int, bytes], Printed]:
+        """What those of the calls printed that did, by step id and key."""
+        found: dict[tuple[int, bytes], Printed] = {}
+        for one in self.lineage(run_id):
+            rest = [call for call in calls if call not in found]
+            found |= self._database.ask(outputs.of_calls, one, rest, self._database.seal, with_text=with_text)
+        return found
 
     def _by_keys(
         self,

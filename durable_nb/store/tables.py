@@ -244,16 +244,16 @@ claims = sa.Table(
 forks = sa.Table(
     "forks",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
+    _key("run_id"),
     sa.Column("origin_id", Id, nullable=False, index=True),
 )
 # What calls printed, of those that did: see `outputs`.
 outputs = sa.Table(
     "outputs",
     metadata,
-    sa.Column("run_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("step_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _key("run_id"),
+    _key("step_id"),
+    _key("key", sa.LargeBinary),
     _count("lines"),
     _count("shown"),
     _count("logged"),
