@@ -74,6 +74,8 @@ class DurableMagics(Magics):
 
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
+            %durable history embed-filings              versions of the code, what is saved of each, and how to read it
+            %durable diff embed-filings embed-large     how the results of two runs differ; of two versions: NAME@1 NAME@2
             %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
             %durable forget embed-filings               drop its results (asks first)
             %durable explain                            what the last durable cell keeps, what it runs again, and why

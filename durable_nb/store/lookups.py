@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.store import keyed, lineages, outputs, reader
+from durable_nb.store import histories, keyed, lineages, outputs, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from durable_nb.records import Saved, StepVersion
     from durable_nb.store.connect import Database
+    from durable_nb.store.histories import Numbered, Spent
     from durable_nb.store.outputs import Printed
 
 
@@ -88,6 +89,18 @@ class Lookups:
         for one in reversed(self.lineage(run_id)):
             made |= self._database.ask(reader.choices_of, one, step_id)
         return made
+
+    def numbered(self, run_id: int) -> list[Numbered]:
+        """Versions of all steps with results that the run has, step by step, in the order of their first results."""
+        return self._database.ask(histories.numbered, self.lineage(run_id))
+
+    def spent(self, run_id: int, step_ids: Sequence[int]) -> Spent:
+        """Seconds and cost of the results of these versions. Reads all of them but their payloads."""
+        return self._database.ask(histories.spent, self.lineage(run_id), step_ids)
+
+    def labelled(self, checkpoint_ids: Iterable[int]) -> list[tuple[bytes, str, int]]:
+        """(key, label, number in the run) of results, by the ids that ``known`` gives, in the order of their documents."""
+        return self._database.ask(histories.labelled, checkpoint_ids)
 
     def has_printed(self, run_id: int) -> bool:
         """Whether a result that the run may restore printed something when it was computed."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.kernels import lines, wait_until
 from tests.notebook.cells import LOAD, STEPS, executed, stored
+from tests.notebook.test_cli import asked, shell
 
 if TYPE_CHECKING:
     from tests.kernels import Kernel
@@ -107,3 +108,36 @@ def test_a_run_that_another_kernel_computes_is_forked_and_both_are_killed(kernel
     assert ("done", 40, 0) == (state[0], state[1], state[3])
     assert 11 <= restored < 40
     assert 40 - restored == len(lines(one.folder / "executed.log")) - before
+
+
+def test_history_and_diff_of_a_forked_cell(notebook: Kernel) -> None:
+    """The lines say what became of each version and how results differ; what they say to type works."""
+    notebook.ok(PLAIN + "docs = [f'compared {n}' for n in range(4)]")
+    notebook.ok(CELL.format("compared"))
+    notebook.ok(PLAIN.replace("upper", "title"))
+    notebook.ok(CELL.format("compared-2 --fork compared --on-change recompute"))
+    notebook.ok(PLAIN)
+    history = notebook.ok("%durable history compared-2")
+    compared = notebook.ok("%durable diff compared compared-2").result
+    assert compared == notebook.ok("%durable diff compared compared-2@2").result.replace("compared-2@2", "compared-2")
+    read = notebook.ok("from durable_nb import run\nlist(run('compared-2').results(version=1))").result
+
+    assert "done, 1 attempt, forked from compared" in history.result
+    assert "step parse, version 1 " in history.result and ", of compared, since " in history.result
+    assert "to read them: run('compared-2').results(version=2)" in history.result
+    assert "0 equal, 8 different" in compared
+    assert "compared 0: 'COMPARED 0' → 'Compared 0'" in compared
+    assert "-    return doc.upper()" in compared
+    assert read.startswith("['COMPARED 0',\n 'COMPARED 1'")
+
+
+def test_history_and_diff_from_a_shell(notebook: Kernel) -> None:
+    """The same words, and JSON for programs."""
+    notebook.ok("%%durable shell-1\nembed('shell')")
+    notebook.ok("%%durable shell-2 --fork shell-1\nembed('shell')")
+
+    assert "forked from shell-1" in shell(notebook.folder, "history", "shell-2").stdout
+    assert "1 equal, 0 different" in shell(notebook.folder, "diff", "shell-1", "shell-2").stdout
+    assert [1] == [one["equal"] for one in asked(notebook.folder, "diff", "shell-1", "shell-2")["steps"]]
+    assert ["embed"] == [one["name"] for one in asked(notebook.folder, "history", "shell-2")["versions"]]
+    assert "no run 'nowhere'" in shell(notebook.folder, "diff", "shell-1", "nowhere").stderr
