@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from durable_nb.executors.worker import current as in_worker
 from durable_nb.records import CurrentCall
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from durable_nb.engine.computations import Computation
     from durable_nb.records import Call
 
@@ -30,6 +33,16 @@ def within(digest: bytes) -> bytes:
 def is_inside() -> bool:
     """Whether a step call is being computed in this context."""
     return inside.get() is not None
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """A block that is not the doing of the call that is computed in this context."""
+    before = inside.set(None)
+    try:
+        yield
+    finally:
+        inside.reset(before)
 
 
 def refuse_inside(outer: Inside | None) -> None:

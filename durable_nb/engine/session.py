@@ -124,7 +124,7 @@ def configure(
 
     labels : bool, optional
         False: nothing of an argument is stored, not even the first 60 characters of a document, by which the panel and
-        messages call it otherwise; they say its number (``#12``). Default True.
+        messages call it otherwise; they say its number (``#12``). Nor is what calls print. Default True.
 
     Raises
     ------

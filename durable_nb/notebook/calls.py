@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.engine.computations import Computation
-from durable_nb.engine.context import inside
+from durable_nb.engine.context import inside, outside
 from durable_nb.engine.versions import may_restore
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
 from durable_nb.notebook import effects
@@ -69,11 +69,8 @@ class Calls:
         """Tell what a resumed cell does differently; each sentence once."""
         if sentence not in self._said:
             self._said.add(sentence)
-            before = inside.set(None)  # nothing that the call says which is computed here
-            try:
+            with outside():  # the call that is computed here does not say it
                 print(f"durable_nb: {sentence}")
-            finally:
-                inside.reset(before)
 
     def stop_after_refusal(self) -> NoReturn:
         """The cell caught an error of ours with its own, and would go on without results."""

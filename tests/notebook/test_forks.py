@@ -141,3 +141,19 @@ def test_history_and_diff_from_a_shell(notebook: Kernel) -> None:
     assert [1] == [one["equal"] for one in asked(notebook.folder, "diff", "shell-1", "shell-2")["steps"]]
     assert ["embed"] == [one["name"] for one in asked(notebook.folder, "history", "shell-2")["versions"]]
     assert "no run 'nowhere'" in shell(notebook.folder, "diff", "shell-1", "nowhere").stderr
+
+
+def test_worker_processes_of_a_forked_cell(kernel: Start) -> None:
+    """A process pool of the cell's own restores what the origin has, and saves in the fork what is new."""
+    one: Kernel = kernel()
+    one.ok(LOAD)
+    one.ok(PLAIN + "from concurrent.futures import ProcessPoolExecutor\nfrom multiprocessing import get_context")
+    cell = (
+        "%%durable {}\nwith ProcessPoolExecutor(2, get_context('fork')) as pool:\n"
+        "    out = list(pool.map(parse, [f'work {{n}}' for n in range({})]))\nlen(out)"
+    )
+    one.ok(cell.format("old", 6))
+    assert "8" == one.ok(cell.format("new --fork old", 8)).result
+
+    assert 8 == len(executed(one, "work"))
+    assert ("done", 8, 6, 0) == stored(one.folder, "new")
