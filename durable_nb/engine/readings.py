@@ -87,7 +87,7 @@ def results(name: str, step: str | None = None, *, version: int | None = None, u
 
 
 def _now(store: Store, run: Run, step: str, numbered: list[Numbered]) -> StepRead:
-    last = store.versions(run.id, step)[0].id
-    kept = [older for older, choice in store.choices(run.id, last).items() if choice == "keep" and older != last]
+    last, *older = (version.id for version in store.versions(run.id, step))
+    choices = store.choices(run.id, last)
     version = next(one for one in numbered if one.version.id == last)
-    return StepRead(version, (last, *sorted(kept, reverse=True)))
+    return StepRead(version, (last, *(one for one in older if choices.get(one) == "keep")))

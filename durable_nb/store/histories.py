@@ -75,14 +75,22 @@ def spent(conn: sa.Connection, run_ids: Sequence[int], step_ids: Sequence[int]) 
     return fitting(Spent(seconds or 0.0, conn.scalar(paid) or 0.0))
 
 
-def labelled(conn: sa.Connection, checkpoint_ids: Iterable[int]) -> list[tuple[bytes, str, int]]:
-    """(key, label, position) of some checkpoints, in the order of their documents; those without a number last."""
-    ids, found = sorted(checkpoint_ids), []
+class Labelled(NamedTuple):
+    """A document that has a result."""
+
+    key: bytes
+    label: str
+    position: int
+    """Its number in the run when it was computed; -1 if nobody gave it one."""
+
+
+def labelled(conn: sa.Connection, checkpoint_ids: Iterable[int]) -> list[Labelled]:
+    """The documents of some checkpoints, in their order; those without a number last."""
+    ids, found = sorted(checkpoint_ids), list[Labelled]()
     for start in range(0, len(ids), _ROWS):
-        query = sa.select(_c.position, _c.id, _c.key, _c.label).where(_c.id.in_(ids[start : start + _ROWS]))
-        found += [tuple(row) for row in conn.execute(query)]
-    found.sort(key=lambda row: (row[0] < 0, row[0], row[1]))
-    return [(key, str(label), position) for position, _, key, label in found]
+        query = sa.select(_c.key, _c.label, _c.position).where(_c.id.in_(ids[start : start + _ROWS])).order_by(_c.id)
+        found += [fitting(Labelled(*row)) for row in conn.execute(query)]
+    return sorted(found, key=lambda one: (one.position < 0, one.position))
 
 
 def _by_step(conn: sa.Connection, query: sa.Select[Any], step: Any = _c.step_id) -> dict[int, Any]:

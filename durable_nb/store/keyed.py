@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from durable_nb.codecs import RISKY
 from durable_nb.records import STORED, Saved
+from durable_nb.store.misfits import number_of
 from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, costs
 from durable_nb.store.trust import Seal, digest_of
 
@@ -73,7 +74,7 @@ def costs_of(conn: sa.Connection, run_id: int, calls: Iterable[tuple[int, bytes]
         here = sa.and_(costs.c.run_id == run_id, costs.c.step_id == step_id)
         for start in range(0, len(wanted), CHUNK):
             query = sa.select(costs.c.key, costs.c.cost).where(here, costs.c.key.in_(wanted[start : start + CHUNK]))
-            found.update(((step_id, row[0]), row[1]) for row in conn.execute(query))
+            found.update(((step_id, row[0]), number_of(row[1])) for row in conn.execute(query))
     return found
 
 

@@ -9,15 +9,18 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError
 from durable_nb.records import Run
+from durable_nb.store.misfits import Misfit
 from durable_nb.store.tables import forks, runs
+
+_LONGEST = 1_000  # fork of a fork of a fork …
 
 
 def lineage_of(conn: sa.Connection, run_id: int) -> tuple[int, ...]:
     """A run, the one that it was forked from, and so on."""
     found = [run_id]
     while (origin := conn.scalar(sa.select(forks.c.origin_id).where(forks.c.run_id == found[-1]))) is not None:
-        if origin in found:  # nobody of us writes that
-            break
+        if type(origin) is not int or origin in found or len(found) > _LONGEST:
+            raise Misfit(f"run {found[-1]} is forked from {origin!r:.20}, after {len(found):,} others")
         found.append(origin)
     return tuple(found)
 

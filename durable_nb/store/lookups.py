@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Saved, StepVersion
     from durable_nb.store.connect import Database
-    from durable_nb.store.histories import Numbered, Spent
+    from durable_nb.store.histories import Labelled, Numbered, Spent
     from durable_nb.store.outputs import Printed
 
 
@@ -98,8 +98,8 @@ class Lookups:
         """Seconds and cost of the results of these versions. Reads all of them but their payloads."""
         return self._database.ask(histories.spent, self.lineage(run_id), step_ids)
 
-    def labelled(self, checkpoint_ids: Iterable[int]) -> list[tuple[bytes, str, int]]:
-        """(key, label, number in the run) of results, by the ids that ``known`` gives, in the order of their documents."""
+    def labelled(self, checkpoint_ids: Iterable[int]) -> list[Labelled]:
+        """The documents of results, by the ids that ``known`` gives, in their order."""
         return self._database.ask(histories.labelled, checkpoint_ids)
 
     def has_printed(self, run_id: int) -> bool:

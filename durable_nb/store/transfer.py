@@ -92,9 +92,9 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
         put("checkpoint", *row[1:2], row.key.hex(), *row[3:11], payload=row.payload if row.state == "done" else b"")
         count += 1
     for step_id, key, cost in wholes.merged(conn, _COST, costs, lineage):
-        put("cost", step_id, key.hex(), cost)
+        put("cost", step_id, _hex(key), cost)
     for step_id, key, *output in wholes.merged(conn, _OUTPUT, outputs, lineage):
-        put("output", step_id, key.hex(), *output)
+        put("output", step_id, _hex(key), *output)
     put("end")
     file.write(digest.hexdigest().encode() + b"\n")
     return count
@@ -224,6 +224,12 @@ def _known(ids: dict[int, int], step: Any) -> int:
     if type(step) is not int or step not in ids:
         raise Misfit(f"it holds results of a step {step!r:.20} that it does not name")
     return ids[step]
+
+
+def _hex(key: Any) -> str:
+    if not isinstance(key, bytes):
+        raise Misfit(f"a key is {key!r:.40}")
+    return key.hex()
 
 
 def _digest(key: str) -> bytes:
