@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PLAIN = """
 def clean(doc):
+    with open("executed.log", "a") as log:
+        log.write(f"clean {doc}\\n")
     return doc.strip()
 
 def parse(doc):
@@ -37,7 +39,7 @@ def test_an_ordinary_cell_is_forked(notebook: Kernel) -> None:
 
     assert first.result == again.result
     assert ("done", 10, 10, 0) == stored(notebook.folder, "ordinary-2")
-    assert 10 == len(executed(notebook, "ordinary"))
+    assert (10, 5) == (len(executed(notebook, "ordinary")), len(executed(notebook, "clean ordinary")))
     notebook.ok("docs.append('ordinary 5')")
     notebook.ok(CELL.format("ordinary-2"))
     assert ("done", 12, 10, 0) == stored(notebook.folder, "ordinary-2")

@@ -204,3 +204,17 @@ def test_without_labels_nothing_of_a_document_is_kept(kernel: Start) -> None:
     assert "printed 1 line that is not shown again; what they said was not saved (labels=False)" in told
     found = b"".join(path.read_bytes() for path in (one.folder / ".durable_nb").iterdir())
     assert b"secret document" not in found
+
+
+def test_what_we_announce_inside_of_a_call_is_not_its_output(notebook: Kernel) -> None:
+    """A sentence of ours that is said while a call is computed is said again by itself, once."""
+    notebook.ok("import queue\nq = queue.Queue()\ndef fill(n):\n    q.put(n)\n    print('filled')\n    return n")
+    cell = "%%durable filled{}\nfor n in range(2):\n    fill(n)"
+    first = notebook.ok(cell.format("")).stdout
+    again = notebook.ok(cell.format(" --replay-output")).stdout
+
+    assert (1, 1) == (
+        first.count("restored calls do not repeat that"),
+        again.count("restored calls do not repeat that"),
+    )
+    assert 2 == again.count("filled\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,8 @@ import sqlalchemy as sa
 from durable_nb.codecs import decode, encode
 from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Costed
-from durable_nb.store import Store, owner_of_this_process, tables
-from tests.store.examples import Counts, failure, key, result
+from durable_nb.store import Store, leases, owner_of_this_process, tables
+from tests.store.examples import Counts, failure, key, python, result
 from tests.store.test_upkeep import DAY, Own, filled
 
 if TYPE_CHECKING:
@@ -167,36 +168,34 @@ def test_gc_counts_the_use_of_a_fork_as_use_of_its_origin(url, opens):
     assert [] == store.check()
 
 
-def test_a_fork_is_dropped_or_made_but_not_both(url, opens):
-    """Who drops a run while another one is forked from it: one of them is refused, and nothing dangles."""
-    import threading
+_DROP = """
+import sys
+store = Store.open(sys.argv[1])
+print("ready", flush=True); sys.stdin.readline()
+try:
+    print("dropped", store.forget("old"))
+except Exception as error:
+    print(error)
+store.close()
+"""
 
-    stores = [opens(url), opens(url)]
-    for attempt in range(5):
-        filled(stores[0], f"old-{attempt}", count=1)
-        said, together = [], threading.Barrier(2)
 
-        def do(act, said=said, together=together):
-            together.wait()
-            try:
-                act()
-            except ConfigError as error:
-                said.append(str(error))
+def test_a_run_that_is_being_forked_is_not_dropped(url, opens):
+    """Another process that drops it meanwhile waits until the fork is there, and is refused; nothing dangles."""
+    store = opens(url)
+    filled(store, "old", count=1)
+    dropping = python(_DROP, url)
+    assert "ready\n" == dropping.stdout.readline()
+    with store._database.writing() as conn:
+        leases.claim(conn, "new", owner=owner_of_this_process(), parent=None, origin="old")
+        dropping.stdin.write("\n")
+        dropping.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            dropping.wait(1.0)
+    said, _ = dropping.communicate(timeout=60)
 
-        acts = (
-            lambda attempt=attempt: stores[0].forget(f"old-{attempt}"),
-            lambda attempt=attempt: stores[1].begin(
-                f"new-{attempt}", owner=owner_of_this_process(), fork=f"old-{attempt}"
-            ),
-        )
-        threads = [threading.Thread(target=do, args=(act,)) for act in acts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        assert 1 == len(said), said
-    assert [] == stores[0].check()
+    assert "'new' takes its results" in said
+    assert [] == store.check()
 
 
 def test_an_exported_fork_is_whole(family, tmp_path: Path, opens):
