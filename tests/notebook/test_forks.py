@@ -91,25 +91,27 @@ def test_a_run_that_another_kernel_computes_is_forked_and_both_are_killed(kernel
     for each in (one, two):
         each.ok(LOAD)
         each.ok(STEPS)
-    cell = "for n in range(40):\n    slow(f'page {n}')"
-    one.start(f"%%durable old\n{cell}")
+    cell = "for n in range({}):\n    slow(f'page {{n}}')"
+    one.start(f"%%durable old\n{cell.format(20)}\ntime.sleep(600)")
     wait_until(lambda: len(lines(one.folder / "executed.log")) >= 12, describing="it has computed some")
-    two.start(f"%%durable new --fork old\n{cell}")
-    wait_until(lambda: len(lines(one.folder / "executed.log")) >= 30, describing="both compute")
+    two.start(f"%%durable new --fork old\n{cell.format(60)}")
+    wait_until(lambda: (stored(one.folder, "new") or ("", 0))[1] >= 25, describing="the fork is under way")
+    old = stored(one.folder, "old")
+    assert old is not None and "running" == old[0]
     one.kill()
     two.kill()
     before = len(lines(one.folder / "executed.log"))
     three = kernel()
     three.ok(LOAD)
     three.ok(STEPS)
-    three.ok(f"%%durable new\n{cell}")
+    three.ok(f"%%durable new\n{cell.format(60)}")
     state = stored(one.folder, "new")
     assert state is not None
     restored = state[2]
 
-    assert ("done", 40, 0) == (state[0], state[1], state[3])
-    assert 11 <= restored < 40
-    assert 40 - restored == len(lines(one.folder / "executed.log")) - before
+    assert ("done", 60, 0) == (state[0], state[1], state[3])
+    assert 25 <= restored < 60
+    assert 60 - restored == len(lines(one.folder / "executed.log")) - before
 
 
 def test_history_and_diff_of_a_forked_cell(notebook: Kernel) -> None:

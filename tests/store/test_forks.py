@@ -187,7 +187,7 @@ def test_a_run_that_is_being_forked_is_not_dropped(url, opens):
     dropping = python(_DROP, url)
     assert "ready\n" == dropping.stdout.readline()
     with store._database.writing() as conn:
-        leases.claim(conn, "new", owner=owner_of_this_process(), parent=None, origin="old")
+        leases.claim(conn, "new", owner=owner_of_this_process(), fork="old")
         dropping.stdin.write("\n")
         dropping.stdin.flush()
         with pytest.raises(subprocess.TimeoutExpired):
