@@ -75,13 +75,14 @@ class Backoff(NamedTuple):
 
 
 class Costed(Checkpoint):
-    """A checkpoint whose result cost something, which stands in a table of its own."""
+    """A checkpoint with what stands in tables beside it: what the result cost, what the call printed."""
 
     cost: float = 0.0
+    printed: tuple[int, int, int, str, bool] | None = None  # as `store.outputs.Printed`
 
     def _replace(self, **changes: Any) -> Costed:
         made = super()._replace(**changes)
-        made.cost = self.cost
+        made.cost, made.printed = self.cost, self.printed
         return made
 
 

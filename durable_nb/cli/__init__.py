@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command("runs", _runs, "the runs of a database, newest first")
     command("show", _show, "one run: counts, versions of the code, failures").add_argument("name")
+    command("history", _history, "versions of the code behind a run, and what is saved of each").add_argument("name")
+    compare = command("diff", _diff, "how the results of two runs, or of two versions NAME@1 NAME@2, differ")
+    compare.add_argument("first")
+    compare.add_argument("second")
     for name, text in _CONTROLS.items():
         command(name, _control, text).add_argument("name")
     resuming.add_command(command)
@@ -77,6 +81,23 @@ def _show(options: argparse.Namespace) -> int:
 
     store = session.existing_store(url=options.db)
     page = RunPage(store, _run(store, options.name))
+    show(options, page.as_dict(), str(page))
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from durable_nb.notebook.history import HistoryPage
+
+    store = session.existing_store(url=options.db)
+    page = HistoryPage(store, _run(store, options.name))
+    show(options, page.as_dict(), str(page))
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from durable_nb.notebook.history import DiffPage
+
+    page = DiffPage(session.existing_store(url=options.db), options.first, options.second)
     show(options, page.as_dict(), str(page))
     return 0
 

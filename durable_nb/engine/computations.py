@@ -11,6 +11,7 @@ from durable_nb import clock, codecs
 from durable_nb.engine import labels
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.costs import costed
+from durable_nb.engine.outputs import savers
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
 from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
@@ -55,7 +56,7 @@ class Computation(Waits):
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
         self._run_id = self.live.record.id
-        self._save, self._save_now = self.live.store.save, self.live.store.save_now
+        self._save, self._save_now = savers(self.live)
         self._flow = step.flow
         self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
@@ -85,7 +86,7 @@ class Computation(Waits):
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            before_me = inside.set((self, call, attempt))
+            before_me = inside.set((self, call, attempt, outer))
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
@@ -141,7 +142,7 @@ class Computation(Waits):
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            before_me = inside.set((self, call, attempt))
+            before_me = inside.set((self, call, attempt, outer))
             try:
                 value = await self._awaited(call)
             except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
 from durable_nb.engine.session import current as session
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 run_here: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
 # The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
 # it, so that a restored outer call takes no number away from the inner calls of another one.
-inside: ContextVar[tuple[Computation, Call, int] | None] = ContextVar("durable_nb_inside", default=None)
+# With it comes the call that it is made inside of, if there is one.
+Inside = tuple["Computation", "Call", int, Any]
+inside: ContextVar[Inside | None] = ContextVar("durable_nb_inside", default=None)
 
 
 def current_run() -> LiveRun | None:
@@ -64,7 +66,17 @@ def is_inside() -> bool:
     return inside.get() is not None
 
 
-def refuse_inside(outer: tuple[Computation, Call, int] | None) -> None:
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """A block that is not the doing of the call that is computed in this context."""
+    before = inside.set(None)
+    try:
+        yield
+    finally:
+        inside.reset(before)
+
+
+def refuse_inside(outer: Inside | None) -> None:
     """Raise ConfigError for a call inside of one that has a transaction: it would wait for what that one holds."""
     if outer is not None and outer[0].step.transaction:
         name = outer[0].step.name
@@ -104,7 +116,7 @@ def current_call() -> CurrentCall:
         raise ConfigError(
             "current_call() is for the function of a step.", "Call the step inside of a run or by .map()."
         )
-    computation, call, attempt = found
+    computation, call, attempt, _ = found
     return CurrentCall(name_of(computation, call), attempt)
 
 

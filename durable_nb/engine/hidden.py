@@ -22,6 +22,11 @@ def hide_in(error: BaseException, texts: Iterable[str]) -> None:
 
 def told_of(error: BaseException, text: str) -> str:
     """``text``, about ``error``, as it may be stored: without what looks like a credential, too."""
-    for hidden in getattr(error, _HIDDEN, ()):
-        text = text.replace(hidden, _INSTEAD)
-    return known_in().hidden_in(text)
+    return known_in().hidden_in(without(text, getattr(error, _HIDDEN, ())))
+
+
+def without(text: str, hidden: Iterable[str]) -> str:
+    """``text`` with all of that taken out."""
+    for one in sorted(hidden, key=len, reverse=True):
+        text = text.replace(one, _INSTEAD)
+    return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine.hidden import hide_in
+from durable_nb.engine.hidden import hide_in, without
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Ignored:
     def hide(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let nothing that is stored about ``error`` say the ignored texts."""
         hide_in(error, self._texts(args, kwargs))
+
+    def taken_out(self, text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """``text`` without the ignored texts."""
+        return without(text, self._texts(args, kwargs))
 
     def _covers_keyword(self, name: str) -> bool:
         return name in self.names or (self._keywords is not None and name not in self._keywords)

@@ -181,6 +181,8 @@ class Intake:
                 found = [(saved.step_id, call_keys[position - first]) for position, saved in restored]
                 cost = live.store.cost_of(live.record.id, found)
             live.progress.restore(documents, seconds, renumbered=renumbered, cost=cost)
+            if live.outputs is not None:
+                live.outputs.restored([(saved.step_id, call_keys[position - first]) for position, saved in restored])
         return missing
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:

@@ -36,11 +36,6 @@ class PlainCall:
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
 
-    @property
-    def has_raised(self) -> bool:
-        """Whether this call was made in this attempt already, and raised."""
-        return self.key in self.entered.documents
-
     def restored(self) -> Any:
         """The saved value, decoded."""
         return self.outcome().value
@@ -54,6 +49,8 @@ class PlainCall:
         priced = self.computation.step.cost is not None
         cost = live.store.cost_of(live.record.id, [(self.saved.step_id, self.key)]) if priced else 0.0
         live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number, cost=cost)
+        if live.outputs is not None:
+            live.outputs.restored([(self.saved.step_id, self.key)])
         return found
 
     def __enter__(self) -> Call:
@@ -78,3 +75,4 @@ class PlainCall:
         if kind is not None:
             self.entered.give_back(self.digest, self.occurrence)
             self.entered.documents[self.key] = self._document
+            self.entered.raised.add(self.key)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
-from durable_nb.credentials import known_in
 from durable_nb.engine import context
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
@@ -25,6 +25,7 @@ from durable_nb.records import Run, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from durable_nb.engine.outputs import Outputs
     from durable_nb.engine.steps import Step
     from durable_nb.sources import Fingerprint
     from durable_nb.store import Share, Store
@@ -45,6 +46,7 @@ class LiveRun:
         implicit: bool = False,
         shared: bool = False,
         apart: bool = False,
+        fork: str = "",
     ) -> None:
         from durable_nb.store import owner_of_this_process
 
@@ -53,8 +55,7 @@ class LiveRun:
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)
-        begin_or_join = self.store.join if shared else self.store.begin
-        source = known_in().redacted(source)
+        begin_or_join = self.store.join if shared else functools.partial(self.store.begin, fork=fork)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
         self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)
@@ -74,6 +75,7 @@ class LiveRun:
         self.retries: list[Callable[[], object]] = []
         """What Retry failed would call: one for each map that had failures."""
         self.saving, self.over = Saving(), False
+        self.outputs: Outputs | None = None  # what its calls print, if somebody listens
         self.implicit, self.apart = implicit, apart
         """Opened by a map for itself: calls in threads of the user are not its own; in the background: of the main thread."""
         self.outer = current()

@@ -125,7 +125,8 @@ def configure(
 
     labels : bool, optional
         False: nothing of an argument is stored, not even the first 60 characters of a document, by which the panel and
-        messages call it otherwise; they say its number (``#12``). Default True.
+        messages call it otherwise; they say its number (``#12``). Nor is what calls print, or data of the notebook for
+        ``%durable resume``. Default True.
     capsule_mb : float, optional
         Megabytes of data that may be noted when a durable cell begins, for ``%durable resume`` in a fresh kernel: written
         each time it begins. 0 notes nothing at all. Default 0.9.

@@ -57,7 +57,8 @@ class TransactionComputation(Computation):
         if checkpoint.payload is None:
             self.live.store.save(checkpoint)
         else:
-            self._open[threading.get_ident()].settle(checkpoint)
+            outputs = self.live.outputs
+            self._open[threading.get_ident()].settle(outputs.beside(checkpoint) if outputs else checkpoint)
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """As of others; but what is wrong with the step itself would be wrong, and paid for, once more."""

@@ -38,6 +38,8 @@ class StepInRun:
         """A result of this step could be saved."""
         self.documents: dict[bytes, int] = {}
         """Numbers in the run of plain calls that raised, by key: the same call, tried again, is the same document."""
+        self.raised: set[bytes] = set()
+        """Keys of calls that raised in this attempt."""
         self._made: dict[bytes, int] = {}
         self._made_once, self._most = Digests(), _MANY
         """Calls that are no longer among these, which are the latest and those made several times."""
@@ -134,6 +136,11 @@ class StepInRun:
                 )
                 self._ahead = {row_key: saved for row_id, row_key, saved in rows if self._known.get(row_key) == row_id}
             return self._ahead.get(key)
+
+
+def may_restore(live: LiveRun) -> bool:
+    """Whether anything can have been saved before this attempt, by the run or by what it was forked from."""
+    return live.record.attempts > 1 or len(live.store.lineage(live.record.id)) > 1
 
 
 def is_part_of(parts: dict[str, str], saved: dict[str, str]) -> bool:

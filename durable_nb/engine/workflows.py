@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from durable_nb.engine import arguments, runs
+from durable_nb.engine import arguments, readings, runs
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,16 +13,63 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.results import Results
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def run(name: str, *, on_change: str | None = None, url: str | None = None) -> AbstractContextManager[LiveRun]:
+class Block:
+    """The run of one name: a ``with`` block that computes it, and what is saved of it."""
+
+    def __init__(self, name: str, url: str | None, **options: Any) -> None:
+        self._name, self._url, self._options = name, url, options
+        self._opened: AbstractContextManager[LiveRun] | None = None
+
+    def __enter__(self) -> LiveRun:
+        self._opened = runs.opened(self._name, url=self._url, **self._options)
+        return self._opened.__enter__()
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        assert self._opened is not None
+        return self._opened.__exit__(*raised)
+
+    def results(self, step: str | None = None, *, version: int | None = None) -> Results:
+        """Saved results of a step, read without running anything; also those of code that was edited since.
+
+        Parameters
+        ----------
+        step : str, optional
+            Its name; needed where the run has several.
+        version : int, optional
+            As ``%durable history NAME`` numbers them, from 1. Default: the results that the run has now, of its last code
+            and of what was kept.
+
+        Returns
+        -------
+        Results
+            In the order of the documents; ``zip(found.labels, found)`` names them. A value is read when it is asked for.
+
+        Raises
+        ------
+        ConfigError
+            There is no such run, step or version; the text says which there are.
+        UntrustedStore
+            When a value is asked for that could run code, and somebody else saved it.
+        """
+        return readings.results(self._name, step, version=version, url=self._url)
+
+    def __repr__(self) -> str:
+        return f"run({self._name!r})"
+
+
+def run(name: str, *, on_change: str | None = None, url: str | None = None, fork: str = "") -> Block:
     """A block whose step calls are kept under ``name``::
 
         with run("embed-filings"):
             vectors = [embed(clean(doc)) for doc in docs]
+
+    ``run("embed-filings").results(version=1)`` reads what is saved, without running anything.
 
     Parameters
     ----------
@@ -32,6 +79,9 @@ def run(name: str, *, on_change: str | None = None, url: str | None = None) -> A
         What to do if a step was edited since its results were saved; see ``configure``.
     url : str, optional
         Another database than the configured one.
+    fork : str, optional
+        Another run, whose results this one begins with: calls that it has are restored, and nothing is copied. Say it when
+        the run is new; it stays a fork.
 
     Raises
     ------
@@ -40,7 +90,7 @@ def run(name: str, *, on_change: str | None = None, url: str | None = None) -> A
     ConfigError, StoreUnavailable, StoreTooNew
         On entering; nothing ran.
     """
-    return runs.opened(name, on_change=on_change, url=url)
+    return Block(name, url, on_change=on_change, fork=fork)
 
 
 @overload

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.bytecode import scope_of
 from durable_nb.engine.computations import Computation
-from durable_nb.engine.context import inside
+from durable_nb.engine.context import inside, outside
+from durable_nb.engine.versions import may_restore
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
 from durable_nb.notebook.elsewhere import Elsewhere
 from durable_nb.notebook.flight import Flight
+from durable_nb.notebook.outputs import left_out
 from durable_nb.notebook.trails import Awaitable, RunsAgain, Whole, followed, followed_async, refuse_code
 from durable_nb.records import Outcome
 
@@ -58,7 +60,6 @@ class Calls:
         self._not_kept = self._running = self._begun = 0
         self._lock = threading.Lock()
         self._flight = Flight()
-        self._again: set[bytes] = set()  # keys of calls that raised in this attempt, and are made once more
 
     def land(self) -> None:
         """After ■: wait for the calls that other threads are computing, so that what they have done is saved and counted."""
@@ -68,7 +69,8 @@ class Calls:
         """Tell what a resumed cell does differently; each sentence once."""
         if sentence not in self._said:
             self._said.add(sentence)
-            print(f"durable_nb: {sentence}")
+            with outside():  # the call that is computed here does not say it
+                print(f"durable_nb: {sentence}")
 
     def stop_after_refusal(self) -> NoReturn:
         """The cell caught an error of ours with its own, and would go on without results."""
@@ -83,11 +85,11 @@ class Calls:
         """About a cell that has ended well."""
         if not self.live.calls and not self.elsewhere.is_used:
             return ["nothing in this cell was kept: nothing that it called in a loop is a step. See %durable explain"]
-        if self.live.record.attempts > 1 and self.kept and not self.live.progress.restored and self._found_some():
+        if may_restore(self.live) and self.kept and not self.live.progress.restored and self._found_some():
             return [
                 "none of the saved results was used: every call has other arguments than before. See %durable explain"
             ]
-        return []
+        return [] if self.live.outputs is None else left_out(self.live.outputs)
 
     def _found_some(self) -> bool:
         return any(computation.entered.saved for computation in self._computations.values())
@@ -149,8 +151,6 @@ class Calls:
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
         try:
-            if plain.has_raised:
-                self._again.add(plain.key)
             with self._flight.computing(self, site, link, is_async=False), plain as call:
                 return self._computed(plain.computation.compute(call))
         except RunsAgain as found:
@@ -166,8 +166,6 @@ class Calls:
         if plain.saved is not None:
             return self.restored(site, step, plain, lambda: places)
         try:
-            if plain.has_raised:
-                self._again.add(plain.key)
             with self._flight.computing(self, site, link, is_async=True), plain as call:
                 return self._computed(await plain.computation.compute_async(call))
         except RunsAgain as found:
@@ -288,7 +286,7 @@ class Calls:
             )
         if left_out:
             found["told"] = left_out  # said again by whoever restores the call: it changes nothing then
-        if self._again and (context := inside.get()) is not None and context[1].key in self._again:
+        if (here := inside.get()) is not None and here[1].key in here[0].entered.raised:
             found["raised"] = True
         self._changed(site, found)
         return Outcome(value, found) if found else value

@@ -68,6 +68,21 @@ def _resume(asked: Asked) -> None:
     resuming.resume(asked)
 
 
+def _history(asked: Asked) -> Any:
+    from durable_nb.notebook.history import HistoryPage
+
+    return HistoryPage(asked.store, asked.run())
+
+
+def _diff(asked: Asked) -> Any:
+    from durable_nb.notebook.history import DiffPage
+
+    names = asked.name.split()
+    if len(names) != 2:
+        raise UsageError("%durable diff compares two: %durable diff embed-filings embed-large, or NAME@1 NAME@2")
+    return DiffPage(asked.store, *names)
+
+
 def _retry(asked: Asked) -> None:
     from durable_nb.notebook import pages
 
@@ -127,5 +142,7 @@ COMMANDS: dict[str, tuple[bool, Callable[[Asked], Any]]] = {
     "wait": (True, _wait),
     "stop": (True, _stop),
     "attach": (True, _attach),
+    "history": (True, _history),
+    "diff": (True, _diff),
 }
 """By name: whether it needs the name of a run, and what it does."""

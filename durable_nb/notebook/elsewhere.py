@@ -18,7 +18,7 @@ class Elsewhere:
 
     def __init__(self, live: LiveRun) -> None:
         self._live = live
-        self._sent: dict[StepInRun, tuple[int, int]] = {}
+        self._sent: dict[StepInRun, tuple[str, int, int]] = {}
 
     @property
     def is_used(self) -> bool:
@@ -28,17 +28,17 @@ class Elsewhere:
     def send(self, step: CellStep) -> tuple[str, int, tuple[int, ...]]:
         """A call of a step is on its way: the address of the store, the run, and the versions that may be restored."""
         entered = self._live.enter(step, fresh=False)
-        before, sent = self._sent.get(entered) or (self._saved(entered) - entered.calls, 0)
-        self._sent[entered] = before, sent + 1
+        _, before, sent = self._sent.get(entered) or ("", self._saved(entered, step.name) - entered.calls, 0)
+        self._sent[entered] = step.name, before, sent + 1
         return self._live.store.url, self._live.record.id, entered.accepted
 
     def count(self) -> None:
         """Take what the others have saved into the progress of the run."""
         with contextlib.suppress(StoreError):  # the end of the run says so
-            for entered, (before, sent) in self._sent.items():
-                computed = self._saved(entered) - entered.calls - before
+            for entered, (name, before, sent) in self._sent.items():
+                computed = self._saved(entered, name) - entered.calls - before
                 self._live.progress.found_elsewhere(computed, min(before, sent - computed))
 
-    def _saved(self, entered: StepInRun) -> int:
-        contents = self._live.store.contents(self._live.record.id)
-        return sum(version.saved for version in contents if version.id == entered.step_id)
+    def _saved(self, entered: StepInRun, name: str) -> int:
+        versions = self._live.store.versions(self._live.record.id, name)
+        return sum(version.saved for version in versions if version.id == entered.step_id)

@@ -22,6 +22,7 @@ def capsule_of(name: str, shell: InteractiveShell, cell: Cell, makers: Makers) -
     """What a fresh kernel needs to run a cell that is about to run here."""
     from durable_nb.notebook import capturing
 
+    settings = session.settings()
     hidden = [name for name, value in shell.user_ns_hidden.items() if shell.user_ns.get(name) is value]
     return capturing.captured(
         name,
@@ -31,7 +32,7 @@ def capsule_of(name: str, shell: InteractiveShell, cell: Cell, makers: Makers) -
         hidden=hidden,
         makers=makers,
         transform=shell.transform_cell,
-        largest=int(session.settings().capsule_mb * 1e6),
+        largest=int(settings.capsule_mb * 1e6) if settings.labels else 0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable_nb import clock, keys
-from durable_nb.engine.versions import StepInRun
+from durable_nb.engine.versions import StepInRun, may_restore
 from durable_nb.records import LINK, Checkpoint, State
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Links:
         self._live = live
         self._step_id = live.store.step("arguments", fingerprint=LINK, parts={}, source="", kind=LINK)
         self._found = StepInRun(live, self._step_id)
-        self._found.accept((self._step_id,), saved=live.record.attempts > 1, question=None)
+        self._found.accept((self._step_id,), saved=may_restore(live), question=None)
 
     def of(self, expression: bytes) -> Link:
         """The link of one more evaluation of an expression."""

@@ -65,6 +65,8 @@ class DurableMagics(Magics):
     @argument(
         "--detach", action="store_true", help="In a process of its own, which outlives this kernel and its server"
     )
+    @argument("--fork", metavar="OLD", default="", help="Begin NAME with the results of run OLD")
+    @argument("--replay-output", action="store_true", help="Show again what restored calls had printed and displayed")
     @argument("rest", nargs="*", help="With show and forget: the name of the run")
     @line_cell_magic
     def durable(self, line: str, cell: str | None = None) -> Any:
@@ -75,7 +77,9 @@ class DurableMagics(Magics):
             %%durable embed-filings                     first line of a cell that calls steps: its results survive
             %durable embed-filings                      the same, and linters still read the cell
             %%durable                                   the same under a name made from the notebook and the cell
+            %%durable embed-filings --replay-output     show again what restored calls had printed
             %%durable embed-filings --on-change keep    a step was edited: keep its results, new code for the rest
+            %%durable embed-large --fork embed-filings  begin with the results of another run
             %%durable embed-filings --db postgresql+psycopg://me@host/db
             %%durable embed-filings --background        go on working; what the cell assigns appears when it is done
             %%durable embed-filings --detach            the same in a process that outlives this kernel and its server
@@ -83,6 +87,8 @@ class DurableMagics(Magics):
             %durable                                    the runs of this database, newest first
             %durable show embed-filings                 one run: counts, versions of the code, failures
             %durable resume embed-filings               in a fresh kernel: what its cell needs, then the cell
+            %durable history embed-filings              versions of the code, what is saved of each, and how to read it
+            %durable diff embed-filings embed-large     how the results of two runs differ; of two versions: NAME@1 NAME@2
             %durable retry embed-filings                what was set aside (kernels died during it) is tried once more
             %durable wait embed-filings                 until a run in the background ends; raises what its cell raised
             %durable stop embed-filings                 end a live run, wherever it is computed; what is finished is kept
@@ -113,10 +119,7 @@ class DurableMagics(Magics):
 
     def begin(self, line: str, *, plan: int = 0, refused: str = "") -> None:
         """First statement of a durable cell: look at what it calls, open its run, show its panel."""
-        from durable_nb.notebook import (  # with the engine, by the first durable cell and not by %load_ext
-            interrupts,
-            opening,
-        )
+        from durable_nb.notebook import interrupts, opening, outputs  # with the engine: not by %load_ext
 
         if self._live is not None and len(self._cells) > self._began_at:
             raise ConfigError(
@@ -131,6 +134,7 @@ class DurableMagics(Magics):
         replay = self.planned(plan, arguments, self._shell.user_ns)
         self._live = opening.opened(self, arguments, replay)
         self._began_at = len(self._cells)
+        outputs.listen(self._shell, self._live, again=arguments.replay_output)
         self._live.finished.append(interrupts.also_on_interrupt(self._live.stop, self._live.saving.withholds))
         if replay is not None:
             replay.begin(self._live)

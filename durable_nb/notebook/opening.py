@@ -35,7 +35,8 @@ def opened(magics: DurableMagics, arguments: Any, replay: Replay | None, *, apar
     on_change, url = arguments.on_change or magics.answers.pop(name, None), arguments.db or magics.urls.get(name)
     source = known_in(names).redacted(cell.source)
     begin = runs.claimed if arguments.detach else runs.begin
-    live = begin(name, source=source, on_change=on_change, url=url, steps=steps, apart=apart)
+    given = {"on_change": on_change, "url": url, "fork": arguments.fork, "apart": apart}
+    live = begin(name, source=source, steps=steps, **given)
     magics.background.forget(name)
     magics.attempts[name] = 0 if arguments.detach else live.record.attempts
     try:

@@ -85,12 +85,13 @@ class RunPage:
         self._states = b"" if mosaic is None else mosaic.states
         self.versions: Sequence[StepVersion] = store.contents(run.id)
         self.failures: Sequence[Failure] = store.failures(run.id)
-        self.events = store.events(run.id)
+        self.events, self.origins = store.events(run.id), store.origins(run.id)
         self._where = store.where
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: the run, and ``versions``, ``failures``, ``events`` as lists of objects."""
+        """JSON-ready: the run, ``origins``, and ``versions``, ``failures``, ``events`` as lists of objects."""
         return run_as_dict(self.run) | {
+            "origins": self.origins,
             "versions": [version._asdict() for version in self.versions],
             "failures": [failure._asdict() for failure in self.failures],
             "events": [event._asdict() for event in self.events],
@@ -100,6 +101,7 @@ class RunPage:
         lines = [display.text(self._snapshot)]
         more = [f"step {v.name}, code {v.fingerprint[:8]}: {v.saved:,} results saved" for v in self.versions]
         lines += [f"  {display.one_line(line)}" for line in more]
+        lines += [f"  {display.one_line(_forked(self.origins))}"] if self.origins else []
         for event in self.events[-_EVENTS:]:
             told = (_moment(event.at), display.one_line(event.kind), display.one_line(event.detail))
             lines.append(f"  {'  '.join(told)}".rstrip())
@@ -114,11 +116,16 @@ class RunPage:
             f"<li>{_moment(event.at)} <b>{escape(event.kind)}</b> {escape(event.detail)}</li>"
             for event in self.events[-_EVENTS:]
         )
+        forked = f"<div>{escape(_forked(self.origins))}</div>" if self.origins else ""
         picture = display.html(self._snapshot, self._states)
         return (
-            f"{picture}<ul>{versions}</ul><details><summary>History</summary><ul>{events}</ul></details>"
+            f"{picture}<ul>{versions}</ul>{forked}<details><summary>History</summary><ul>{events}</ul></details>"
             f"<div style='opacity:.8'>in {escape(self._where)}</div>"
         )
+
+
+def _forked(origins: Sequence[str]) -> str:
+    return f"forked from {', '.join(origins)}: takes results from there where it has none of its own"
 
 
 def run_as_dict(run: Run) -> dict[str, Any]:

@@ -7,11 +7,11 @@
     views                                     runs as the panel, the lab and the server see them
     transactions                              writes of the user's beside a checkpoint
     lookups                                   results by key
-    connect │ upkeep │ signing                open a database; check it, drop a run; vouch for it
+    connect │ upkeep │ signing │ transfer     open a database; check it, drop a run; vouch for it; a run as a file (wholes)
     migrations │ reader │ keyed               the layout; listings; results by key
     writer │ leases                           group commit; who owns a run
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
-    ledgers │ rows │ tallies                  counts, figures and mosaics, checkpoints, and equal calls, into statements
+    ledgers │ rows │ tallies │ lineages       counts, mosaics, checkpoints, equal calls and forks, into statements
     backoffs │ trust                          calls to be made again; signatures of rows that could run code
     tables                                    the schema
 """
@@ -83,7 +83,7 @@ class Store(Keeping):
         writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
         self.url = database.address.render_as_string(hide_password=False)
         self.id, self.where = identity_of(database.address), database.where
-        self._database, self._writer, self._closed = database, writer, False
+        self._database, self._writer, self._closed, self._lineages = database, writer, False, {}
         self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.is_lost
         self.tell, self.back_off = partial(writer.note, Watch.tell), partial(writer.note, Watch.back_off)
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
@@ -179,6 +179,8 @@ class Store(Keeping):
 
         Raises
         ------
+        ConfigError
+            There is no run to ``fork`` from, or this one is there already and is no fork of it.
         RunBusy
             A live process holds it; nothing was changed.
         StoreUnavailable

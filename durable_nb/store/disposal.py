@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.records import Run
-from durable_nb.store import leases
+from durable_nb.store import leases, lineages
 from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, metadata, run_of, runs
 
 _ROW_BYTES = 120  # what a checkpoint takes beside its payload, label and error, with its share of the indexes
@@ -23,12 +23,14 @@ def plan(conn: sa.Connection, *, older_s: float | None, max_bytes: int | None) -
     needed = {run.id for run in found if run.owner and leases.is_alive(run.owner, run.heartbeat)}
     while inner := {run for run, parent in parents.items() if parent in needed} - needed:  # begun inside of a live one
         needed |= inner
-    free = sorted((run for run in found if run.id not in needed), key=_last_used)
+    for needs in tuple(needed):
+        needed |= set(lineages.lineage_of(conn, needs))
+    free = _in_order(conn, [run for run in found if run.id not in needed])
     share = _shares(conn)
     over = 0 if max_bytes is None else used_bytes(conn) - max_bytes
     now, doomed = clock.now(), []
-    for run in free:
-        is_old = older_s is not None and now - _last_used(run) > older_s
+    for run, used in free:
+        is_old = older_s is not None and now - used > older_s
         if is_old or (max_bytes is not None and over > 0):
             doomed.append((run.name, share.get(run.id, 0)))
             over -= share.get(run.id, 0)
@@ -55,8 +57,16 @@ def bytes_on_disk(conn: sa.Connection, path: str) -> int:
     return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
 
-def _last_used(run: Run) -> float:
-    return max(run.updated, run.heartbeat)
+def _in_order(conn: sa.Connection, free: list[Run]) -> list[tuple[Run, float]]:
+    """The runs with when they were used last, the longest ago first; who uses a fork uses what it was forked from."""
+    used = {run.id: max(run.updated, run.heartbeat) for run in free}
+    depth = dict.fromkeys(used, 0)
+    for run in free:
+        lineage = lineages.lineage_of(conn, run.id)
+        depth[run.id] = len(lineage)
+        for origin in lineage[1:]:
+            used[origin] = max(used.get(origin, 0.0), used[run.id])
+    return [(run, used[run.id]) for run in sorted(free, key=lambda run: (used[run.id], -depth[run.id]))]
 
 
 def _shares(conn: sa.Connection) -> dict[int, int]:

@@ -116,7 +116,15 @@ class Keeping(Views):
             after, signed = page[0], signed + page[1]
 
     def forget(self, name: str) -> int:
-        """Drop a run that is not alive (else RunBusy) and what only it referred to; how many checkpoints that were."""
+        """Drop a run and what only it referred to; how many checkpoints that were.
+
+        Raises
+        ------
+        RunBusy
+            A live process holds it.
+        ConfigError
+            Another run was forked from it, and takes its results.
+        """
         self.flush()
         with self._database.writing() as conn:
             return upkeep.forget(conn, name)
@@ -148,7 +156,7 @@ class Keeping(Views):
             return Swept(tuple(name for name, _ in doomed), before, max(0, before - sum(size for _, size in doomed)))
         dropped = []
         for name, _ in doomed:
-            with contextlib.suppress(RunBusy):  # somebody has begun it in the meantime
+            with contextlib.suppress(RunBusy, ConfigError):  # somebody has begun it, or forked it, in the meantime
                 self.forget(name)
                 dropped.append(name)
         self.compact()

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from durable_nb.codecs import RISKY
 from durable_nb.records import STORED, Saved
+from durable_nb.store.misfits import number_of
 from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, costs
 from durable_nb.store.trust import Seal, digest_of
 
@@ -63,18 +64,18 @@ def _of_versions(
     return found
 
 
-def cost_of(conn: sa.Connection, run_id: int, calls: Iterable[tuple[int, bytes]]) -> float:
-    """What these results had cost together, by the id of their step and their key."""
+def costs_of(conn: sa.Connection, run_id: int, calls: Iterable[tuple[int, bytes]]) -> dict[tuple[int, bytes], float]:
+    """What each of these results had cost, by the id of its step and its key."""
     by_step: dict[int, list[bytes]] = {}
     for step_id, key in calls:
         by_step.setdefault(step_id, []).append(key)
-    total = 0.0
+    found: dict[tuple[int, bytes], float] = {}
     for step_id, wanted in by_step.items():
         here = sa.and_(costs.c.run_id == run_id, costs.c.step_id == step_id)
         for start in range(0, len(wanted), CHUNK):
-            query = sa.select(sa.func.sum(costs.c.cost)).where(here, costs.c.key.in_(wanted[start : start + CHUNK]))
-            total += conn.scalar(query) or 0.0
-    return total
+            query = sa.select(costs.c.key, costs.c.cost).where(here, costs.c.key.in_(wanted[start : start + CHUNK]))
+            found.update(((step_id, row[0]), number_of(row[1])) for row in conn.execute(query))
+    return found
 
 
 def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
@@ -90,20 +91,20 @@ def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[byt
 
 
 def fetch(
-    conn: sa.Connection, run_id: int, step_ids: Sequence[int], seal: Seal, *, from_id: int, limit: int
+    conn: sa.Connection, run_ids: Sequence[int], step_ids: Sequence[int], seal: Seal, *, from_id: int, limit: int
 ) -> list[tuple[int, bytes, Saved]]:
     """Finished calls in the order they were saved, from ``from_id`` on."""
     query = (
-        sa.select(_c.id, _c.key, *_SAVED)
+        sa.select(_c.id, _c.run_id, _c.key, *_SAVED)
         .where(_c.id >= from_id, _c.id < from_id + GAP * limit, _DONE)
         # "+ 0" keeps the key index out: it would fetch and sort the whole run for every page.
-        .where(_c.run_id.op("+")(0) == run_id, _c.step_id.in_(list(step_ids)))
+        .where(_c.run_id.op("+")(0).in_(list(run_ids)), _c.step_id.in_(list(step_ids)))
         .order_by(_c.id)
         .limit(limit)
     )
     rows = conn.execute(query).all()
-    whole = dict(_resolved(conn, [(row[0], seal.opened(run_id, *row[1:])) for row in rows]))
-    return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
+    whole = dict(_resolved(conn, [(row[0], seal.opened(*row[1:])) for row in rows]))
+    return [(row[0], row[2], whole[row[0]]) for row in rows if row[0] in whole]
 
 
 def following(

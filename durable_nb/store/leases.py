@@ -17,7 +17,7 @@ from durable_nb import clock
 from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.machines import born, machine
 from durable_nb.records import Event, Owner, Run, State
-from durable_nb.store import backoffs
+from durable_nb.store import backoffs, lineages
 from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
 
 watched: set[str] = set()
@@ -89,15 +89,20 @@ class Claim(TypedDict):
     source: NotRequired[str]
     cell: NotRequired[str]
     parent: NotRequired[int | None]
+    fork: NotRequired[str]
 
 
-def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None = None, **texts: str) -> Run:
+def claim(
+    conn: sa.Connection, name: str, *, owner: Owner, parent: int | None = None, fork: str = "", **texts: str
+) -> Run:
     """Create or re-open a run and hold it; inside one write transaction, so that of two claims one waits and sees."""
     now = clock.now()
     conn.execute(insert(conn, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
     before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
     if before.owner is None or before.owner.token != owner.token:
         refuse_if_busy(before)
+    if fork:
+        lineages.fork(conn, before, fork)
     changes: dict[str, Any] = {f"owner_{field}": value for field, value in owner._asdict().items()}
     changes |= {"state": State.RUNNING.value, "heartbeat": now, "updated": now, "attempts": runs.c.attempts + 1}
     changes |= {"total": None, "done": 0, "restored": 0, "failed": 0, "figures": "", "began": now}
@@ -112,7 +117,8 @@ def claim(conn: sa.Connection, name: str, *, owner: Owner, parent: int | None = 
         tell(conn, before.id, kind, last_sign, at=at)
         tell(conn, before.id, "taken over", f"{who}, from pid {dead.pid} on {dead.host}")
     else:
-        tell(conn, before.id, "restarted" if before.attempts else "started", who)
+        forked = f", forked from {fork}" if fork and not before.attempts else ""
+        tell(conn, before.id, "restarted" if before.attempts else "started", who + forked)
     return run_of(conn.execute(sa.select(runs).where(runs.c.id == before.id)).one())
 
 

@@ -77,19 +77,28 @@ def _fourth(conn: sa.Connection) -> None:
 
 
 def _fifth(conn: sa.Connection) -> None:
-    """Calls that wait for their next attempt; capsules."""
+    """Calls that wait for their next attempt; runs that were forked from others; what calls printed; capsules."""
     lite = conn.dialect.name == "sqlite"
     whole, real, blob = ("INTEGER", "DOUBLE", "BLOB") if lite else ("BIGINT", "DOUBLE PRECISION", "BYTEA")
-    conn.exec_driver_sql(
-        f"CREATE TABLE backoffs (run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL, "
-        f"attempts {whole} DEFAULT '0' NOT NULL, since {real} DEFAULT '0' NOT NULL, delay_s {real} DEFAULT '0' NOT NULL, "
-        "PRIMARY KEY (run_id, step_id, key))"
-    )
-    conn.exec_driver_sql(
-        f"CREATE TABLE capsules (run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, "
-        f"signatures TEXT DEFAULT '' NOT NULL, manifest TEXT DEFAULT '' NOT NULL, payload {blob} NOT NULL, "
-        "PRIMARY KEY (run_id))"
-    )
+    key = f"run_id {whole} NOT NULL, step_id {whole} NOT NULL, key {blob} NOT NULL"
+    for statement in (
+        (
+            f"CREATE TABLE backoffs ({key}, attempts {whole} DEFAULT '0' NOT NULL, since {real} DEFAULT '0' NOT NULL, "
+            f"delay_s {real} DEFAULT '0' NOT NULL, PRIMARY KEY (run_id, step_id, key))"
+        ),
+        f"CREATE TABLE forks (run_id {whole} NOT NULL PRIMARY KEY, origin_id {whole} NOT NULL)",
+        "CREATE INDEX ix_forks_origin_id ON forks (origin_id)",
+        (
+            f"CREATE TABLE capsules (run_id {whole} NOT NULL, at {real} DEFAULT '0' NOT NULL, signatures TEXT DEFAULT '' NOT NULL, "
+            f"manifest TEXT DEFAULT '' NOT NULL, payload {blob} NOT NULL, PRIMARY KEY (run_id))"
+        ),
+        (
+            f"CREATE TABLE outputs ({key}, lines {whole} DEFAULT '0' NOT NULL, shown {whole} DEFAULT '0' NOT NULL, "
+            f"logged {whole} DEFAULT '0' NOT NULL, signature TEXT DEFAULT '' NOT NULL, said TEXT DEFAULT '' NOT NULL, "
+            "PRIMARY KEY (run_id, step_id, key))"
+        ),
+    ):
+        conn.exec_driver_sql(statement)
 
 
 STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _second, 2: _third, 3: _fourth, 4: _fifth}

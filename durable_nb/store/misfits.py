@@ -43,6 +43,13 @@ def json_of(text: Any, kind: type) -> Any:
     return found
 
 
+def number_of(value: Any) -> float:
+    """A column of a time or cost."""
+    if not isinstance(value, (int, float)):
+        raise Misfit(f"a time or cost is {value!r:.60}")
+    return value
+
+
 def inflated(payload: Any) -> bytes:
     """The states of a mosaic, at most 64 million."""
     machine = zlib.decompressobj()

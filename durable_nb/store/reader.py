@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, StepVersion
-from durable_nb.store.misfits import Misfit, fitting, inflated, json_of
+from durable_nb.store.misfits import Misfit, fitting, inflated, json_of, number_of
 from durable_nb.store.tables import (
     FAILED,
     RESULT,
@@ -136,16 +136,10 @@ def document(conn: sa.Connection, run_id: int, position: int) -> Document | None
     here = sa.select(_c.label, _c.state, _c.seconds, _c.attempts, _c.error, _c.started)
     here = here.where(_c.run_id == run_id, _c.position == position).order_by(_c.started.desc(), _c.id.desc()).limit(1)
     rows = [conn.execute(here.where(kind)).one_or_none() for kind in (RESULT, FAILED)]
-    row = max((row for row in rows if row is not None), key=lambda row: _number(row.started), default=None)
+    row = max((row for row in rows if row is not None), key=lambda row: number_of(row.started), default=None)
     if row is None:
         return None
     return fitting(Document(position, row.label, row.state, row.seconds, row.attempts, row.error or ""))
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)):
-        raise Misfit(f"a time is {value!r:.60}")
-    return value
 
 
 def controls(conn: sa.Connection, run_id: int, *, after: int) -> list[Control]:

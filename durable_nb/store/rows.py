@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Checkpoint, Costed
-from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, costs, insert
+from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, costs, insert, outputs
 from durable_nb.store.trust import STORED_RISKY, Seal, digest_of
 
 ROWS = 500
@@ -27,7 +28,7 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     In runs that are not ``held``, never a result at all. That is the fence: who took a run over has perhaps returned
     another value for a call that we had in flight.
     """
-    _note_costs(conn, [row for row in rows if type(row) is Costed and row.run_id in held])
+    _note_beside(conn, [row for row in rows if type(row) is Costed and row.run_id in held], seal)
     rows = _as_stored(conn, rows, seal)
     if {row[0] for row in rows} <= held:
         _write(conn, rows, _upsert_parts(conn.dialect))
@@ -68,18 +69,35 @@ def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     )
     is_ours = conn.scalar(statement.returning(checkpoints.c.id)) is not None  # on PostgreSQL rowcount did not tell
     if is_ours and isinstance(row, Costed):
-        _note_costs(conn, [row])
+        _note_beside(conn, [row], seal)
     return is_ours
 
 
-def _note_costs(conn: sa.Connection, rows: list[Costed]) -> None:
-    if rows:
-        statement = insert(conn, costs)
-        values = [{"run_id": row.run_id, "step_id": row.step_id, "key": row.key, "cost": row.cost} for row in rows]
-        again = statement.on_conflict_do_update(
-            index_elements=["run_id", "step_id", "key"], set_={"cost": statement.excluded.cost}
-        )
-        conn.execute(again, values)
+def _note_beside(conn: sa.Connection, rows: list[Costed], seal: Seal | None) -> None:
+    """What stands in tables beside the checkpoints."""
+    paid = [_name(row) | {"cost": row.cost} for row in rows if row.cost]
+    _put(conn, costs, paid)
+    spoken = []
+    for row in rows:
+        if row.printed is not None:
+            lines, shown, logged, said, _ = row.printed
+            signature = "" if seal is None else seal.of_output(*row[:3], said)
+            counts = {"lines": lines, "shown": shown, "logged": logged}
+            spoken.append(_name(row) | counts | {"signature": signature, "said": said})
+    _put(conn, outputs, spoken)
+
+
+def _name(row: Checkpoint) -> dict[str, Any]:
+    return {"run_id": row.run_id, "step_id": row.step_id, "key": row.key}
+
+
+def _put(conn: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:
+    if values:
+        statement = insert(conn, table)
+        names = values[0].keys() - {"run_id", "step_id", "key"}
+        again = {name: statement.excluded[name] for name in names}
+        keyed = ["run_id", "step_id", "key"]
+        conn.execute(statement.on_conflict_do_update(index_elements=keyed, set_=again), values)
 
 
 _IS_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")

@@ -250,6 +250,26 @@ capsules = sa.Table(
     _text("manifest"),  # JSON
     sa.Column("payload", sa.LargeBinary, nullable=False),
 )
+# The run whose results a run takes where it has none of its own: see `lineages`.
+forks = sa.Table(
+    "forks",
+    metadata,
+    _key("run_id"),
+    sa.Column("origin_id", Id, nullable=False, index=True),
+)
+# What calls printed, of those that did: see `outputs`.
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    _key("run_id"),
+    _key("step_id"),
+    _key("key", sa.LargeBinary),
+    _count("lines"),
+    _count("shown"),
+    _count("logged"),
+    _text("signature"),
+    _text("said"),  # JSON: what, in order
+)
 
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from durable_nb.errors import StoreError
 from durable_nb.records import Checkpoint
-from durable_nb.store import keyed, reader
+from durable_nb.store import lineages, reader, wholes
 from durable_nb.store.misfits import Misfit, fitting
 from durable_nb.store.rows import ROWS, upsert
 from durable_nb.store.tables import (
@@ -38,10 +38,10 @@ from durable_nb.store.tables import (
     events,
     insert,
     mosaics,
+    outputs,
     runs,
     steps,
 )
-from durable_nb.store.trust import plain_codec
 
 FORMAT = b"durable_nb run 1\n"
 _SUM_BYTES = 65
@@ -53,7 +53,9 @@ _CHOICE = ("step_id", "older_step_id", "choice", "at")
 _EVENT = ("at", "kind", "detail")
 _COST = ("step_id", "key", "cost")
 _CAPSULE = ("at", "manifest", "payload")
+_OUTPUT = ("step_id", "key", "lines", "shown", "logged", "said")
 _KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("lines", "shown", "logged"), (int,)),
     **dict.fromkeys(("total", "done", "restored", "failed", "attempts", "id", "step_id", "older_step_id"), (int,)),
     **dict.fromkeys(("heartbeat", "created", "updated", "began", "at", "cost"), (int, float)),
 }
@@ -61,7 +63,7 @@ _c = checkpoints.c
 
 
 def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
-    """Write a run with all its results to a file; how many checkpoints that were."""
+    """Write a run with all its results to a file, of a fork also those that it takes; how many checkpoints that were."""
     digest, count = hashlib.sha256(), 0
 
     def put(*fields: Any, payload: bytes | None = None) -> None:
@@ -75,22 +77,27 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
 
     digest.update(FORMAT)
     file.write(FORMAT)
-    put("run", *_row(conn, _RUN, runs, runs.c.id == run_id)[0])
-    used = sa.select(_c.step_id).where(_c.run_id == run_id)
-    for step in _row(conn, _STEP, steps, steps.c.id.in_(used)):
+    put("run", *wholes.rows(conn, _RUN, runs, runs.c.id == run_id)[0])
+    lineage = lineages.lineage_of(conn, run_id)
+    made = wholes.merged(conn, _CHOICE, choices, lineage)
+    used = sa.select(_c.step_id).where(_c.run_id.in_(lineage)).distinct()
+    named = {step for choice in made for step in choice[:2]}.union(conn.scalars(used))
+    for step in wholes.rows(conn, _STEP, steps, steps.c.id.in_(named)):
         put("step", *step)
-    for choice in _row(conn, _CHOICE, choices, choices.c.run_id == run_id):
+    for choice in made:
         put("choice", *choice)
-    for event in _row(conn, _EVENT, events, events.c.run_id == run_id):
+    for event in wholes.rows(conn, _EVENT, events, events.c.run_id == run_id):
         put("event", *event)
     for states in conn.scalars(sa.select(mosaics.c.states).where(mosaics.c.run_id == run_id)):
         put("mosaic", payload=states)
-    for row in _checkpoints(conn, run_id):
+    for row in wholes.results(conn, lineage):
         put("checkpoint", *row[1:2], row.key.hex(), *row[3:11], payload=row.payload if row.state == "done" else b"")
         count += 1
-    for step_id, key, cost in _row(conn, _COST, costs, costs.c.run_id == run_id):
-        put("cost", step_id, key.hex(), cost)
-    for at, manifest, payload in _row(conn, _CAPSULE, capsules, capsules.c.run_id == run_id):
+    for step_id, key, cost in wholes.merged(conn, _COST, costs, lineage):
+        put("cost", step_id, _hex(key), cost)
+    for step_id, key, *output in wholes.merged(conn, _OUTPUT, outputs, lineage):
+        put("output", step_id, _hex(key), *output)
+    for at, manifest, payload in wholes.rows(conn, _CAPSULE, capsules, capsules.c.run_id == run_id):
         put("capsule", at, manifest, payload=payload)
     put("end")
     file.write(digest.hexdigest().encode() + b"\n")
@@ -146,6 +153,10 @@ def read(conn: sa.Connection, file: BinaryIO, name: str | None) -> tuple[str, in
             if not 0 <= cost["cost"] < math.inf:
                 raise Misfit(f"a cost is {cost['cost']!r:.40}")
             conn.execute(sa.insert(costs).values(run_id=run_id, **cost))
+        elif kind == "output":
+            output = _record(_OUTPUT, fields)
+            output |= {"step_id": _known(ids, output["step_id"]), "key": _digest(output["key"])}
+            conn.execute(sa.insert(outputs).values(run_id=run_id, **output))
         elif kind == "mosaic":
             conn.execute(sa.insert(mosaics).values(run_id=run_id, version=1, states=_payload(file, fields)))
         elif kind == "capsule":  # without a signature: foreign to whoever imports it
@@ -163,27 +174,6 @@ def read(conn: sa.Connection, file: BinaryIO, name: str | None) -> tuple[str, in
         raise Misfit("it holds no run")
     upsert(conn, batch, {run_id}, seal=None)
     return called, count
-
-
-def _row(conn: sa.Connection, columns: tuple[str, ...], table: sa.Table, where: sa.ColumnElement[bool]) -> list[Any]:
-    return [tuple(row) for row in conn.execute(sa.select(*(table.c[name] for name in columns)).where(where))]
-
-
-def _checkpoints(conn: sa.Connection, run_id: int) -> Iterator[Checkpoint]:
-    """All of a run, with their payloads as they were saved and without signatures."""
-    after = 0
-    columns = [_c[name] for name in Checkpoint._fields]
-    query = sa.select(_c.id, *columns).where(_c.run_id == run_id).order_by(_c.id).limit(ROWS)
-    while page := conn.execute(query.where(_c.id > after)).all():
-        for row in page:
-            checkpoint = fitting(Checkpoint(*row[1:]))
-            if checkpoint.codec.startswith(BLOB_PREFIX):
-                content = keyed.blob(conn, checkpoint.payload or b"")
-                if content is None:
-                    continue  # gone: as if it had never been saved
-                checkpoint = checkpoint._replace(payload=content)
-            yield checkpoint._replace(codec=plain_codec(checkpoint.codec))
-        after = page[-1].id
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[str, list[Any]]]:
@@ -241,6 +231,12 @@ def _known(ids: dict[int, int], step: Any) -> int:
     if type(step) is not int or step not in ids:
         raise Misfit(f"it holds results of a step {step!r:.20} that it does not name")
     return ids[step]
+
+
+def _hex(key: Any) -> str:
+    if not isinstance(key, bytes):
+        raise Misfit(f"a key is {key!r:.40}")
+    return key.hex()
 
 
 def _digest(key: str) -> bytes:

@@ -115,6 +115,10 @@ class Seal:
             codec = blob + ("" if ours else FOREIGN) + plain
         return Saved(codec, payload, seconds, step_id, position)
 
+    def of_output(self, run_id: int, step_id: int, key: bytes, said: str) -> str:
+        """Our signature of what a call showed: a page may run what stands in it."""
+        return self.signature(run_id, step_id, key, "output", said.encode("utf-8", "replace"))
+
     def signature(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
         """What this user's rows bear before their codec."""
         name = codec.encode("utf-8", "replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from durable_nb.store import leases
+from durable_nb.store import leases, lineages
 from durable_nb.store.rows import BLOB_LOCK
 from durable_nb.store.tables import (
     BLOB_PREFIX,
@@ -17,8 +17,10 @@ from durable_nb.store.tables import (
     controls,
     costs,
     events,
+    forks,
     members,
     mosaics,
+    outputs,
     run_of,
     runs,
     steps,
@@ -28,7 +30,21 @@ from durable_nb.store.tables import (
 from durable_nb.store.trust import digest_of
 
 _c = checkpoints.c
-_OF_A_RUN = (choices, events, controls, mosaics, tallies, suspects, backoffs, costs, members, claims, capsules)
+_OF_A_RUN = (
+    choices,
+    events,
+    controls,
+    mosaics,
+    tallies,
+    suspects,
+    backoffs,
+    costs,
+    members,
+    claims,
+    forks,
+    outputs,
+    capsules,
+)
 _IS_BLOB = _c.codec.startswith(BLOB_PREFIX, autoescape=True)
 
 
@@ -66,6 +82,9 @@ def check(conn: sa.Connection) -> list[str]:
         lost = sa.select(sa.func.count()).select_from(table).where(table.c.run_id.not_in(sa.select(runs.c.id)))
         if count := conn.scalar(lost):
             found.append(f"{count:,} {table.name} of a run that does not exist")
+    lost = sa.select(sa.func.count()).select_from(forks).where(forks.c.origin_id.not_in(sa.select(runs.c.id)))
+    if count := conn.scalar(lost):
+        found.append(f"{count:,} forks of a run that does not exist")
     return found + _spoilt_blobs(conn)
 
 
@@ -75,6 +94,7 @@ def forget(conn: sa.Connection, name: str) -> int:
     if row is None:
         return 0
     leases.refuse_if_busy(run_of(row))
+    lineages.refuse_if_forked(conn, run_of(row))
     dropped = conn.execute(sa.delete(checkpoints).where(_c.run_id == row.id)).rowcount
     for table in _OF_A_RUN:
         conn.execute(sa.delete(table).where(table.c.run_id == row.id))

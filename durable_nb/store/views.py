@@ -100,7 +100,8 @@ class Views(Lookups):
         were computed: which of them has this number now, nobody wrote down.
         """
         with self._database.reading() as conn:
-            found = reader.document(conn, run_id, position)
+            every = (reader.document(conn, one, position) for one in self.lineage(run_id))
+            found = next((one for one in every if one is not None), None)
             row = None if found is None else reader.run_of_id(conn, run_id)
             if row is not None and figures_of(row.figures).get("renumbered"):
                 mosaic = reader.mosaic(conn, run_id)
@@ -132,13 +133,11 @@ class Views(Lookups):
         with self._database.reading() as conn:
             return reader.versions(conn, run_id)
 
-    def versions(self, run_id: int, name: str) -> list[StepVersion]:
-        """Versions of a step with saved results in this run, the one in use last first."""
-        return self._database.ask(reader.versions, run_id, name)
-
-    def choices(self, run_id: int, step_id: int) -> dict[int, str]:
-        """'keep' or 'recompute' by the id of an older version of the step."""
-        return self._database.ask(reader.choices_of, run_id, step_id)
+    def origins(self, run_id: int) -> list[str]:
+        """Names of the runs whose results a run takes where it has none, the nearest first."""
+        with self._database.reading() as conn:
+            found = [reader.run_of_id(conn, one) for one in self.lineage(run_id)[1:]]
+        return [row.name for row in found if row is not None]
 
     def choose(self, run_id: int, step_id: int, older: Iterable[int], choice: str, *, edited: bool = False) -> None:
         """Remember what to do with results of older versions; a later choice replaces it.

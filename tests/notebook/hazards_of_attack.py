@@ -996,4 +996,19 @@ def ask(d):
     return llm.ask(d)
 out = [ask(d) for d in docs]
 used = llm.used
+## handler of logging that counts | n | ANNOUNCED logging handlers
+import logging
+class Counting(logging.Handler):
+    n = 0
+    def emit(self, record):
+        self.n += 1
+logger = logging.getLogger("attack")
+handler = Counting()
+logger.handlers[:] = [handler]
+logger.propagate = False
+def work(d):
+    logger.warning("on %s", d)
+    return embed(d)
+out = [work(d) for d in docs]
+n = handler.n
 """)

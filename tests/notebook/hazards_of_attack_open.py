@@ -8,21 +8,6 @@ from __future__ import annotations
 from tests.notebook.hazards import parsed
 
 OPEN = parsed(r"""
-## handler of logging that counts | n
-import logging
-class Counting(logging.Handler):
-    n = 0
-    def emit(self, record):
-        self.n += 1
-logger = logging.getLogger("attack")
-handler = Counting()
-logger.handlers[:] = [handler]
-logger.propagate = False
-def work(d):
-    logger.warning("on %s", d)
-    return embed(d)
-out = [work(d) for d in docs]
-n = handler.n
 ## function type is checked where it is handed over | out
 import inspect
 class Pipe:

@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 
 from durable_nb import cli, codecs, display, wire
+from durable_nb.engine import readings
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, DurableError, StoreError, StoreUnavailable, UntrustedStore
+from durable_nb.notebook.history import DiffPage, HistoryPage
 from durable_nb.notebook.pages import RunPage, RunTable
 from durable_nb.server.answers import Answers
 from durable_nb.server.places import Places
@@ -69,6 +71,10 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store.close()
     raw = sqlite3.connect(made)
     raw.execute("INSERT INTO mosaics VALUES (1, 1, ?)", (zlib.compress(bytes((1, 2, 2, 3))),))
+    raw.execute("INSERT INTO runs (id, name, state) VALUES (7, 'origin', 'done')")
+    raw.execute("INSERT INTO forks VALUES (1, 7)")
+    raw.execute("INSERT INTO costs VALUES (1, 1, ?, 2.5)", (key(1),))
+    raw.execute("INSERT INTO outputs VALUES (1, 1, ?, 1, 1, 1, '', ?)", (key(1), json.dumps([("out", EVIL_TEXT)])))
     raw.commit()
     raw.close()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "me"))
@@ -100,11 +106,17 @@ def by_the_api(path: Path) -> Iterator[Callable[[], Any]]:
                 store.events,
                 store.mosaic,
                 store.controls,
+                store.origins,
+                store.numbered,
+                store.has_printed,
             ):
                 yield lambda ask=ask: ask(run.id)
             yield from (lambda n=n: store.document(run.id, n) for n in range(10))
             yield lambda: store.choices(run.id, 1)
             yield lambda: store.known(run.id, [1])
+            yield lambda: store.printed(run.id, [(1, key(n)) for n in range(4)], with_text=True)
+            yield lambda: store.cost_of(run.id, [(1, key(n)) for n in range(4)])
+            yield lambda: list(readings.results("embed", url=str(path)))
             for n in range(4):
                 yield lambda n=n: [
                     codecs.outcome(one.codec, one.payload, where=store.where)
@@ -129,6 +141,9 @@ def by_the_panel(path: Path) -> Iterator[Callable[[], Any]]:
             yield lambda: harmless(RunPage(store, run)._repr_html_())
             yield lambda: harmless(display.html(store.snapshot("embed"), states_of(store, run.id)))
             yield lambda: without_controls(repr(RunPage(store, run)))
+            for page in (lambda: HistoryPage(store, run), lambda: DiffPage(store, "embed", "origin")):
+                yield lambda page=page: harmless(page()._repr_html_())
+                yield lambda page=page: without_controls(repr(page()))
             yield lambda: json.dumps(wire.snapshot_json(store.snapshot("embed")), allow_nan=False)
             yield lambda: (mosaic := store.mosaic(run.id)) and mosaic_full(mosaic)
     finally:
@@ -160,7 +175,7 @@ def by_the_server(path: Path) -> Iterator[Callable[[], Any]]:
         answers.close()
 
 
-LOOKS = ("runs", "show embed", "show embed --json")
+LOOKS = ("runs", "show embed", "show embed --json", "history embed", "diff embed embed@1")
 
 
 def by_the_shell(path: Path, *, commands: tuple[str, ...] = (*LOOKS, "check", "doctor", "export embed out.run", "gc")):
@@ -236,17 +251,17 @@ def test_texts_are_only_texts(path, surface, table):
         craft(path, f"UPDATE {table} SET {column} = ?", values=(EVIL_TEXT,))
 
     assert [] == [error for error in visit(path, surface) if "durable-nb trust" not in error]
-    assert 1 == len(sqlite3.connect(path).execute("SELECT * FROM runs").fetchall())
+    assert 2 == len(sqlite3.connect(path).execute("SELECT * FROM runs").fetchall())
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 def test_the_name_of_a_run_is_only_a_name(path, surface):
     """A run whose name is SQL, HTML and a path is listed; as a file name or a statement it is never used."""
-    craft(path, "UPDATE runs SET name = ?", values=(EVIL_TEXT,))
+    craft(path, "UPDATE runs SET name = ? WHERE id = 1", values=(EVIL_TEXT,))
 
     visit(path, surface)
     store = Store.open(f"sqlite:///{path}")
-    assert [EVIL_TEXT] == [run.name for run in store.runs()]
+    assert {EVIL_TEXT, "origin"} == {run.name for run in store.runs()}
     assert store.export_run(EVIL_TEXT, path.parent / "out.run") == 5
     with pytest.raises(DurableError):
         store.import_run(path.parent / "out.run")
