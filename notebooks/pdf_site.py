@@ -13,6 +13,7 @@ import re
 import sysconfig
 import textwrap
 import threading
+import time
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,8 +73,12 @@ class Site(ThreadingHTTPServer):
             self.read = lambda name: (Path(folder) / name).read_bytes()
         self.asked: list[str] = []
         self.broken: set[str] = set()
+        self.delay_s = 0.0
         super().__init__(("127.0.0.1", port), _Answer)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing on stderr when a kernel dies while it reads."""
 
     @property
     def address(self) -> str:
@@ -96,6 +101,7 @@ class _Answer(BaseHTTPRequestHandler):
         body = "\n".join(self.server.urls).encode() if not name else self.server.read(name) if known else b""
         if name:
             self.server.asked.append(name)
+            time.sleep(self.server.delay_s)
         if name in self.server.broken:
             body = b"%PDF-1.4\nnot a PDF"
         self.send_response(200 if known else 404)
