@@ -50,8 +50,7 @@ def row(title: str, cells: Iterable[object]) -> str:
 def lines(variants: list[Variant]) -> list[str]:
     """The table of what each variant takes."""
     counts = [counted(variant) for variant in variants]
-    plain = "plain"
-    changed = [plain if not (one.added or one.removed) else f"+{one.added} −{one.removed}" for one in counts]
+    changed = [f"+{one.added} −{one.removed}" for one in counts]
     setup = [f"+{one.added_in_setup} −{one.removed_in_setup}" for one in counts]
     body = [f"+{one.added - one.added_in_setup} −{one.removed - one.removed_in_setup}" for one in counts]
     return [
