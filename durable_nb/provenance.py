@@ -204,6 +204,11 @@ def _changes(statement: ast.stmt, name: str) -> bool:
     return False
 
 
+def changed_names(body: list[ast.stmt]) -> frozenset[str]:
+    """The names of objects that statements store into, or call methods on."""
+    return frozenset(name for statement in body for name in _mentioned(statement) if _changes(statement, name))
+
+
 def _root(node: ast.AST) -> str:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value

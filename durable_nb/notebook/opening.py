@@ -31,7 +31,9 @@ def opened(magics: DurableMagics, arguments: Any, replay: Replay | None, *, apar
     """
     shell: Any = magics.shell
     name, names, cell = arguments.name, shell.user_ns, magics.cell
-    steps = steps_named_in(cell.source, names) + ([] if replay is None else replay.preflight.begin())
+    steps = steps_named_in(cell.source, names)
+    if replay is not None:
+        steps = [*filter(replay.preflight.is_settled, steps), *replay.preflight.begin()]
     on_change, url = arguments.on_change or magics.answers.pop(name, None), arguments.db or magics.urls.get(name)
     source = known_in(names).redacted(cell.source)
     begin = runs.claimed if arguments.detach else runs.begin

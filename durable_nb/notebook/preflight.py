@@ -65,7 +65,7 @@ class Preflight:
                 self._refuse("")
 
     def begin(self) -> list[Step[..., Any]]:
-        """The steps that exist before the cell runs; what the cell defines itself is looked at by `complete`.
+        """The steps that are before the cell runs what they are when it calls them; the others are looked at by `complete`.
 
         Raises
         ------
@@ -122,11 +122,16 @@ class Preflight:
                 self._refuse_order(site, callee)
                 continue
             self.note(site, callee)
-            if callee.step is not None:
+            if callee.step is not None and (own_names or self.is_settled(callee.step)):
                 steps.append(callee.step)
+            is_certain = is_certain and callee.step is None
         if is_certain and not steps and not self._may_keep_elsewhere(own_names=own_names):
             self._refuse(" Nothing was run.")
         return steps
+
+    def is_settled(self, step: Step[..., Any]) -> bool:
+        """Whether the cell changes nothing that the code of a step reads, before it calls it."""
+        return not any(name in self._plan.stirred for _, name, _ in step.fingerprint().globals_read)
 
     def _is_hopeless(self) -> bool:
         """Whether every expression of the cell was reached, and none of them is a step."""

@@ -79,6 +79,8 @@ class Plan(NamedTuple):
     sites: tuple[Site, ...]
     bound: frozenset[str]
     """Names that the cell binds itself."""
+    stirred: frozenset[str]
+    """Those, and the names of objects that it changes or calls methods on before its first possible step."""
     mentioned: frozenset[str]
     """Names and dotted names that stand in the cell outside of its functions."""
     called: tuple[str, ...]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from durable_nb.notebook import names, sites
 from durable_nb.notebook.names import dotted
 from durable_nb.notebook.sites import Chain, Plan, Site
+from durable_nb.provenance import changed_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,20 +44,19 @@ def planned(
         What is a step outside of loops too, as it is typed: ``model.encode``.
     """
     nodes = [inner for statement in body for inner in names.walk_here(statement)]
-    mentioned = {dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))} - {""}
     marker = _Marker(replay, named)
     marked = [marker.visit(copy.deepcopy(statement)) for statement in body]
-    loops = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
     index = sites.first_of_interest(body, marker.first)
     if index is not None:
-        ready = ast.copy_location(ast.Expr(marker.runtime("ready")), body[index])
-        marked.insert(index, ast.fix_missing_locations(ready))
+        ready = ast.Expr(marker.runtime("ready"))
+        marked.insert(index, ast.fix_missing_locations(ast.copy_location(ready, body[index])))
     plan = Plan(
         tuple(marker.sites),
         names.names_bound(body),
-        frozenset(mentioned),
+        names.names_bound(body) | changed_names(body[:index]),
+        frozenset(dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))) - {""},
         sites.calls_in(node for node in nodes if isinstance(node, ast.Call)),
-        any(isinstance(node, loops) for node in nodes),
+        any(isinstance(node, (ast.For, ast.AsyncFor, ast.While, ast.comprehension)) for node in nodes),
     )
     return marked, plan
 

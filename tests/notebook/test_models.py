@@ -86,3 +86,39 @@ def _asked_twice(kernel: Start, library: Path, shape: str) -> list[str | None]:
         seen.append(one.ok("out").result)
         one.close()
     return seen
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param("model.warm()\nout = [ask(model, doc) for doc in docs]", id="a method of an argument"),
+        pytest.param("model.warm()\nout = [of_global(doc) for doc in docs]", id="a method of a global"),
+        pytest.param("model.warm()\nout = [task(doc) for doc in docs]", id="a method of a global of a step"),
+        pytest.param("prefix = 'new'\nout = [tagged(doc) for doc in docs]", id="a global that is set"),
+        pytest.param(
+            "prefix = 'new'\nout = [tagged(doc) for doc in docs]\nprefix = 'newer'\nout += [tagged(doc) for doc in docs]",
+            id="a global that is set twice",
+        ),
+    ],
+)
+def test_what_the_cell_itself_changes_first_is_no_edit(kernel: Start, library: Path, cell: str) -> None:
+    """In a fresh kernel the code of the notebook is what it was once the cell has come to where it calls it."""
+    library.joinpath("fakeai.py").write_text(LIBRARY + "\n    def warm(self):\n        pass\n")
+    seen = []
+    for _ in range(2):
+        one = kernel()
+        one.ok("%load_ext durable_nb")
+        one.ok(SETUP.format(folder=str(library)))
+        one.ok(
+            "from durable_nb import step\nmodel, prefix = fakeai.Model('small'), 'old'\n"
+            "def of_global(doc):\n    return ask(model, doc)\ndef tagged(doc):\n    return prefix + doc\n"
+            "@step\ndef task(doc):\n    return ask(model, doc)"
+        )
+        one.ok(f"%%durable asked\n{cell}")
+        run = one.ok("from durable_nb.engine.session import current\ncurrent.store().run('asked')[6:8]").result
+        seen.append((one.ok("out").result, run))
+        one.close()
+
+    calls = cell.count("for doc")
+    assert seen[0][0] == seen[1][0]
+    assert [f"({2 * calls}, {restored})" for restored in (0, 2 * calls)] == [run for _, run in seen]
