@@ -38,6 +38,8 @@ class Computation(Waits):
 
     dies = "kernel"
     """What a document that kills takes along."""
+    ships = False
+    """Whether calls are computed by code as it was sent away."""
 
     def __init__(
         self,
@@ -221,6 +223,8 @@ class Computation(Waits):
         self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
     ) -> Future[None] | None:
         """Save ``value``; the commit to wait for, if the call was slow enough to be worth it, or as ``at_once`` says."""
+        if self.live.apart and not self.ships:  # while the user goes on editing
+            self.entered.refuse_edited(self.step)
         try:
             codec, payload = self._encode(value)
             if codecs.needs_pickle(codec) and type(value) not in self._verified:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +31,14 @@ def current_run() -> LiveRun | None:
     """The run that a step called now belongs to, or None.
 
     The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
-    this process. If there are several of those there is no telling, and the call is not kept. A thread that outlived its
-    run (after a timeout) belongs to none: its context still names the run that is over.
+    this process. If there are several of those there is no telling, and the call is not kept. A run in the background is
+    never meant: what the user tries meanwhile is not its call. A thread that outlived its run (after a timeout) belongs to
+    none: its context still names the run that is over.
     """
     live = run_here.get()
     if live is not None:
         return None if live.over else live
-    in_front = threading.current_thread() is threading.main_thread()
-    opened = [one for one in session.live if not one.implicit and not (one.apart and in_front)]
+    opened = [one for one in session.live if not (one.implicit or one.apart)]
     around = {one.outer for one in opened}
     innermost = [one for one in opened if one not in around]
     return innermost[0] if len(innermost) == 1 else None

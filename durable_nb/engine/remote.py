@@ -63,6 +63,8 @@ class Packing:
 class RemoteComputation(Computation):
     """How calls of one step are computed by an engine, and saved in one run."""
 
+    ships = True
+
     dies = "worker process"
 
     def __init__(self, *args: Any, engine: Engine, workers: int) -> None:

@@ -77,12 +77,12 @@ class LiveRun:
         self.saving, self.over = Saving(), False
         self.outputs: Outputs | None = None  # what its calls print, if somebody listens
         self.implicit, self.apart = implicit, apart
-        """Opened by a map for itself: calls in threads of the user are not its own; in the background: of the main thread."""
+        """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
         self.outer = current()
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
-        self._seen: set[Step[..., Any]] = set()
+        self._seen: dict[Step[..., Any], StepInRun] = {}
         self._poller = Poller(self)
         self._poller.start()
         session.live.append(self)
@@ -95,17 +95,17 @@ class LiveRun:
         CodeChanged
             When results of other code are saved and nobody has chosen yet what to do with them.
         """
+        if self.apart and step in self._seen:
+            self._seen[step].refuse_edited(step)
         fingerprint = step.fingerprint(fresh=fresh or step not in self._seen)
         version = (step.name, fingerprint.digest)
         entered = self._versions.get(version)
         if entered is None or on_change is not None:
             refuse_inside(inside.get())
             with self._lock:
-                self._seen.add(step)
-                entered = self._enter(
-                    step, fingerprint, on_change or self.settings.on_change, self._versions.get(version)
-                )
-                self._versions[version] = entered
+                before = self._versions.get(version)
+                entered = self._enter(step, fingerprint, on_change or self.settings.on_change, before)
+                self._versions[version] = self._seen[step] = entered
         return entered
 
     def _enter(
@@ -140,7 +140,7 @@ class LiveRun:
                 raise error
             # Code that has results of its own here (the user went back to it): ask only about calls it has none for.
             question = Question(error, tuple(version.id for version in undecided))
-        entered = before or StepInRun(self, step_id)
+        entered = before or StepInRun(self, step_id, fingerprint)
         entered.accept((step_id, *kept), saved=saved, question=question)
         return entered
 

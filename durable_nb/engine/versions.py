@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.digests import Digests
+from durable_nb.errors import ConfigError
 from durable_nb.parts import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.steps import Step
     from durable_nb.errors import CodeChanged
     from durable_nb.records import Saved
+    from durable_nb.sources import Fingerprint
 
 _READ_AHEAD = 500
 _MANY = 100_000  # calls of which a dict is worth its 130 bytes each
@@ -29,8 +32,8 @@ class Question(NamedTuple):
 class StepInRun:
     """One version of a step in one attempt: which calls have been made, and what is saved of them."""
 
-    def __init__(self, live: LiveRun, step_id: int) -> None:
-        self.live, self.step_id, self.saved = live, step_id, False
+    def __init__(self, live: LiveRun, step_id: int, code: Fingerprint | None = None) -> None:
+        self.live, self.step_id, self.saved, self._code = live, step_id, False, code
         self.accepted: tuple[int, ...] = (step_id,)
         """Versions whose results count, the first found wins."""
         self._question: Question | None = None
@@ -111,6 +114,17 @@ class StepInRun:
             found = self.live.store.look_up(self.live.record.id, question.versions, missing)
             if found:
                 raise question.error
+
+    def refuse_edited(self, step: Step[..., Any]) -> None:
+        """Raise ConfigError if the notebook has other code now than was looked at: which one computed is not known."""
+        code = self._code
+        if code is None or code.reads_the_same() or step.fingerprint(fresh=False).digest == code.digest:
+            return
+        raise ConfigError(
+            f"the code of step {step.name!r} was edited while run {self.live.name!r} computed with it, so the rest is not "
+            "saved. What was saved before is right.",
+            "Run the cell again: it asks what to do.",
+        )
 
     def refresh(self) -> None:
         """Results were saved under numbers that have been given back: look in the store again."""

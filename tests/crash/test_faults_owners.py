@@ -146,7 +146,7 @@ def test_of_two_kernels_of_one_instant_one_owns_the_run(url: str, tmp_path: Path
     assert [False, True] == sorted(end["right"] for end in ends)
     assert errors[1].startswith("RunBusy: run 'square' is being computed by another process")
     assert f"pid {other} " in errors[1]
-    assert "%durable show square" in errors[1]
+    assert "%durable attach square" in errors[1]
     assert sorted(map(str, range(200))) == sorted(twins[0].executed)
 
 
