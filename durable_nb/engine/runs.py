@@ -83,6 +83,7 @@ class LiveRun:
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: dict[Step[..., Any], StepInRun] = {}
+        self.asked: dict[str, CodeChanged] = {}  # by step, what nobody has answered
         self._poller = Poller(self)
         self._poller.start()
         session.live.append(self)
@@ -134,12 +135,12 @@ class LiveRun:
         saved = any(version.id == step_id or version.id in kept for version in versions)
         question = None
         if undecided:
-            total = sum(version.saved for version in undecided)
-            error = step.changed(self.name, undecided[0], fingerprint, total)
+            error = step.changed(self.name, undecided[0], fingerprint, sum(version.saved for version in undecided))
             if not saved:
-                raise error
+                raise self.asked.setdefault(step.name, error)
             # Code that has results of its own here (the user went back to it): ask only about calls it has none for.
             question = Question(error, tuple(version.id for version in undecided))
+        self.asked.pop(step.name, None)
         entered = before or StepInRun(self, step_id, fingerprint)
         entered.accept((step_id, *kept), saved=saved, question=question)
         return entered

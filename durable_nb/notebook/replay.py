@@ -66,7 +66,7 @@ class Replay:
         if self._calls.refused is None:
             for sentence in self._calls.left_to_say():
                 self._calls.say(sentence)
-        return self._calls.refused
+        return self._calls.refused or next(iter(self._calls.live.asked.values()), None)
 
     def land(self, *, is_stopped: bool) -> None:
         """The cell has ended. If it was stopped, calls in other threads may end, and are saved."""

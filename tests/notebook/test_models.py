@@ -122,3 +122,20 @@ def test_what_the_cell_itself_changes_first_is_no_edit(kernel: Start, library: P
     calls = cell.count("for doc")
     assert seen[0][0] == seen[1][0]
     assert [f"({2 * calls}, {restored})" for restored in (0, 2 * calls)] == [run for _, run in seen]
+
+
+def test_a_question_that_the_cell_catches_is_asked(kernel: Start) -> None:
+    """A map whose code was edited is no error for an ``except`` of the cell: it would end well, without results."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nfrom durable_nb import step\nprefix = 'old'")
+    define = "@step\ndef tagged(doc):\n    return prefix, doc, {}"
+    cell = (
+        "%%durable asked\nprefix = 'new'\ntry:\n    out = list(tagged.map(range(3)))\nexcept Exception:\n    out = None"
+    )
+    one.ok(define.format(1))
+    one.ok(cell)
+    one.ok(define.format(2))
+
+    assert one.run(cell).error.startswith("CodeChanged")
+    one.ok(cell.replace("asked", "asked --on-change keep"))
+    assert "[('new', 0, 1), ('new', 1, 1), ('new', 2, 1)]" == one.ok("out").result
