@@ -46,9 +46,13 @@ class Lookups:
 
     def known(self, run_id: int, step_ids: Sequence[int]) -> dict[bytes, int]:
         """Checkpoint id by key of all committed results, without reading them; a step earlier in the list wins."""
+        lineage = self.lineage(run_id)
+        if len(lineage) == 1:
+            return self._database.ask(keyed.known, run_id, step_ids)
         found: dict[bytes, int] = {}
-        for one in reversed(self.lineage(run_id)):
-            found |= self._database.ask(keyed.known, one, step_ids)
+        for step_id in reversed(step_ids):
+            for one in reversed(lineage):
+                found |= self._database.ask(keyed.known, one, [step_id])
         return found
 
     def fetch(
@@ -74,14 +78,15 @@ class Lookups:
         return self._database.ask(keyed.id_of, run_id, step_id, key)
 
     def versions(self, run_id: int, name: str) -> list[StepVersion]:
-        """Versions of a step with saved results, the one in use last first; those of the run itself before the others."""
+        """Versions of a step with saved results, the one in use last first; those in use in the run itself before others."""
         found: dict[int, StepVersion] = {}
-        for one in self.lineage(run_id):
-            for version in self._database.ask(reader.versions, one, name):
+        lineage = self.lineage(run_id)
+        for one in lineage:
+            for version in self._database.ask(reader.versions, one, name, with_chosen=len(lineage) > 1):
                 before = found.get(version.id)
                 more = before.saved if before is not None else 0
                 found[version.id] = version._replace(saved=version.saved + more)
-        return list(found.values())
+        return [version for version in found.values() if version.saved]
 
     def choices(self, run_id: int, step_id: int) -> dict[int, str]:
         """'keep' or 'recompute' by the id of an older version of the step."""
@@ -124,9 +129,12 @@ class Lookups:
         keys: Sequence[bytes],
         *more: Any,
     ) -> dict[bytes, Saved]:
-        nearest, *origins = self.lineage(run_id)
-        found = self._database.ask(read, nearest, step_ids, keys, *more)
-        for origin in origins:
-            missing = [key for key in keys if key not in found]
-            found |= self._database.ask(read, origin, step_ids, missing, *more) if missing else {}
+        lineage = self.lineage(run_id)
+        if len(lineage) == 1:
+            return self._database.ask(read, run_id, step_ids, keys, *more)
+        found: dict[bytes, Saved] = {}
+        for step_id in step_ids:
+            for one in lineage:
+                missing = [key for key in keys if key not in found]
+                found |= self._database.ask(read, one, [step_id], missing, *more) if missing else {}
         return found

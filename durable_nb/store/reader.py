@@ -50,21 +50,25 @@ def step_name(conn: sa.Connection, step: int) -> str:
     return conn.scalar(sa.select(steps.c.name).where(steps.c.id == step)) or ""
 
 
-def versions(conn: sa.Connection, run_id: int, name: str | None = None) -> list[StepVersion]:
-    """Versions of a step, or of all steps, with finished calls in this run, the one in use last first."""
+def versions(
+    conn: sa.Connection, run_id: int, name: str | None = None, *, with_chosen: bool = False
+) -> list[StepVersion]:
+    """Versions of a step, or of all steps, with finished calls in this run, the one in use last first; if asked with those,
+    too, that were only in use here, and have results elsewhere.
+    """
     here = sa.and_(_c.run_id == run_id, _c.step_id == steps.c.id)
     total = sa.select(sa.func.count()).select_from(checkpoints).where(here).scalar_subquery()
     failed = sa.select(sa.func.count()).select_from(checkpoints)
     failed_here = failed.where(here, _c.state == sa.literal_column("'failed'")).scalar_subquery()
-    query = sa.select(steps, (total - failed_here).label("saved"))
-    query = query.where(steps.c.kind != LINK) if name is None else query.where(steps.c.name == name)
     own = sa.and_(choices.c.run_id == run_id, choices.c.step_id == steps.c.id, choices.c.older_step_id == steps.c.id)
     used = sa.func.coalesce(sa.select(choices.c.at).where(own).scalar_subquery(), 0.0)
+    query = sa.select(steps, (total - failed_here).label("saved"), used.label("used"))
+    query = query.where(steps.c.kind != LINK) if name is None else query.where(steps.c.name == name)
     rows = conn.execute(query.order_by(used.desc(), steps.c.id.desc()))
     return [
         fitting(StepVersion(row.id, row.name, row.fingerprint, json_of(row.parts, dict), row.source, row.saved))
         for row in rows
-        if row.saved
+        if row.saved or (with_chosen and row.used)
     ]
 
 

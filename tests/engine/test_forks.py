@@ -11,6 +11,7 @@ from durable_nb.errors import CodeChanged, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from durable_nb.store import Store
 
@@ -116,6 +117,28 @@ def test_what_was_decided_in_the_origin_is_not_asked_again() -> None:
 
     assert [*(doc.upper() for doc in DOCS[:10]), "doc 10!", "doc 11!", "doc 12!"] == out
     assert [DOCS[12]] == executed
+
+
+def test_results_of_the_code_come_before_kept_ones(store: Store, tmp_path: Path) -> None:
+    """Wherever they are saved: run again, read, and in a copy that was exported, a fork has the same results."""
+    with run("old"):
+        first().map(DOCS[:3])
+    with run("new", fork="old"):
+        first().map(DOCS[:6])
+    with run("old", on_change="recompute"):
+        edited().map(DOCS[:5])
+    with run("new", on_change="keep"):
+        out = list(edited().map(DOCS[:6]))
+    store.export_run("new", tmp_path / "new.run")
+    store.import_run(tmp_path / "new.run", name="copy")
+    executed.clear()
+    with run("copy"):
+        copied = list(edited().map(DOCS[:6]))
+    with run("new"):
+        plain = [edited()(doc) for doc in DOCS[:6]]
+
+    assert [*(f"{doc}!" for doc in DOCS[:5]), "DOC 5"] == out == copied == plain == list(run("new").results("embed"))
+    assert [] == executed
 
 
 def test_equal_calls_keep_their_numbers() -> None:
