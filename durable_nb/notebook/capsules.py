@@ -40,7 +40,7 @@ class Need(NamedTuple):
     is_support: bool = False
     """Only read by the cells that make others."""
     digest: str = ""
-    """Of large data."""
+    """Of large data; of a function, of its default arguments."""
     file: dict[str, Any] | None = None
     """Path, size, time of change and digest, if the value is the path of a file."""
 

@@ -15,7 +15,7 @@ from durable_nb import codecs, credentials, keys, provenance, syntax
 from durable_nb.bytecode import step_function
 from durable_nb.errors import Unkeyable, Unsaveable
 from durable_nb.notebook.capsules import STATES, Need, Unpacked, packed
-from durable_nb.notebook.descriptions import described, file_at, size_of
+from durable_nb.notebook.descriptions import defaults_of, described, file_at, size_of
 from durable_nb.notebook.generators import states_of_modules
 from durable_nb.notebook.makers import Made, Makers, decorated, python_of
 from durable_nb.notebook.marking import MARKER
@@ -105,7 +105,8 @@ class _Capture:
             return need._replace(kind="module", why=value.__name__), []
         if made is not None and made.kind in ("def", "import", "lambda"):
             why = "" if need.is_whole else "what looks like a credential stands in its code"
-            need = need._replace(kind="source" if need.is_whole else "made", why=why)
+            kind = "source" if need.is_whole else "made"
+            need = need._replace(kind=kind, why=why, digest=defaults_of(value))
             return need, self._read_by(need)
         need = self._data(need, value)
         return need, self._read_by(need)

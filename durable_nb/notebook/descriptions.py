@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from types import FunctionType
 from typing import Any
+
+from durable_nb import keys
+from durable_nb.bytecode import step_function
+from durable_nb.origins import SCALARS
 
 _READ_BYTES = 1 << 20
 
@@ -65,3 +70,15 @@ def is_as_it_was(file: dict[str, Any]) -> bool:
         return False
     same = "digest" if file.get("digest") else "changed"
     return bool(now["size"] == file.get("size") and now[same] == file.get(same))
+
+
+def defaults_of(value: Any) -> str:
+    """A digest of the numbers and texts that a function has as default arguments: what stood in its head when it was
+    defined. '' where there are none.
+    """
+    function = step_function(value) or value
+    if type(function) is not FunctionType:
+        return ""
+    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    found = [one for one in given if one is not None and isinstance(one, SCALARS)]
+    return keys.digest(found).hex() if found else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb import keys, syntax
 from durable_nb.errors import DurableError, Unkeyable
 from durable_nb.notebook.capsules import STATES, Need, Unpacked, values_of
-from durable_nb.notebook.descriptions import is_as_it_was
+from durable_nb.notebook.descriptions import defaults_of, is_as_it_was
 from durable_nb.notebook.generators import set_states
 from durable_nb.notebook.names import names_bound
 from durable_nb.provenance import is_builtin
@@ -88,6 +88,7 @@ class _Restoring:
             if len(left) == len(waiting):
                 break
             waiting = left
+        self._refuse_other_defaults()
         differing = [name for name in sorted(self._own) if self._differs(self._needs[name])]
         missing = [need for need in self._needs.values() if need.name not in self._scope and not need.is_support]
         files = [need.name for need in self._needs.values() if need.file and not is_as_it_was(need.file)]
@@ -123,6 +124,14 @@ class _Restoring:
             self._executed.adopted[need.name] = need.made
             self._executed.adopted_at[need.name] = self._at
         return True
+
+    def _refuse_other_defaults(self) -> None:
+        """The head of a def was evaluated with what names stood for then; they may have been set again since."""
+        for name, need in self._needs.items():
+            made_here = need.kind == "source" and name in self._scope and name not in self._own | self._already
+            if made_here and need.digest and defaults_of(self._scope[name]) != need.digest:
+                self._failed[name] = "names in its default arguments were set again after its def"
+                del self._scope[name], self._executed.adopted[name]
 
     def _take(self, need: Need) -> str:
         if need.kind == "module":

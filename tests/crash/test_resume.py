@@ -211,6 +211,24 @@ def test_a_name_of_this_kernel_stays(kernel: Start) -> None:
     assert "True" == two.ok("bool((WEIGHTS == 1).all()) and matrix.shape == (60, 8)").result
 
 
+def test_default_arguments_are_those_of_the_definition(kernel: Start) -> None:
+    """A def whose head read a name that was set again later would come back as another function: its cell is to be run."""
+    one = kernel()
+    one.ok("%load_ext durable_nb\nK = 1\ndef power(n, k=K):\n    return n ** k\nplain = 2\ndef same(n, k=plain): return n")
+    one.ok("K = 2")
+    one.ok("%%durable powers\nout = [power(same(n)) for n in range(3)], K")
+    one.kill()
+    two = kernel()
+    two.ok("%load_ext durable_nb")
+    refused = two.run("%durable resume powers")
+    two.ok("K = 1\ndef power(n, k=K):\n    return n ** k")
+    two.ok("K = 2\n%durable resume powers")
+
+    assert "power: names in its default arguments were set again after its def" in refused.error
+    assert "same" not in refused.error.partition("In [")[0]
+    assert "([0, 1, 2], 2)" == two.ok("out").result
+
+
 def test_exit_statuses(kernel: Start) -> None:
     """75 while a kernel computes it, 1 when documents fail or the cell raises, 2 for what cannot be, 0 when all is done."""
     one = kernel()
