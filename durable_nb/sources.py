@@ -75,11 +75,10 @@ class Fingerprint(NamedTuple):
         Of data above 64 KB, or of more than a few hundred objects, only the length is looked at: a loop of calls must not
         read a large table each time. What changed elsewhere inside of it is seen by the next walk.
         """
-        return self.reads_the_same() and (not self.looks or looks_the_same(self.looks))
-
-    def reads_the_same(self) -> bool:
-        """Whether each global is the same object."""
-        return all(scope.get(name, UNDEFINED) is value for scope, name, value in self.globals_read)
+        for scope, name, value in self.globals_read:
+            if scope.get(name, UNDEFINED) is not value:
+                return False
+        return not self.looks or looks_the_same(self.looks)
 
 
 def fingerprint(function: Callable[..., Any]) -> Fingerprint:

@@ -118,7 +118,7 @@ class StepInRun:
     def refuse_edited(self, step: Step[..., Any]) -> None:
         """Raise ConfigError if the notebook has other code now than was looked at: which one computed is not known."""
         code = self._code
-        if code is None or code.reads_the_same() or step.fingerprint(fresh=False).digest == code.digest:
+        if code is None or code.is_current() or step.fingerprint(fresh=False).digest == code.digest:
             return
         raise ConfigError(
             f"the code of step {step.name!r} was edited while run {self.live.name!r} computed with it, so the rest is not "
