@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -80,6 +81,8 @@ WAYS = {
     "a pool": "embed.map(DOCS, workers=4, executor=ThreadPoolExecutor(4), on_error='collect')",
     "plain calls": "plain()",
 }
+USUAL = ("threads", "asyncio", "processes", "plain calls")
+SLOW = pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="5 s each: DURABLE_NB_MATRIX=1 runs them")
 LAST = "\nprint([str(found) for found in FOUND if isinstance(found, Exception)][0])\n"
 
 
@@ -133,7 +136,7 @@ def ends(folder: Path, source: str, address: str | None = None) -> str:
     return out.strip()
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", [how if how in USUAL else pytest.param(how, marks=SLOW) for how in WAYS])
 def test_the_count_and_the_time_outlive_the_kernel(tmp_path: Path, how: str) -> None:
     """Of five attempts two were made, so three follow; the third not before its time, and all other documents before it."""
     killed_waiting(tmp_path, cell(how))

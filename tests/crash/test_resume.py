@@ -214,7 +214,9 @@ def test_a_name_of_this_kernel_stays(kernel: Start) -> None:
 def test_default_arguments_are_those_of_the_definition(kernel: Start) -> None:
     """A def whose head read a name that was set again later would come back as another function: its cell is to be run."""
     one = kernel()
-    one.ok("%load_ext durable_nb\nK = 1\ndef power(n, k=K):\n    return n ** k\nplain = 2\ndef same(n, k=plain): return n")
+    one.ok(
+        "%load_ext durable_nb\nK = 1\ndef power(n, k=K):\n    return n ** k\nplain = 2\ndef same(n, k=plain): return n"
+    )
     one.ok("K = 2")
     one.ok("%%durable powers\nout = [power(same(n)) for n in range(3)], K")
     one.kill()
