@@ -30,6 +30,8 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
         return (State.FAILED, f"{failed:,} {noun} failed") if failed else (State.DONE, "")
     if isinstance(error, RunStopped):
         return State.INTERRUPTED, "stopped; run the cell again to go on"
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt) and "lock" in str(error):
+        error = error.__context__  # Condition.wait of the standard library, interrupted while it takes its lock again
     asyncio = sys.modules.get("asyncio")
     cancelled = () if asyncio is None else (asyncio.CancelledError,)
     if isinstance(error, (KeyboardInterrupt, GeneratorExit, *cancelled)):

@@ -242,7 +242,7 @@ def verdict_of(plain: Outcome, resumed: Outcome) -> str:
     return ANNOUNCED if resumed.said else "silently different"
 
 
-HAZARDS = [*RESEARCHED, *OF_STATE, *map(of_all, [*OF_ARGUMENTS, *OF_FLOW, *OF_ATTACK])]
+HAZARDS = [*RESEARCHED, *map(of_all, [*OF_STATE, *OF_ARGUMENTS, *OF_FLOW, *OF_ATTACK])]
 
 
 @pytest.mark.parametrize("hazard", [*HAZARDS, *map(known_to_fail, OPEN)], ids=lambda hazard: hazard.title)

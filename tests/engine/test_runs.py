@@ -11,8 +11,10 @@ import pytest
 
 from durable_nb import RunBusy, run, step, workflow
 from durable_nb.engine import runs
+from durable_nb.engine.ends import ending
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped
+from durable_nb.records import State
 
 if TYPE_CHECKING:
     from durable_nb.store import Store
@@ -326,3 +328,16 @@ def test_a_run_remembers_its_cell(store: Store, monkeypatch: pytest.MonkeyPatch)
         shown = live.progress.snapshot().cell
 
     assert ["3f2a9c1e"] * 3 == [shown, store.run("embed").cell, store.snapshot("embed").cell]
+
+
+def test_an_interrupt_that_breaks_a_lock_of_python_is_one() -> None:
+    """What Condition.wait raises when it is interrupted while it takes its lock again, once in hundreds of times."""
+    lock = threading.RLock()
+    with pytest.raises(RuntimeError, match="un-acquired lock") as broken:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            lock.release()
+
+    assert State.INTERRUPTED is ending(broken.value, 0)[0]
+    assert State.FAILED is ending(RuntimeError("cannot release un-acquired lock"), 0)[0]

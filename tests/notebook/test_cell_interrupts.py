@@ -61,6 +61,10 @@ SHAPES = {
 }
 
 
+PYTHONS_OWN = "RuntimeError: cannot release un-acquired lock"
+"""Once in hundreds of times: ■ came while Condition.wait took its lock again. A plain cell raises it too."""
+
+
 class Stopped(NamedTuple):
     """What became of a cell after ■."""
 
@@ -103,7 +107,7 @@ def test_a_cell_stops_and_goes_on(kernel: Start, tmp_path: Path, shape: str) -> 
     stopped = interrupted(one, cell)
     after = run_of(tmp_path, shape)
 
-    assert stopped.error.startswith(("KeyboardInterrupt", "CancelledError", "RunStopped")), stopped
+    assert stopped.error.startswith(("KeyboardInterrupt", "CancelledError", "RunStopped", PYTHONS_OWN)), stopped
     assert BOUND_S > stopped.seconds
     assert ITEMS // 2 > stopped.ended
     assert "interrupted" == after["state"]
