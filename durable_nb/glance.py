@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from durable_nb import clock
-from durable_nb.machines import born, machine
+from durable_nb.machines import LEASE_S, goes_on
 
-_LEASE_S = 30.0
 _BUSY_S = 0.2
 _MOST = 50
 _RUNS = """
@@ -69,8 +68,4 @@ def _rows(path: str) -> list[Any]:
 
 def _is_alive(where: str, pid: int, start: str, heartbeat: float) -> bool:
     """As `durable_nb.store.is_alive`; a run of this very process is one."""
-    is_leased = clock.now() - heartbeat < _LEASE_S
-    if not where or where != machine():
-        return is_leased
-    found = born(pid)
-    return is_leased if found == "?" else bool(start) and found == start
+    return goes_on(where, pid, start, is_leased=clock.now() - heartbeat < LEASE_S)

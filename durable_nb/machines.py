@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import platform
 
+LEASE_S = 30.0
+"""Who has been silent for longer holds nothing, if nobody can see whether it lives."""
+
 
 def machine() -> str:
     """Boot id and pid namespace; '' where a pid of another process cannot be checked."""
@@ -30,6 +33,16 @@ def born(pid: int) -> str | None:
         return _hidden(pid) if os.path.exists("/proc/self/stat") else _born_by_psutil(pid)
     except PermissionError:
         return "?"
+
+
+def goes_on(where: str, pid: int, start: str, *, is_leased: bool) -> bool:
+    """Whether a process that was noted by its machine, pid and start time may still run; where that cannot be looked at, as
+    its lease says.
+    """
+    if not where or where != machine():
+        return is_leased
+    found = born(pid)
+    return is_leased if found == "?" else bool(start) and found == start
 
 
 def _hidden(pid: int) -> str | None:

@@ -13,9 +13,9 @@ from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
-from durable_nb import clock
+from durable_nb import clock, machines
 from durable_nb.errors import LeaseLost, RunBusy
-from durable_nb.machines import born, machine
+from durable_nb.machines import born, goes_on, machine
 from durable_nb.records import Event, Owner, Run, State
 from durable_nb.store import backoffs, lineages
 from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
@@ -26,7 +26,7 @@ watched: set[str] = set()
 _heard: dict[str, tuple[float, float]] = {}
 """By token, the last heartbeat that lay in the future, and when we saw it first."""
 
-LEASE_S = 30.0
+LEASE_S = machines.LEASE_S
 """How long a run of another machine stays its own without a heartbeat; six missed beats, and room for clock skew."""
 
 
@@ -46,13 +46,10 @@ def is_alive(owner: Owner, heartbeat: float) -> bool:
     heartbeat : float
         When it last said so, in seconds since the epoch.
     """
-    leased = _is_leased(owner.token, heartbeat)
-    if not owner.machine or owner.machine != machine():
-        return leased
-    if owner.pid == os.getpid() and owner.born == born(owner.pid):
+    is_ours = owner.machine == machine() and owner.pid == os.getpid() and owner.born == born(owner.pid)
+    if owner.machine and is_ours:
         return owner.token in watched  # a claim of our own that nobody watches: the cell died while it was ending
-    started = born(owner.pid)
-    return leased if started == "?" else bool(owner.born) and started == owner.born
+    return goes_on(owner.machine, owner.pid, owner.born, is_leased=_is_leased(owner.token, heartbeat))
 
 
 def _is_leased(token: str, heartbeat: float) -> bool:
