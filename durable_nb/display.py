@@ -131,6 +131,16 @@ def speed(rate: float) -> str:
     return f"{rate * 60:.1f}/min" if rate * 60 >= 0.05 else ""
 
 
+def size_text(count: int) -> str:
+    """A number of bytes as people write it."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+
+
 def amount(cost: float) -> str:
     """What something costs, in a unit that only the user knows: as many digits as matter."""
     if cost >= 100:

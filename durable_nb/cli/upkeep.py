@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.cli.output import show
+from durable_nb.display import size_text
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
 
@@ -78,7 +79,7 @@ def _gc(options: argparse.Namespace) -> int:
     verb = "would be dropped" if options.dry_run else "dropped"
     lines = [f"  {name}" for name in swept.runs]
     lines += [
-        f"{len(swept.runs):,} runs {verb}; {store.where}: {_size(swept.before)} before, {_size(swept.after)} after."
+        f"{len(swept.runs):,} runs {verb}; {store.where}: {size_text(swept.before)} before, {size_text(swept.after)} after."
     ]
     show(options, swept._asdict() | {"dry_run": options.dry_run}, "\n".join(lines))
     return 0
@@ -113,12 +114,3 @@ def _parsed(option: str, text: str | None, units: dict[str, int], example: str) 
     if found is None or unit is None:
         raise ConfigError(f"{option} {text!r:.40} is not understood.", f"Write it like {example}.")
     return float(found[1]) * unit
-
-
-def _size(count: int) -> str:
-    amount, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"

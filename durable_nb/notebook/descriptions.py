@@ -7,7 +7,7 @@ import os
 from types import FunctionType
 from typing import Any
 
-from durable_nb import keys
+from durable_nb import display, keys
 from durable_nb.bytecode import step_function
 from durable_nb.origins import SCALARS
 
@@ -24,7 +24,7 @@ def described(value: Any, size: int | None = None) -> str:
     elif issubclass(kind, (list, dict, set, tuple, frozenset)):
         words.append(f"of {len(value):,}")
     text = " ".join(words)
-    return text if size is None else f"{text}, {amount(size)}"
+    return text if size is None else f"{text}, {display.size_text(size)}"
 
 
 def size_of(value: Any) -> int | None:
@@ -33,16 +33,6 @@ def size_of(value: Any) -> int | None:
         return len(value)
     size = getattr(value, "nbytes", None) if type(value).__module__ not in ("builtins", "__main__") else None
     return size if isinstance(size, int) else None
-
-
-def amount(count: int) -> str:
-    """A number of bytes as people write it."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def file_at(value: Any) -> dict[str, Any] | None:
