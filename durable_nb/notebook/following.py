@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, wire
 from durable_nb.errors import StoreError
+from durable_nb.limits import ACTIONS
 from durable_nb.notebook import widget
 from durable_nb.records import State
 from durable_nb.sparing import Sparing
@@ -42,8 +43,7 @@ class StoredFeed:
     @property
     def actions(self) -> Mapping[str, Callable[[str], None]]:
         """What can be asked of whoever computes it."""
-        asked = ("pause", "resume", "stop", "workers", "rate")
-        return {name: partial(self._ask, name) for name in asked}
+        return {name: partial(self._ask, name) for name in ACTIONS}
 
     def snapshot(self) -> Snapshot:
         """The figures, as their owner wrote them last."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import registry, wire
 from durable_nb.errors import ConfigError, StoreError
+from durable_nb.limits import ACTIONS
 from durable_nb.notebook import widget
 from durable_nb.sparing import Sparing
 
@@ -55,7 +56,7 @@ class LiveFeed:
     @property
     def actions(self) -> Mapping[str, Callable[[str], None]]:
         """What can be asked for; a run that is alive is not forgotten."""
-        controls = {name: partial(self._live.control, name) for name in ("pause", "resume", "stop", "workers", "rate")}
+        controls = {name: partial(self._live.control, name) for name in ACTIONS}
         return controls | {"retry": lambda _value: _retry(self._live, self._view), "recompute": self._recompute}
 
     def snapshot(self) -> Snapshot:
