@@ -82,7 +82,9 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
     made = wholes.merged(conn, _CHOICE, choices, lineage)
     used = sa.select(_c.step_id).where(_c.run_id.in_(lineage)).distinct()
     named = {step for choice in made for step in choice[:2]}.union(conn.scalars(used))
-    for step in wholes.rows(conn, _STEP, steps, steps.c.id.in_(named)):
+    # In a row that nobody of us wrote anything can be named; the first in the list would give the type for them all.
+    ids = [step for step in named if isinstance(step, int)]
+    for step in wholes.rows(conn, _STEP, steps, steps.c.id.in_(ids)):
         put("step", *step)
     for choice in made:
         put("choice", *choice)

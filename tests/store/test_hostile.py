@@ -301,6 +301,16 @@ def test_any_type_in_any_column_is_shown_or_said(path, tmp_path, table, column):
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_id_of_another_type_gives_no_type_to_the_others(path):
+    """Where many ids are asked for at once, bytes that come first (a set puts such a number last) are nobody's type."""
+    for column in ("steps SET id", "checkpoints SET step_id", "choices SET step_id"):
+        craft(path, f"UPDATE {column} = {2**20 - 1}")
+    craft(path, "UPDATE choices SET older_step_id = x'ff00'")
+
+    for surface in SURFACES:
+        visit(path, surface)
+
+
 def test_text_that_is_no_text_is_said(path):
     """Bytes that are no UTF-8 under the type of a text end in a sentence."""
     craft(path, "UPDATE checkpoints SET label = CAST(x'ff00fe' AS TEXT)")
