@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.bytecode import step_function
 from durable_nb.errors import ConfigError
 from durable_nb.notebook.callees import Callee, is_ours
+from durable_nb.notebook.reads import glimpsed
 from durable_nb.notebook.sites import Site
 from durable_nb.origins import Origin, origin_of
 
@@ -159,7 +160,7 @@ class Preflight:
         found = self._scope.get(root, getattr(builtins, root, _UNKNOWN))
         for attribute in path:
             try:
-                found = getattr(found, attribute, _UNKNOWN)
+                found = glimpsed(found, attribute, _UNKNOWN)
             except Exception:  # a property of the user's that fails: the cell will show it
                 return _UNKNOWN
         return found

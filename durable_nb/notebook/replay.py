@@ -20,6 +20,7 @@ from durable_nb.notebook.effects import places
 from durable_nb.notebook.generators import Generators
 from durable_nb.notebook.links import Links
 from durable_nb.notebook.preflight import Preflight
+from durable_nb.notebook.reads import Reads
 from durable_nb.notebook.standing import Standing
 from durable_nb.notebook.trails import Awaitable, Whole, followed, followed_async, is_function, values_of
 
@@ -55,6 +56,8 @@ class Replay:
         self._links: Links | None = None
         self._linkable: dict[int, bool] = {}
         self._effects: dict[tuple[int, type], str] = {}
+        reads = Reads()
+        self.read, self.taken = reads.read, reads.taken
 
     def begin(self, live: LiveRun) -> None:
         """The run of the cell has begun."""
@@ -146,7 +149,7 @@ class Replay:
         args, kwargs = given()
         return await self._once_async(site, function, args, kwargs, self._if_pure(link, site, callee, names, states))
 
-    def whole(self, number: int, function: Any, expression: Callable[[], Any], names: Callable[[], Any], /) -> Any:
+    def whole(self, number: int, function: Any, expression: Callable[[Any], Any], names: Callable[[], Any], /) -> Any:
         """A step whose arguments cannot be looked at alone: named by all that the expression reads."""
         __tracebackhide__ = True
         site, calls = self.plan.sites[number], self._calls
@@ -156,9 +159,9 @@ class Replay:
         digest = None if values is None else self._standing.of_expression(site, callee.step.name, callee.bound, values)
         if digest is None:
             calls.not_kept(site, "something that it reads is made in the loop and has no value")
-            return expression()
+            return expression(function)
         given = dict(zip(site.names, values, strict=True)) | {"": callee.bound}
-        plain = PlainCall(calls.computation(site, callee), (Whole(expression, given),), {}, digest)
+        plain = PlainCall(calls.computation(site, callee), (Whole(expression, function, given),), {}, digest)
         return calls.value(site, callee.step, plain, given)
 
     def given(self, *args: Any, **kwargs: Any) -> _Given:
@@ -238,8 +241,7 @@ class Replay:
         self.preflight.verdicts[site.number] = Callee(None, why=why)
 
     def _kept_everywhere(self, site: Site, function: Any) -> Any:
-        callee = self.callees.of(site, function)
-        self.preflight.note(site, callee)
+        self.preflight.note(site, callee := self.callees.of(site, function))
         return handed.kept(self, site, function, callee)
 
     def _link(self, site: Site, function: Any, names: Callable[[], Any]) -> tuple[Callee, Link | None]:
@@ -280,11 +282,9 @@ class Replay:
         return (calls.ready(value) if is_async and not site.awaits else value,)
 
     def _repeated(self, site: Site, function: Any) -> str:
-        place = (site.number, type(getattr(function, "__self__", None)))
-        known = self._effects.get(place)
-        if known is None:
-            known = self._effects[place] = repeated(function)
-        return known
+        if (place := (site.number, type(getattr(function, "__self__", None)))) not in self._effects:
+            self._effects[place] = repeated(function)
+        return self._effects[place]
 
     def _may_be_linked(self, site: Site, values: tuple[Any, ...]) -> bool:
         known = self._linkable.get(site.number)

@@ -141,6 +141,17 @@ def function_in(node: ast.expr) -> ast.expr | None:
     return node.args[0] if _may_be_function(node) and node.args else None
 
 
+def read_first(call: ast.Call) -> list[ast.expr]:
+    """What is called and the functions handed over, as far as reading them can have effects, and nothing else has before."""
+    found, handed = [call.func], handed_functions(call)
+    for argument in call.args:
+        if isinstance(argument, ast.Attribute) and argument in handed:
+            found.append(argument)
+        elif not isinstance(argument, (ast.Name, ast.Constant)):
+            break
+    return [one for one in found if not isinstance(one, ast.Name)]
+
+
 def may_be_step(node: ast.expr, chain: Chain) -> bool:
     """Whether an expression that calls something may be one step."""
     function = chain.base.func

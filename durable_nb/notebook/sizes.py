@@ -11,6 +11,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.notebook import names
+from durable_nb.notebook.nodes import placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,8 +85,7 @@ class _Measure(ast.NodeVisitor):
             return node
         numbers = [ast.Tuple([ast.Constant(n) for n in some], ast.Load()) for some in (here, deeper)]
         sized = ast.Attribute(copy.deepcopy(self._replay), "sized", ast.Load())
-        call = ast.copy_location(ast.Call(sized, [node, *numbers], []), node)
-        return ast.fix_missing_locations(call)
+        return placed(ast.Call(sized, [node, *numbers], []), node)
 
 
 def _collect(node: ast.AST, here: set[int], deeper: set[int]) -> None:

@@ -13,6 +13,7 @@ from durable_nb.engine.context import within
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.generators import is_generator
 from durable_nb.notebook.heap import partly_digested
+from durable_nb.notebook.reads import glimpsed
 from durable_nb.origins import Origin, is_data, is_small, origin_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Standing:
         root, *path = text.split(".")
         found = dict(zip(site.names, values, strict=True)).get(root, getattr(builtins, root, None))
         for attribute in path:
-            found = getattr(found, attribute, None)
+            found = glimpsed(found, attribute, None)
         return found
 
     def _builders(self, site: Site, values: tuple[Any, ...]) -> list[Any]:

@@ -17,15 +17,15 @@ _PARTS = 64  # of a result that are looked at for functions
 
 
 class Whole:
-    """An expression as a function, and the values of the names that it reads."""
+    """An expression as a function of what it calls first, and the values of the names that it reads."""
 
-    def __init__(self, expression: Callable[[], Any], given: dict[str, Any]) -> None:
-        self._expression, self.given = expression, given
+    def __init__(self, expression: Callable[[Any], Any], called: Any, given: dict[str, Any]) -> None:
+        self._expression, self._called, self.given = expression, called, given
 
     def __call__(self) -> Any:
         """The value of the expression."""
         __tracebackhide__ = True
-        return self._expression()
+        return self._expression(self._called)
 
 
 class Awaitable(BaseException):

@@ -6,8 +6,9 @@ An expression ``embed(clean(d)).vector`` in a loop becomes, on the same line::
 
 where ``R`` is the `Replay` of this cell, named by its number: bound lexically, because a generator expression may be
 consumed by another thread, or after another cell has begun. Whether it *is* a step is decided when it is reached, by the
-object that is called. The bodies of functions, classes and lambdas stay as they are: what is pickled from them must not
-refer to us, and must run without us.
+object that is called; ``pool.client.ask`` is read once for it (``R.read``), and used (``R.taken``): a property may give
+another client each time. The bodies of functions, classes and lambdas stay as they are: what is pickled from them must
+not refer to us, and must run without us.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import ast
 import copy
 import itertools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from durable_nb.notebook import names, sites
 from durable_nb.notebook.names import dotted
+from durable_nb.notebook.nodes import Node, lambda_of, placed
 from durable_nb.notebook.sites import Chain, Plan, Site
 from durable_nb.provenance import changed_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Node = TypeVar("Node", bound=ast.AST)
+_CALLED = "__called__"
 
 
 def planned(
@@ -150,16 +152,28 @@ class _Marker(ast.NodeTransformer):
         form = self._form(node, chain) if chain is not None and sites.may_be_step(node, chain) else None
         if chain is None or form is None or not (self._depth or ast.unparse(chain.base.func) in self._named):
             return self._inside(node, self.visit)
-        site = self._site(form, node, chain)
-        original = copy.deepcopy(node)
-        refs = [copy.deepcopy(ref) for ref in map(sites.function_in, sites.handed_functions(chain.base)) if ref]
-        owns = self.runtime("owns", ast.Constant(site.number), copy.deepcopy(chain.base.func), *refs)
+        base, original, site = chain.base, copy.deepcopy(node), self._site(form, node, chain)
+        looked_up = [base.func, *filter(None, map(sites.function_in, sites.handed_functions(base)))]
+        owns = self.runtime("owns", ast.Constant(site.number), *map(copy.deepcopy, looked_up))
         if for_effect:
             owns.keywords = [ast.keyword("for_effect", ast.Constant(value=True))]
+        first = sites.read_first(base)  # before the arguments are marked
         with self._part_of(site):
             plain = self._inside(node, self._along)
-        step = self._step(site, original, plain)
-        return self._placed(ast.IfExp(owns, step, plain), original)
+        for place, read in enumerate(looked_up):
+            if read in first:
+                self._read_once(place, owns, base, read)
+        return placed(ast.IfExp(owns, self._step(site, original, base), plain), original)
+
+    def _read_once(self, place: int, owns: ast.Call, base: ast.Call, read: ast.expr) -> None:
+        """What the question whether it is a step has read is what is called or handed over."""
+        owns.args[1 + place] = placed(self.runtime("read", ast.Constant(place), owns.args[1 + place]), read)
+        taken = placed(self.runtime("taken", ast.Constant(place)), read)
+        if read is base.func:
+            base.func = taken
+        else:
+            handed = next(one for one in base.args if isinstance(one, ast.Call) and one.args[-1:] == [read])
+            handed.args[-1] = taken
 
     def _form(self, node: ast.expr, chain: Chain) -> str | None:
         """How the key of a step is made; None if it cannot be one."""
@@ -201,21 +215,19 @@ class _Marker(ast.NodeTransformer):
         self._add(site)
         return site
 
-    def _step(self, site: Site, node: ast.expr, plain: ast.expr) -> ast.expr:
-        """The expression as a step; ``plain`` is the same with what stands in its arguments marked."""
-        # Constant keys and calls of plain names change nothing in what a chain is.
-        chain = sites.chain_of(plain if site.form == "call" else node)
+    def _step(self, site: Site, node: ast.expr, marked: ast.Call) -> ast.expr:
+        """The expression as a step; ``marked`` is the call it begins with, what stands in its arguments marked."""
+        chain, number, function = sites.chain_of(node), ast.Constant(site.number), copy.deepcopy(marked.func)
         assert chain is not None
-        base = copy.deepcopy(chain.base)
-        number, function = ast.Constant(site.number), base.func
-        read = _lambda(ast.Tuple([ast.Name(name, ast.Load()) for name in site.names], ast.Load()))
+        read = lambda_of(ast.Tuple([ast.Name(name, ast.Load()) for name in site.names], ast.Load()))
         if site.form == "whole":
-            step = self.runtime("whole", number, function, _lambda(node), read)
+            chain.base.func = ast.Name(_CALLED, ast.Load())
+            step = self.runtime("whole", number, function, lambda_of(node, _CALLED), read)
         elif site.form == "late":
-            given = _lambda(self.runtime("given", *base.args, keywords=base.keywords))
+            given = lambda_of(self.runtime("given", *chain.base.args, keywords=chain.base.keywords))
             step = self.runtime("late_async" if site.awaits else "late", number, function, given, read)
         else:
-            method = "call_async" if site.awaits else "call"
+            method, base = "call_async" if site.awaits else "call", copy.deepcopy(marked)
             step = self.runtime(method, number, function, *base.args, keywords=base.keywords)
         return ast.Await(step) if site.awaits else step
 
@@ -237,7 +249,7 @@ class _Marker(ast.NodeTransformer):
                 value = keyword.value
                 keyword.value = self._handed(value, node) if id(value) in handed else self.visit(value)
             if is_sleep:
-                node.args = [self._placed(self.runtime("nap", node.args[0], copy.deepcopy(node.func)), node)]
+                node.args = [placed(self.runtime("nap", node.args[0], copy.deepcopy(node.func)), node)]
         elif isinstance(node, (ast.Attribute, ast.Await)):
             node.value = along(node.value)
         elif isinstance(node, ast.Subscript):
@@ -252,7 +264,7 @@ class _Marker(ast.NodeTransformer):
         site = Site(len(self.sites), "function", function.lineno, text, text, expression=to, varying=self._varying)
         self._add(site)
         made = function if sites.function_in(function) is not None else self.visit(function)
-        return self._placed(self.runtime("handed", ast.Constant(site.number), made), function)
+        return placed(self.runtime("handed", ast.Constant(site.number), made), function)
 
     def _note_order(self, node: ast.Call) -> None:
         for keyword in node.keywords:
@@ -286,15 +298,3 @@ class _Marker(ast.NodeTransformer):
         finally:
             self._depth -= 1
             self._varying, self._touched = before
-
-    def _placed(self, node: Node, original: ast.AST) -> Node:
-        """A new node where the original stood, so that tracebacks point at what was typed."""
-        for inner in ast.walk(node):
-            if isinstance(inner, (ast.expr, ast.keyword)) and not hasattr(inner, "lineno"):
-                ast.copy_location(inner, original)
-        return ast.fix_missing_locations(node)
-
-
-def _lambda(body: ast.expr) -> ast.Lambda:
-    empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    return ast.Lambda(empty, body)

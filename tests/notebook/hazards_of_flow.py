@@ -13,6 +13,23 @@ jobs = [{"text": d, "lock": threading.Lock()} for d in docs]
 def work(job):
     return embed(job["text"])
 out = [work(job) for job in jobs]
+## property that gives the next client | out asked
+class Client:
+    def __init__(self, key):
+        self.key = key
+    def ask(self, d):
+        return self.key, embed(d)
+class Pool:
+    def __init__(self):
+        self.clients, self.asked = [Client("a"), Client("b"), Client("c")], 0
+    @property
+    def client(self):
+        self.asked += 1
+        return self.clients[self.asked % 3]
+pool = Pool()
+out = [pool.client.ask(d) for d in docs]
+out += [text.map(pool.client.ask) for text in map(pd.Series, ([d] for d in docs))]
+asked = pool.asked
 ## iterator as a result | out
 def work(d):
     return map(str, embed(d))

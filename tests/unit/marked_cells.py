@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from durable_nb.notebook import sizes, transform
+from durable_nb.notebook.reads import Reads
 from durable_nb.notebook.sites import Plan
 from durable_nb.notebook.trails import followed, followed_async
 
@@ -34,6 +35,8 @@ class CallsThrough:
 
     def __init__(self, plan: Plan, *, owned: bool) -> None:
         self.sites, self.owned = plan.sites, owned
+        reads = Reads()
+        self.read, self.taken = reads.read, reads.taken
 
     def owns(self, number: int, function: Any, /, *handed: Any, for_effect: bool = False) -> bool:
         return self.owned
@@ -56,7 +59,7 @@ class CallsThrough:
 
     def whole(self, number: int, function: Any, expression: Any, names: Any, /) -> Any:
         self._read(number, names)
-        return expression()
+        return expression(function)
 
     def given(self, *args: Any, **kwargs: Any) -> Any:
         return args, kwargs
@@ -183,9 +186,45 @@ def namespace(trace: list[Any]) -> dict[str, Any]:
         trace.append(("boom", repr(args)))
         raise ValueError(f"boom {args}")
 
+    class Shelf:
+        """Gives something else every time that it is asked."""
+
+        def __init__(self) -> None:
+            self.asked_for = 0
+
+        @property
+        def book(self) -> Number:
+            trace.append(("book", self.asked_for))
+            self.asked_for += 1
+            return Number(self.asked_for)
+
+        @property
+        def books(self) -> list[Number]:
+            return [self.book]
+
+        @property
+        def asked(self) -> Any:
+            number = self.book
+
+            async def answer(*args: Any) -> Number:
+                return number.plus(*args)
+
+            return answer
+
+        @property
+        def submit(self) -> Any:
+            return self.book.plus
+
     numbers = {name: Number(value) for name, value in zip("abcw", (3, 7, 12, 20), strict=True)}
     functions = {name: traced(name) for name in "fgh"}
-    rest = {"items": [Number(4), Number(5), Number(4)], "wait": wait, "stream": stream, "room": room, "boom": boom}
+    rest = {
+        "items": [Number(4), Number(5), Number(4)],
+        "wait": wait,
+        "stream": stream,
+        "room": room,
+        "boom": boom,
+        "shelf": Shelf(),
+    }
     return {"__name__": "cell", "trace": trace, "Number": Number, **numbers, **functions, **rest, "sys": sys}
 
 

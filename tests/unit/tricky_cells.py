@@ -7,6 +7,20 @@ import re
 _CELLS = r"""
 for i in items: a = f(g(i), h(i))
 ----
+for i in items: a = shelf.book(i)
+----
+for i in items: a = shelf.book(i).plus(g(i)).low
+----
+found = [shelf.books[0](g(i), i)[0] for i in items]
+----
+found = [shelf.submit(shelf.book, items) for i in items]
+----
+found = [shelf.submit(None, shelf.book, shelf.book, i) for i in items]
+----
+for i in items: a = await shelf.asked(await wait(i))
+----
+for i in items: a = (await shelf.asked(g(i))).low
+----
 found = [f(i).low.plus(1)[0] for i in items]
 ----
 found = [f(i).plus(g(i)) for i in items]
