@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 _TOO_MANY, _OVERLOADED, _UNAVAILABLE = 429, 529, 503
@@ -61,6 +60,8 @@ def _wait(headers: Any, now: float) -> float | None:
             return max(0.0, float(written) * unit)
         except ValueError:
             pass
+        from email.utils import parsedate_to_datetime  # slow to import, and rarely needed
+
         try:
             return max(0.0, parsedate_to_datetime(written).timestamp() - now)
         except ValueError:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from durable_nb.records import Backoff
+from durable_nb.store.dialects import insert
 from durable_nb.store.misfits import fitting
-from durable_nb.store.tables import backoffs, insert
+from durable_nb.store.tables import backoffs
 
 _OF_CALLS = """
 SELECT key, attempts, since, delay_s FROM backoffs WHERE run_id = %s AND step_id = %s AND key = ANY(%s::bytea[])"""
@@ -38,7 +39,7 @@ def write(conn: sa.Connection, run_id: int, noted: Mapping[Name, Backoff | None]
     places = {name: {"run_id": run_id, "step_id": name[0], "key": name[1]} for name in noted}
     rows = [places[name] | backoff._asdict() for name, backoff in noted.items() if backoff is not None]
     if rows:
-        statement = insert(conn, backoffs)
+        statement = insert(conn.dialect, backoffs)
         changes = {field: statement.excluded[field] for field in Backoff._fields}
         conn.execute(statement.on_conflict_do_update(index_elements=["run_id", "step_id", "key"], set_=changes), rows)
     for name, backoff in noted.items():

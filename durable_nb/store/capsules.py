@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import UntrustedStore
+from durable_nb.store.dialects import insert
 from durable_nb.store.misfits import fitting
-from durable_nb.store.tables import capsules, insert
+from durable_nb.store.tables import capsules
 from durable_nb.store.trust import Seal
 
 _c = capsules.c
@@ -44,7 +45,7 @@ def save(conn: sa.Connection, run_id: int, capsule: Capsule | None, seal: Seal) 
         "manifest": capsule.manifest,
         "payload": capsule.payload,
     }
-    statement = insert(conn, capsules).values(values)
+    statement = insert(conn.dialect, capsules).values(values)
     conn.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))
 
 

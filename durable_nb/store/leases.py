@@ -18,7 +18,8 @@ from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.machines import born, goes_on, machine
 from durable_nb.records import Event, Owner, Run, State
 from durable_nb.store import backoffs, lineages
-from durable_nb.store.tables import claims, controls, events, insert, members, run_of, runs, tallies
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import claims, controls, events, members, run_of, runs, tallies
 
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
@@ -94,7 +95,7 @@ def claim(
 ) -> Run:
     """Create or re-open a run and hold it; inside one write transaction, so that of two claims one waits and sees."""
     now = clock.now()
-    conn.execute(insert(conn, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
+    conn.execute(insert(conn.dialect, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
     before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
     if before.owner is None or before.owner.token != owner.token:
         refuse_if_busy(before)

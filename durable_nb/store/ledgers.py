@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from durable_nb import clock
 from durable_nb.records import Backoff, Checkpoint, Mosaic, Owner
 from durable_nb.store import backoffs
-from durable_nb.store.tables import events, insert, mosaics, runs
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import events, mosaics, runs
 
 MOSAIC_S = 2.0
 """A mosaic is written at most so often: copying and compressing one of a million documents takes about 10 ms."""
@@ -123,7 +124,7 @@ class Watch:
             return
         self._mosaic = mosaic.version
         values = {"version": mosaic.version, "states": zlib.compress(mosaic.states, 1)}
-        statement = insert(conn, mosaics).values(run_id=run_id, **values)
+        statement = insert(conn.dialect, mosaics).values(run_id=run_id, **values)
         conn.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=self._replacing(values)))
 
     def _replacing(self, mosaic: dict[str, Any]) -> dict[str, Any]:

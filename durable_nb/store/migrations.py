@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from durable_nb import clock
 from durable_nb.errors import StoreTooNew, StoreUnavailable
-from durable_nb.store import tables
+from durable_nb.store import dialects, tables
 from durable_nb.store.planted import refuse_planted
 
 PG_SCHEMA = "durable_nb"
@@ -139,7 +139,7 @@ def advance(conn: sa.Connection, where: str, *, journal: str) -> int:
             conn.execute(sa.schema.CreateSchema(PG_SCHEMA))
     version = _version(conn, where)
     if version == 0:
-        tables.metadata.create_all(conn, checkfirst=False)
+        dialects.create(conn)
         facts = {
             "schema": str(tables.SCHEMA),
             "trust": secrets.token_hex(16),

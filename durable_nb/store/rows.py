@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Checkpoint, Costed
-from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, costs, insert, outputs
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import BLOB_BYTES, BLOB_PREFIX, blobs, checkpoints, costs, outputs
 from durable_nb.store.trust import STORED_RISKY, Seal, digest_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 ROWS = 500
 """Rows per INSERT. sqlite3 gives the GIL away at every row of executemany, and with a busy main thread its return takes
@@ -61,7 +64,7 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
 def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
     (stored,) = _as_stored(conn, [row], seal)
-    adding = insert(conn, checkpoints).values(stored._asdict())
+    adding = insert(conn.dialect, checkpoints).values(stored._asdict())
     statement = adding.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
         set_={name: adding.excluded[name] for name in Checkpoint._fields[3:]},
@@ -93,7 +96,7 @@ def _name(row: Checkpoint) -> dict[str, Any]:
 
 def _put(conn: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:
     if values:
-        statement = insert(conn, table)
+        statement = insert(conn.dialect, table)
         names = values[0].keys() - {"run_id", "step_id", "key"}
         again = {name: statement.excluded[name] for name in names}
         keyed = ["run_id", "step_id", "key"]
@@ -117,9 +120,7 @@ def _add_parts(dialect: sa.Dialect) -> tuple[str, str, str]:
 def _insert(dialect: sa.Dialect) -> sqlite.Insert | postgresql.Insert:
     columns = [checkpoints.c[field] for field in Checkpoint._fields]
     line = {column.name: sa.bindparam(f"{column.name}_", type_=column.type) for column in columns}
-    adding: sqlite.Insert | postgresql.Insert
-    adding = (postgresql if dialect.name == "postgresql" else sqlite).insert(checkpoints)
-    return adding.values([line])  # a list: PostgreSQL would add RETURNING to a plain one
+    return insert(dialect, checkpoints).values([line])  # a list: PostgreSQL would add RETURNING to a plain one
 
 
 def _parts(
@@ -149,7 +150,7 @@ def _with_blobs_apart(conn: sa.Connection, rows: list[Checkpoint]) -> list[Check
             apart.append(row)
     if conn.dialect.name == "postgresql":
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(BLOB_LOCK)))
-    adding = insert(conn, blobs).on_conflict_do_nothing()
+    adding = insert(conn.dialect, blobs).on_conflict_do_nothing()
     for digest in sorted(content):  # in one order everywhere, or two writers could wait for each other
         conn.execute(adding.values(digest=digest, payload=content[digest]))
     return apart

@@ -19,9 +19,10 @@ from durable_nb.errors import ConfigError
 from durable_nb.records import Backoff, Checkpoint, Failure, Owner, Run, State
 from durable_nb.store import backoffs, leases
 from durable_nb.store.connect import Database
+from durable_nb.store.dialects import insert
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.misfits import fitting
-from durable_nb.store.tables import checkpoints, claims, insert, members, mosaics, run_of, runs
+from durable_nb.store.tables import checkpoints, claims, members, mosaics, run_of, runs
 
 _HELD, _DONE, _FAILED = "held", "done", "failed"
 _LOCK = 0x646E620300000000  # and the id of a run: who takes claims of it waits for who does, instead of for nothing
@@ -190,7 +191,7 @@ def _join(
     conn: sa.Connection, database: Database, name: str, member: Owner, parent: int | None, texts: dict[str, str]
 ) -> Share:
     now = clock.now()
-    conn.execute(insert(conn, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
+    conn.execute(insert(conn.dialect, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
     before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
     there = _members(conn, before.id)
     if any(leases.is_alive(owner, beat) for owner, beat in there):
@@ -219,7 +220,7 @@ def _members(conn: sa.Connection, run_id: int) -> list[tuple[Owner, float]]:
 
 def _enrol(conn: sa.Connection, run_id: int, member: Owner, now: float) -> None:
     """The heartbeat of a member; one that was taken for dead is one again."""
-    statement = insert(conn, members).values(run_id=run_id, heartbeat=now, **member._asdict())
+    statement = insert(conn.dialect, members).values(run_id=run_id, heartbeat=now, **member._asdict())
     conn.execute(statement.on_conflict_do_update(index_elements=["run_id", "token"], set_={"heartbeat": now}))
 
 

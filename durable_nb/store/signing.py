@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from durable_nb.store.tables import checkpoints, insert, meta
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import checkpoints, meta
 from durable_nb.store.trust import MARKED, Seal
 
 _PAGE = 200
@@ -41,7 +42,7 @@ def vouch(conn: sa.Connection, seal: Seal, *, after: int) -> tuple[int, int] | N
 def make_home(conn: sa.Connection, seal: Seal) -> None:
     """Note that the database is home to this user."""
     seal.is_home = True
-    conn.execute(insert(conn, meta).values(key=seal.home, value="").on_conflict_do_nothing())
+    conn.execute(insert(conn.dialect, meta).values(key=seal.home, value="").on_conflict_do_nothing())
 
 
 def _page(conn: sa.Connection, after: int) -> list[Any]:

@@ -7,7 +7,8 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from durable_nb.records import DEATHS
-from durable_nb.store.tables import checkpoints, insert, suspects
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import checkpoints, suspects
 
 _NAMES = Collection[tuple[int, bytes]]
 
@@ -49,6 +50,6 @@ def _write(conn: sa.Connection, run_id: int, deaths: dict[tuple[int, bytes], int
         {"run_id": run_id, "step_id": step_id, "key": key, "deaths": count} for (step_id, key), count in deaths.items()
     ]
     if rows:
-        statement = insert(conn, suspects)
+        statement = insert(conn.dialect, suspects)
         update = {"deaths": statement.excluded.deaths}
         conn.execute(statement.on_conflict_do_update(index_elements=["run_id", "step_id", "key"], set_=update), rows)

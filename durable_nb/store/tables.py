@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from durable_nb.records import Owner, Run, State
 from durable_nb.store.misfits import Misfit, fitting
@@ -124,7 +123,7 @@ for _name, _column, _where in (
     ("checkpoints_gave_up", checkpoints.c.position, FAILED),
     ("checkpoints_position", checkpoints.c.position, RESULT),
 ):
-    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_where, postgresql_where=_where)
+    sa.Index(_name, checkpoints.c.run_id, _column, sqlite_where=_where)
 
 choices = sa.Table(
     "choices",
@@ -270,11 +269,6 @@ outputs = sa.Table(
     _text("signature"),
     _text("said"),  # JSON: what, in order
 )
-
-
-def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that may say ON CONFLICT."""
-    return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def run_of(row: Any) -> Run:

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from durable_nb.store.tables import insert, tallies
+from durable_nb.store.dialects import insert
+from durable_nb.store.tables import tallies
 
 
 class Tallies:
@@ -26,7 +27,7 @@ class Tallies:
 
 
 def _take(conn: sa.Connection, place: dict[str, Any]) -> int:
-    conn.execute(insert(conn, tallies).values(place).on_conflict_do_nothing())
+    conn.execute(insert(conn.dialect, tallies).values(place).on_conflict_do_nothing())
     query = sa.select(tallies.c.made, tallies.c.given_back).where(_at(place)).with_for_update()
     made, given_back = conn.execute(query).one()
     free = sorted(map(int, given_back.split()))

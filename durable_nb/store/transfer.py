@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from durable_nb.errors import StoreError
 from durable_nb.records import Checkpoint
 from durable_nb.store import lineages, reader, wholes
+from durable_nb.store.dialects import insert
 from durable_nb.store.misfits import Misfit, fitting
 from durable_nb.store.rows import ROWS, upsert
 from durable_nb.store.tables import (
@@ -36,7 +37,6 @@ from durable_nb.store.tables import (
     choices,
     costs,
     events,
-    insert,
     mosaics,
     outputs,
     runs,
@@ -223,7 +223,7 @@ def _add_run(conn: sa.Connection, values: dict[str, Any], name: str | None) -> t
 
 
 def _add_step(conn: sa.Connection, values: dict[str, Any]) -> int:
-    conn.execute(insert(conn, steps).values(values).on_conflict_do_nothing())
+    conn.execute(insert(conn.dialect, steps).values(values).on_conflict_do_nothing())
     found = reader.step_id(conn, values["name"], values["fingerprint"])
     assert found is not None
     return found

@@ -23,6 +23,7 @@ from durable_nb.records import (
     StepVersion,
 )
 from durable_nb.store import backoffs, leases, reader, suspects, tables
+from durable_nb.store.dialects import insert
 from durable_nb.store.figures import figures_of, groups_of
 from durable_nb.store.lookups import Lookups
 from durable_nb.store.misfits import fitting
@@ -58,7 +59,7 @@ class Views(Lookups):
         values = texts | {"parts": json.dumps(parts), "created": clock.now()}
 
         def made(conn: sa.Connection) -> int | None:
-            conn.execute(tables.insert(conn, tables.steps).values(values).on_conflict_do_nothing())
+            conn.execute(insert(conn.dialect, tables.steps).values(values).on_conflict_do_nothing())
             return reader.step_id(conn, name, fingerprint)
 
         new = self._database.change(made)
@@ -158,11 +159,11 @@ class Views(Lookups):
                 leases.tell(
                     conn, run_id, "edited", f"{reader.step_name(conn, step_id)}: results of older code are {done}"
                 )
-            insert = tables.insert(conn, tables.choices)
+            adding = insert(conn.dialect, tables.choices)
             conn.execute(
-                insert.on_conflict_do_update(
+                adding.on_conflict_do_update(
                     index_elements=["run_id", "step_id", "older_step_id"],
-                    set_={name: insert.excluded[name] for name in ("choice", "at")},
+                    set_={name: adding.excluded[name] for name in ("choice", "at")},
                 ),
                 [made | {"older_step_id": old} for old in older],
             )

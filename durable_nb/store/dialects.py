@@ -1,0 +1,30 @@
+"""What SQLAlchemy says differently to SQLite and to PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from durable_nb.store import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
+
+
+def create(conn: sa.Connection) -> None:
+    """Make all tables, where there are none."""
+    for index in tables.checkpoints.indexes if conn.dialect.name == "postgresql" else ():
+        if "sqlite_where" in (given := index.dialect_kwargs):  # this name alone would load that dialect
+            given["postgresql_where"] = given["sqlite_where"]
+    tables.metadata.create_all(conn, checkfirst=False)
+
+
+def insert(dialect: sa.Dialect, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may say ON CONFLICT."""
+    if dialect.name != "postgresql":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # a tenth of what opening takes: not for SQLite
+
+    return postgresql.insert(table)
