@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from itertools import repeat
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from durable_nb.codecs import RISKY
 from durable_nb.records import STORED, Saved
@@ -21,8 +21,6 @@ CHUNK = 1_000
 GAP = 16
 """``fetch`` looks at most this many ids per wanted row ahead, so that another run's million rows are not read."""
 
-Key = TypeVar("Key")
-
 _c = checkpoints.c
 _DONE = _c.state == sa.literal_column("'done'")
 _FOUND = (_c.seconds, _c.step_id, _c.position)
@@ -35,7 +33,7 @@ def look_up(
     """Finished calls among ``keys``; a step earlier in ``step_ids`` wins."""
 
     def opened(rows: list[Any]) -> list[tuple[bytes, Saved]]:
-        return _resolved(conn, [(row[0], seal.opened(run_id, *row)) for row in rows])
+        return [(key, saved) for _, key, saved in _opened(conn, rows, seal, repeat(run_id))]
 
     return _of_versions(conn, run_id, step_ids, keys, _SAVED, opened)
 
@@ -44,7 +42,7 @@ def found(conn: sa.Connection, run_id: int, step_ids: Sequence[int], keys: Seque
     """As `look_up`, with the payloads left where they are."""
 
     def left(rows: list[Any]) -> list[tuple[bytes, Saved]]:
-        return [(key, Saved(STORED, key, *rest)) for key, *rest in rows]
+        return [(key, Saved(STORED, key, *rest)) for _, key, *rest in rows]
 
     return _of_versions(conn, run_id, step_ids, keys, _FOUND, left)
 
@@ -103,25 +101,24 @@ def fetch(
         .limit(limit)
     )
     rows = conn.execute(query).all()
-    whole = dict(_resolved(conn, [(row[0], seal.opened(*row[1:])) for row in rows]))
-    return [(row[0], row[2], whole[row[0]]) for row in rows if row[0] in whole]
+    return _opened(conn, [(row[0], *row[2:]) for row in rows], seal, [row[1] for row in rows])
 
 
 def following(
     conn: sa.Connection, run_id: int, step_id: int, seal: Seal, *, from_id: int, limit: int
 ) -> list[tuple[int, bytes, Saved]]:
     """The same of one step."""
-    rows = _following(conn, run_id, step_id, from_id, limit, _SAVED)
-    whole = dict(_resolved(conn, [(row[0], seal.opened(run_id, *row[1:])) for row in rows]))
-    return [(row[0], row[1], whole[row[0]]) for row in rows if row[0] in whole]
+    return _opened(conn, _following(conn, run_id, step_id, from_id, limit, _SAVED), seal, repeat(run_id))
 
 
 def found_following(
     conn: sa.Connection, run_id: int, step_id: int, *, from_id: int, limit: int
 ) -> list[tuple[int, bytes, Saved]]:
     """The same with the payloads left where they are."""
-    rows = _following(conn, run_id, step_id, from_id, limit, _FOUND)
-    return [(row_id, key, Saved(STORED, key, seconds, step, at)) for row_id, key, seconds, step, at in rows]
+    if not (rows := _following(conn, run_id, step_id, from_id, limit, _FOUND)):
+        return []
+    ids, keys, *others = zip(*rows, strict=True)
+    return list(zip(ids, keys, map(Saved, repeat(STORED), keys, *others), strict=False))
 
 
 def id_of(conn: sa.Connection, run_id: int, step_id: int, key: bytes) -> int | None:
@@ -140,7 +137,7 @@ def _by_keys(
 ) -> list[Any]:
     rows: list[Any] = []
     if conn.dialect.name == "postgresql":  # one array instead of thousands of parameters
-        array = sa.bindparam("keys", keys, type_=postgresql.ARRAY(sa.LargeBinary))
+        array = sa.bindparam("keys", keys, type_=sa.ARRAY(sa.LargeBinary))
         return list(conn.execute(_finished(run_id, step, columns).where(_c.key == sa.any_(array))).all())
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
@@ -150,7 +147,7 @@ def _by_keys(
 
 
 def _finished(run_id: int, step: int, columns: tuple[Any, ...]) -> sa.Select[Any]:
-    return sa.select(_c.key, *columns).where(_c.run_id == run_id, _c.step_id == step, _DONE)
+    return sa.select(_c.id, _c.key, *columns).where(_c.run_id == run_id, _c.step_id == step, _DONE)
 
 
 def _following(
@@ -177,23 +174,34 @@ def _by_keys_sql(count: int, dialect: sa.Dialect, columns: tuple[Any, ...]) -> s
     return str(query.compile(dialect=dialect)).replace("__[POSTCOMPILE_keys]", ", ".join("?" * count))
 
 
-def _resolved(conn: sa.Connection, pairs: Iterable[tuple[Key, Saved]]) -> list[tuple[Key, Saved]]:
-    """The same with digests replaced by their blobs; one whose blob is gone, or is another, counts as never saved."""
-    pairs = list(pairs)
-    digests = sorted({saved.payload for _, saved in pairs if saved.codec.startswith(BLOB_PREFIX)})
-    if not digests:
-        return pairs
+def _opened(
+    conn: sa.Connection, rows: Sequence[Any], seal: Seal, run_ids: Iterable[int]
+) -> list[tuple[Any, bytes, Saved]]:
+    """Rows (any, key and `_SAVED`) for whoever decodes them, in the same order. One whose blob is gone, or is another,
+    counts as never saved.
+    """
+    if not rows:
+        return []
+    names, keys, codecs, *columns = zip(*rows, strict=True)
+    opened = seal.opened(run_ids, keys, codecs, *columns)
+    if any(codec.startswith(BLOB_PREFIX) for codec in set(codecs)):
+        whole = _with_blobs(conn, opened)
+        return [(*row[:2], saved) for row, saved in zip(rows, whole, strict=True) if saved is not None]
+    return list(zip(names, keys, opened, strict=True))
+
+
+def _with_blobs(conn: sa.Connection, opened: list[Saved]) -> list[Saved | None]:
+    """The same with digests replaced by their blobs."""
+    digests = sorted({saved.payload for saved in opened if saved.codec.startswith(BLOB_PREFIX)})
     content: dict[bytes, bytes] = {}
     for start in range(0, len(digests), CHUNK):
         query = sa.select(blobs.c.digest, blobs.c.payload).where(blobs.c.digest.in_(digests[start : start + CHUNK]))
         content.update((row[0], row[1]) for row in conn.execute(query).all())
-    whole = []
-    for key, saved in pairs:
-        if not saved.codec.startswith(BLOB_PREFIX):
-            whole.append((key, saved))
-        elif saved.payload in content:
-            codec = saved.codec.removeprefix(BLOB_PREFIX)
-            if codec.startswith(RISKY) and digest_of(content[saved.payload]) != saved.payload:
-                continue  # the row is signed, and names its blob by the digest
-            whole.append((key, saved._replace(codec=codec, payload=content[saved.payload])))
+    whole: list[Saved | None] = []
+    for saved in opened:
+        codec = saved.codec.removeprefix(BLOB_PREFIX)
+        payload = saved.payload if codec == saved.codec else content.get(saved.payload)
+        # The row is signed, and names its blob by the digest.
+        is_other = codec != saved.codec and codec.startswith(RISKY) and payload and digest_of(payload) != saved.payload
+        whole.append(None if payload is None or is_other else saved._replace(codec=codec, payload=payload))
     return whole

@@ -17,16 +17,17 @@ import os
 import re
 import secrets
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import registry
 from durable_nb.codecs import FOREIGN, RISKY
 from durable_nb.errors import ConfigError
-from durable_nb.records import Checkpoint, Saved
+from durable_nb.records import STORED, Checkpoint, Saved
 from durable_nb.store.misfits import Misfit
 from durable_nb.store.tables import BLOB_PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 SIGNED = "signed:"
@@ -39,7 +40,6 @@ MARKED = (SIGNED, BLOB_PREFIX + SIGNED, *STORED_RISKY)
 _CAREFUL = (*MARKED, "data", BLOB_PREFIX + "data")
 _PARTS = re.compile(rf"((?:{re.escape(BLOB_PREFIX)})?)((?:{SIGNED}[0-9a-f]{{32}}\+)*)(.*)", re.DOTALL)
 _HEAD = struct.Struct("<qqII")
-_KINDS = (bytes, str, bytes, float, int)
 _KEY_BYTES = 32
 _KEY_OF_THIS_PROCESS = secrets.token_bytes(_KEY_BYTES)
 
@@ -96,24 +96,33 @@ class Seal:
             return True
         return bool(signatures) and self.signature(run_id, step_id, key, blob + plain, payload) in signatures
 
-    def opened(
-        self, run_id: int, key: bytes, codec: str, payload: bytes, seconds: float, step_id: int, position: int
-    ) -> Saved:
-        """A stored row for whoever decodes it: without signatures, and marked as foreign unless we vouch for it.
+    def opened(self, run_ids: Iterable[int], *columns: tuple[Any, ...]) -> list[Saved]:
+        """Stored rows (columns key, codec, payload, seconds, step_id and position) for whoever decodes them: without
+        signatures, and marked as foreign unless we vouch for them.
 
         Raises
         ------
         Misfit
             The columns hold what is never saved.
         """
-        if (type(key), type(codec), type(payload), type(seconds), type(position)) != _KINDS:
-            raise Misfit(f"checkpoint of document {position!r:.20}")
-        if codec.startswith(_CAREFUL):
-            blob, _, plain = _parts(codec)
-            is_risky = plain.startswith(RISKY)
-            ours = self.trusts_all or (self.is_ours(run_id, step_id, key, codec, payload) if is_risky else self.is_home)
-            codec = blob + ("" if ours else FOREIGN) + plain
-        return Saved(codec, payload, seconds, step_id, position)
+        keys, codecs, payloads, seconds, step_ids, positions = columns
+        for column, kind in ((keys, bytes), (codecs, str), (payloads, bytes), (seconds, float), (positions, int)):
+            if not {kind}.issuperset(map(type, column)):
+                odd = next(position for one, position in zip(column, positions, strict=True) if type(one) is not kind)
+                raise Misfit(f"checkpoint of document {odd!r:.20}")
+        if STORED in (different := set(codecs)):
+            raise Misfit(f"codec {STORED!r} of a checkpoint")
+        if any(codec.startswith(_CAREFUL) for codec in different):
+            codecs = tuple(map(self._told, run_ids, step_ids, keys, codecs, payloads))
+        return list(map(Saved, codecs, payloads, seconds, step_ids, positions))
+
+    def _told(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
+        if not codec.startswith(_CAREFUL):
+            return codec
+        blob, _, plain = _parts(codec)
+        is_risky = plain.startswith(RISKY)
+        ours = self.trusts_all or (self.is_ours(run_id, step_id, key, codec, payload) if is_risky else self.is_home)
+        return blob + ("" if ours else FOREIGN) + plain
 
     def of_output(self, run_id: int, step_id: int, key: bytes, said: str) -> str:
         """Our signature of what a call showed: a page may run what stands in it."""

@@ -311,6 +311,15 @@ def test_an_id_of_another_type_gives_no_type_to_the_others(path):
         visit(path, surface)
 
 
+def test_a_result_that_claims_to_be_elsewhere_is_said(path):
+    """The word for "still in the database" is never saved: its payload would be taken for the key of another call."""
+    craft(path, "UPDATE checkpoints SET codec = 'stored', payload = x'00'")
+    store = Store.open(f"sqlite:///{path}")
+
+    with pytest.raises(StoreError, match="stored"):
+        store.look_up(1, [1], [key(0)])
+
+
 def test_text_that_is_no_text_is_said(path):
     """Bytes that are no UTF-8 under the type of a text end in a sentence."""
     craft(path, "UPDATE checkpoints SET label = CAST(x'ff00fe' AS TEXT)")
