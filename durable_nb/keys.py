@@ -63,7 +63,8 @@ def call_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
             return _hash(value.encode("utf-8", "surrogatepass"), _ONE_STR)
         if kind is bytes:
             return _hash(value, _ONE_BYTES)
-        return _hash(_encode(value), _CALL)
+        leaf = canonical.LEAVES.get(kind)
+        return _hash(_encode(value) if leaf is None else leaf(value), _CALL)
     return _hash(_encode(Arguments(args, kwargs)), _CALL)
 
 

@@ -28,7 +28,7 @@ class Results(Slots, Sequence[Any]):
     """Results of a step for every document, in input order.
 
     Reads like a list: ``len``, ``[i]``, slices, iteration, ``==``. A restored result is decoded when it is first asked
-    for, and that object is kept; of more than 64 MB the rest stays in the database, and is read each time it is asked for.
+    for, and that object is kept; of more than 104 MB the rest stays in the database, and is read each time it is asked for.
     With ``on_error="collect"`` the place of a document that failed holds its StepFailed exception, as with
     ``asyncio.gather(return_exceptions=True)``. ``labels`` says what the documents are called.
     """

@@ -15,6 +15,7 @@ from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import by_priority, gathered, gathered_async
 from durable_nb.engine.waits import Later
 from durable_nb.records import Call
+from durable_nb.slots import paused_gc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -130,7 +131,9 @@ class Intake:
         iterator, first = iter(items), 0
         while some := list(itertools.islice(iterator, _CHUNK)):
             found = self._digests_of(some) if digests is None else list(itertools.islice(digests, len(some)))
-            yield self._missing(some, found, first, start)
+            with paused_gc():
+                missing = self._missing(some, found, first, start)
+            yield missing
             first += len(some)
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:

@@ -8,6 +8,7 @@ from durable_nb.engine.hidden import told_of
 from durable_nb.executors import worker
 
 _LENGTH = 60
+_NUMBERS = (bool, int, float)
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
 ASIDE = "; set aside"
 """How the error of a document ends that killed what computed it, whatever that was."""
@@ -29,7 +30,7 @@ def of_item(item: Any, position: int) -> str:
         if "\n" in line:
             line = item[: 4 * _LENGTH].strip().partition("\n")[0]
         return line if 0 < len(line) <= _LENGTH else f"{line[: _LENGTH - 1]}…" if line else f"#{position}"
-    if isinstance(item, bool | int | float):
+    if isinstance(item, _NUMBERS):
         return repr(item)
     if isinstance(item, dict):
         value = next((item[name] for name in _NAMING if name in item), None)
