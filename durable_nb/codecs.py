@@ -41,6 +41,7 @@ Encoder = Callable[[Any], "tuple[str, bytes] | None"]  # None: this one value ne
 
 OUTCOME = "outcome+"
 FOREIGN = "foreign+"
+_PICKLED = frozenset({"pickle", "cloudpickle", f"{OUTCOME}pickle", f"{OUTCOME}cloudpickle"})
 RISKY = ("pickle", "cloudpickle", OUTCOME, "arrow")
 """How codecs begin that may do more to whoever reads them than give a value: run code, or put effects into effect. (Arrow's
 buffers may be compressed bombs, and its readers before 14.0.1 unpickle.)"""
@@ -127,7 +128,7 @@ def outcome(codec: str, payload: bytes, *, trusted: bool = True, where: str) -> 
 
 def needs_pickle(codec: str) -> bool:
     """True if reading such a payload can run code."""
-    return codec.removeprefix(OUTCOME) in ("pickle", "cloudpickle")
+    return codec in _PICKLED
 
 
 def revive(codec: str, payload: bytes) -> Any:

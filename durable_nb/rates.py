@@ -70,6 +70,10 @@ class Flow:
     ----------
     holds : bool
         Whether a call has to ask before it starts.
+    answered : int
+        Calls that the service has answered since it refused one.
+    has_refused : bool
+        Whether it ever has.
     """
 
     def __init__(
@@ -85,10 +89,10 @@ class Flow:
         self._calls = Pace(parsed(rate, "rate_limit")) if isinstance(rate, str) else None
         self._amounts = None if token_limit is None else Pace(parsed(token_limit, "token_limit"))
         self._is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
-        self.holds = self._is_limited
+        self.holds, self.has_refused = self._is_limited, False
         self._learned: Pace | None = None  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
-        self._answered, self._counted_from = 0, clock.monotonic()
+        self.answered, self._counted_from = 0, clock.monotonic()
 
     @property
     def waiting_for(self) -> str:
@@ -138,11 +142,16 @@ class Flow:
 
     def succeeded(self) -> None:
         """The service has answered."""
+        self.answered += 1
+        if self.has_refused:
+            self.relieved()
+
+    def relieved(self) -> None:
+        """As ``succeeded``, for who has counted it already and asked whether that is all: it is, of most calls."""
         self._refused = 0
-        self._answered += 1
-        if self._learned is not None and self._answered > _STEADY:
+        if self._learned is not None and self.answered > _STEADY:
             self._learned.per_s *= 1.25  # it may do more by now; if not, it will say so
-            self._answered, self._counted_from = 0, clock.monotonic()
+            self.answered, self._counted_from = 0, clock.monotonic()
 
     def refused(self, error: BaseException) -> bool:
         """Whether the service asked to wait, rather than that the call failed; then nobody starts for so long."""
@@ -159,14 +168,14 @@ class Flow:
         if begins:
             self._learn(now, wait)
         self._until = max(self._until, now + wait)
-        self.holds = True
+        self.holds = self.has_refused = True
         return True
 
     def _learn(self, now: float, wait: float) -> None:
         """From what was answered since the last volley of refusals, and the wait that it costs, at which pace to go on."""
-        per_s = max(_SLOWEST_PER_S, self._answered / (now - self._counted_from + wait))
+        per_s = max(_SLOWEST_PER_S, self.answered / (now - self._counted_from + wait))
         self._learned = Pace(per_s if self._learned is None else min(per_s, self._learned.per_s))
-        self._answered, self._counted_from = 0, now + wait
+        self.answered, self._counted_from = 0, now + wait
 
 
 def _limiter(thing: Any) -> Any:

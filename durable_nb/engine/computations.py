@@ -76,8 +76,7 @@ class Computation(Waits):
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         if outer:
             refuse_inside(outer)
-        if self.left_over:
-            attempt = self._go_on(call, halted or self._is_halted)
+        attempt = self._go_on(call, halted or self._is_halted) if self.left_over else attempt
         while True:
             if flow is not None and flow.holds:
                 self._pace(flow, call, halted or self._is_halted)
@@ -87,8 +86,7 @@ class Computation(Waits):
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
-            started, before = clock.now(), clock.stopwatch()
-            before_me = inside.set((self, call, attempt, outer))
+            before_me, started, before = inside.set((self, call, attempt, outer)), clock.now(), clock.stopwatch()
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
@@ -99,7 +97,9 @@ class Computation(Waits):
                     raise
             else:  # still noted: what it returned may be too large to be turned into bytes
                 if flow is not None:
-                    flow.succeeded()
+                    flow.answered += 1
+                    if flow.has_refused:
+                        flow.relieved()
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:  # a paused run is seen to rest with its last commit, not after it

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
 _CHUNK, _CHUNK_OF_ITERATOR = 500, 64
 _WIDTH = 16  # of a digest
+_NO_NAMES: dict[str, Any] = {}  # of all calls of maps; nobody writes into it
 
 
 class Intake:
@@ -170,7 +171,7 @@ class Intake:
             for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
                 if key not in known:
                     args = (*bound, item) if bound else (item,)
-                    missing.append(Call(position, key, name, args, {}, start + position))
+                    missing.append(Call(position, key, name, args, _NO_NAMES, start + position))
         if live.suspects.deaths:
             missing = [call for call in missing if not self._is_aside(call)]
         entered.ask_about([call.key for call in missing])

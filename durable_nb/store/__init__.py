@@ -84,7 +84,7 @@ class Store(Keeping):
         self.url = database.address.render_as_string(hide_password=False)
         self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed, self._lineages = database, writer, False, {}
-        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.is_lost
+        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.lost.__contains__
         self.tell, self.back_off = partial(writer.note, Watch.tell), partial(writer.note, Watch.back_off)
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
         self.hurry = database.patience.hurry

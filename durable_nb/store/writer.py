@@ -53,6 +53,7 @@ class Writer:
         self._patience, self._seal = database.patience, database.seal
         self._linger_s, self._heartbeat_s, self._at_once = linger_s, heartbeat_s, False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
+        self.lost: set[int] = set()  # nor is this; runs of which a commit found that somebody else holds them
         self.forget_all()
 
     def begin_in_child(self) -> None:
@@ -66,9 +67,9 @@ class Writer:
     def forget_all(self) -> None:
         """Start from nothing."""
         self._inbox.clear()
+        self.lost.clear()
         self._held: list[Checkpoint] = []
         self._watched: dict[int, Watch] = {}
-        self._lost: set[int] = set()
         self._lock = threading.Lock()
         self._over = threading.Condition()
         self._commits, self._idle, self._due = 0, True, 0.0
@@ -107,7 +108,7 @@ class Writer:
         """Keep the lease of a run until ``unwatch``; its counts are written with every commit."""
         with self._lock:
             self._refuse_if_closed()
-            self._lost.discard(run_id)
+            self.lost.discard(run_id)
             self._watched[run_id] = watch
             self._beaten = clock.monotonic()
             self._start()
@@ -124,10 +125,6 @@ class Writer:
         if watch is not None:
             noting(watch, *details)
             self._next_commit()
-
-    def is_lost(self, run_id: int) -> bool:
-        """True when a commit found that somebody else holds the run."""
-        return run_id in self._lost
 
     def close(self) -> None:
         """Flush and end the thread, also when the flush fails."""
@@ -305,7 +302,7 @@ class Writer:
             upsert(conn, rows, held, self._seal)
         for run_id in lost:  # only now: a rolled back transaction has found out nothing
             watched[run_id].lost = True
-            self._lost.add(run_id)
+            self.lost.add(run_id)
         return watched
 
     def _salvage(self, batch: list[Checkpoint], cause: BaseException) -> tuple[list[Checkpoint], BaseException | None]:

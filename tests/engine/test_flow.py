@@ -225,7 +225,7 @@ def test_a_batch_is_one_answer_of_the_service() -> None:
 
     assert EXPECTED == list(shout.map(DOCS))
     assert shout.flow is not None
-    assert shout.flow._answered == DOCUMENTS // 10
+    assert shout.flow.answered == DOCUMENTS // 10
 
 
 def test_options_share_a_limit_that_is_the_same() -> None:
