@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,16 +145,22 @@ def _from_pyproject(folder: Path) -> dict[str, Any]:
             break
     else:
         return {}
-    import tomllib
-
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("durable_nb", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = dict(_table_in(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise ConfigError(f"{path} is not valid TOML ({error}).", "Mend it, or set DURABLE_NB_URL instead.") from error
-    found = dict(table)
     if found.get("trust") is True:  # whoever wrote a project that was downloaded would vouch for themselves
         raise ConfigError(f"{path} may not say trust = true: it is as foreign as the database.", _TRUST_YOURSELF)
     if found.get("url"):
         # Written in a file, a relative path means relative to that file, not to whatever folder the kernel is in.
         found["url"] = database_url(str(found["url"]), folder=parent)
     return found
+
+
+@lru_cache(maxsize=16)
+def _table_in(text: str) -> dict[str, Any]:
+    """Our table of a pyproject.toml: every map asks for it, and to read a long one takes longer than to open a run."""
+    import tomllib
+
+    table: dict[str, Any] = tomllib.loads(text).get("tool", {}).get("durable_nb", {})
+    return table

@@ -24,17 +24,21 @@ def function_node(code: CodeType) -> ast.AST | None:
     tree, known = file_tree(code.co_filename), _as_in_file(code)
     if tree is None or known is None:
         return None
-    is_lambda = known.co_name == "<lambda>"
-    found = [
-        node
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Lambda) if is_lambda else isinstance(node, FUNCTIONS) and node.name == known.co_name)
-        and _first_line(node) == known.co_firstlineno
-    ]
+    found = _functions_of(tree).get((known.co_name, known.co_firstlineno), [])
     if len(found) > 1:
         found = [node for node in found if _holds(node, known)]
     # Of a lambda and one inside it, both hold the inner one's instructions.
     return min(found, key=_extent, default=None)
+
+
+@lru_cache(maxsize=64)
+def _functions_of(tree: ast.AST) -> dict[tuple[str, int], list[ast.AST]]:
+    """The functions of a file by name and first line."""
+    found: dict[tuple[str, int], list[ast.AST]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (*FUNCTIONS, ast.Lambda)):
+            found.setdefault((getattr(node, "name", "<lambda>"), _first_line(node)), []).append(node)
+    return found
 
 
 def code_value(code: CodeType, doc: str | None = None) -> Any:
