@@ -60,6 +60,11 @@ def go_apart(magics: DurableMagics, arguments: Any, number: int, rest: ast.Modul
     plan = magics.cells.plans.get(number)
     if rest is None or plan is None:
         raise ConfigError("this cell cannot run in the background.", "Write --background or --detach in full.")
+    if arguments.replay_output:
+        raise ConfigError(
+            "--replay-output shows what restored calls had printed, which is kept of cells that run in front.",
+            "Leave it out here, or leave out --background and --detach.",
+        )
     shell: Any = magics.shell
     if not arguments.detach:
         clashes.refuse_what_clashes(rest, plan, shell.user_ns, names_in(arguments.steps))

@@ -351,6 +351,16 @@ def test_what_cannot_be_in_the_background_is_refused(kernel: Start, before: str,
     assert stored(one.folder, "refused") is None
 
 
+@pytest.mark.parametrize("way", ["--background", "--detach"])
+def test_output_is_shown_again_in_front_only(kernel: Start, way: str) -> None:
+    """What nobody could see below the cell is refused, not left out without a word."""
+    one = prepared(kernel)
+    reply = one.run(f"%%durable refused {way} --replay-output\nout = [work(d) for d in 'ab']")
+
+    assert "in front" in reply.error
+    assert stored(one.folder, "refused") is None
+
+
 @pytest.mark.parametrize("body", ["return work('a')", "for d in 'ab': work(d)\nawait = 3"])
 def test_what_does_not_compile_holds_no_run(kernel: Start, body: str) -> None:
     """A SyntaxError is the cell's, as in front; the run is nobody's."""
