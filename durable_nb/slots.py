@@ -65,10 +65,9 @@ class Slots:
             self.grow(first + len(items))
 
     def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
-        """Fill slots with restored results, still encoded or (codec `STORED`) still in the database; in input order."""
-        follow = (
-            len({saved.codec == STORED for _, saved in found}) == 1 and found[-1][0] - found[0][0] == len(found) - 1
-        )
+        """Fill slots with restored results, still encoded or (codec `STORED`) still in the database."""
+        first, is_stored = found[0][0], {saved.codec == STORED for _, saved in found}
+        follow = len(is_stored) == 1 and [position for position, _ in found] == list(range(first, first + len(found)))
         with self._lock:
             for some in [found] if follow else ([one] for one in found):
                 self._fill(some[0][0], [saved for _, saved in some])

@@ -51,6 +51,15 @@ def saved(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+def test_restored_results_may_come_in_any_order():
+    """Other kernels and priorities hand over results as they are found: each goes to its document."""
+    made = Results("embed")
+    made.grow(4)
+    made.put_restored([(position, Saved(*encode(position), 0.0, 1)) for position in (0, 2, 1, 3)])
+
+    assert [0, 1, 2, 3] == list(made)
+
+
 def test_reads_like_a_list(saved: bool) -> None:
     """Length, indexes, slices, iteration, membership and equality are those of a list of the values."""
     plain = ["a", (1,), None, {"k": 2.5}, "a"]
