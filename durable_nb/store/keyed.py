@@ -199,9 +199,12 @@ def _with_blobs(conn: sa.Connection, opened: list[Saved]) -> list[Saved | None]:
         content.update((row[0], row[1]) for row in conn.execute(query).all())
     whole: list[Saved | None] = []
     for saved in opened:
-        codec = saved.codec.removeprefix(BLOB_PREFIX)
-        payload = saved.payload if codec == saved.codec else content.get(saved.payload)
-        # The row is signed, and names its blob by the digest.
-        is_other = codec != saved.codec and codec.startswith(RISKY) and payload and digest_of(payload) != saved.payload
-        whole.append(None if payload is None or is_other else saved._replace(codec=codec, payload=payload))
+        if not saved.codec.startswith(BLOB_PREFIX):
+            whole.append(saved)
+            continue
+        codec, payload = saved.codec.removeprefix(BLOB_PREFIX), content.get(saved.payload)
+        if payload is None or (codec.startswith(RISKY) and digest_of(payload) != saved.payload):
+            whole.append(None)  # gone; or another one: the row is signed, and names its blob by the digest
+        else:
+            whole.append(saved._replace(codec=codec, payload=payload))
     return whole

@@ -171,11 +171,12 @@ def test_a_signature_is_worth_nothing_in_another_database(tmp_path, opens):
         read(second, row)
 
 
-def test_a_large_pickle_whose_blob_was_replaced_is_computed_anew(url, opens, tmp_path):
-    """The row names its blob by the digest: another content under that name counts as never saved."""
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_large_pickle_whose_blob_was_replaced_is_computed_anew(url, opens, tmp_path, is_empty):
+    """The row names its blob by the digest: another content under that name, or none, counts as never saved."""
     store = opens(url)
     row = saved(store, 1, LARGE)
-    change(store, "UPDATE blobs SET payload = :a", pickle.dumps(Attack(tmp_path / "ran")))
+    change(store, "UPDATE blobs SET payload = :a", b"" if is_empty else pickle.dumps(Attack(tmp_path / "ran")))
 
     assert read(store, row) is None
     assert not (tmp_path / "ran").exists()
