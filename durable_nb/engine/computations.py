@@ -86,7 +86,7 @@ class Computation(Waits):
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
-            before_me, started, before = inside.set((self, call, attempt, outer)), clock.now(), clock.stopwatch()
+            started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer))
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
