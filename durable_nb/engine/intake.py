@@ -191,7 +191,10 @@ class Intake:
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """What counts as restored of these calls."""
-        known = self._ahead.look_up(keys, payloads=self._arrived.has_room) if self.entered.saved else {}
+        if not self.entered.saved:
+            return {}
+        alone = self.counted is None
+        known = self._ahead.look_up(keys, payloads=self._arrived.has_room, alone=alone)
         return known if self.counted is None else self.counted(known)
 
     def _digests_of(self, items: Iterable[Any]) -> list[bytes]:

@@ -88,6 +88,12 @@ def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[byt
     return found
 
 
+def names(conn: sa.Connection, run_id: int, step_ids: Sequence[int], most: int) -> list[bytes]:
+    """Up to ``most`` keys of checkpoints, from the key index alone; those of failures are among them."""
+    query = sa.select(_c.key).where(_c.run_id == run_id, _c.step_id.in_(list(step_ids))).limit(most)
+    return list(conn.scalars(query))
+
+
 def fetch(
     conn: sa.Connection, run_ids: Sequence[int], step_ids: Sequence[int], seal: Seal, *, from_id: int, limit: int
 ) -> list[tuple[int, bytes, Saved]]:

@@ -55,6 +55,13 @@ class Lookups:
                 found |= self._database.ask(keyed.known, one, [step_id])
         return found
 
+    def names(self, run_id: int, step_ids: Sequence[int], *, most: int) -> set[bytes] | None:
+        """Keys that `look_up` may find, and perhaps some more; None if they are more than ``most``."""
+        found: set[bytes] = set()
+        for one in self.lineage(run_id):
+            found.update(self._database.ask(keyed.names, one, step_ids, most + 1))
+        return found if len(found) <= most else None
+
     def fetch(
         self, run_id: int, step_ids: Sequence[int], *, from_id: int, limit: int
     ) -> list[tuple[int, bytes, Saved]]:

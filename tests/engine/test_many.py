@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from durable_nb import slots, step
+from durable_nb import run, slots, step
+from durable_nb.engine import ahead
 from durable_nb.errors import ConfigError
 from durable_nb.testing import assert_restored
 
@@ -137,6 +138,37 @@ def test_results_are_read_on_in_the_order_they_were_saved(store: Store, order: s
 
     assert (len(by_key) if order == "as they were" else len(pages)) <= most
     assert 20 <= len(by_key) + len(pages) <= 30
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_beside_few_results_new_calls_are_not_asked_for(
+    store: Store, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few results the keys are read at once, also of those that a fork takes; wherever one is met, it is restored."""
+    monkeypatch.setattr(ahead, "_FEW", 20 if few else 4)
+    square = step(name="square", version="1")(lambda number: number * number)
+    with run("old"):
+        square.map([700, 2400, 3100])
+    with run("new", fork="old"):
+        square.map([1200, 2600, 3900])
+    by_key: list[str] = []
+
+    def note(_c: Any, _cur: Any, text: str, *_: Any) -> None:
+        if '"key" IN' in text:
+            by_key.append(text)
+
+    reader = store._database._open()[1]
+    sa.event.listen(reader, "before_cursor_execute", note)
+    with run("new"):
+        squares = square.map(range(6000))
+    sa.event.remove(reader, "before_cursor_execute", note)
+    found = store.run("new")
+
+    assert [number * number for number in range(6000)] == list(squares)
+    assert found is not None
+    assert 6 == found.restored
+    # In the run itself, and what it has not in its origin: the first chunk, then only the three and three of one chunk each.
+    assert (2 + 3 + 2 * 3 if few else 2 * 12) == len(by_key)
 
 
 def test_shapes_that_differ_are_named() -> None:

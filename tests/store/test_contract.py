@@ -95,6 +95,26 @@ def test_results_are_read_on_from_one(store):
     assert [] == store.following(run.id, step, from_id=read[-1][0] + 100, limit=4)
 
 
+def test_keys_are_told_unless_they_are_many(store):
+    """Which calls may have a result, without looking for each: of these versions in this run, if they are not too many."""
+    run, _, step = begin(store)
+    other, _, _ = begin(store, "other")
+    version = store.step("embed", fingerprint="two", parts={}, source="")
+    for row in (
+        result(run.id, step, 1),
+        failure(run.id, step, 2),
+        result(other.id, step, 3),
+        result(run.id, version, 4),
+    ):
+        store.save(row)
+    store.flush()
+
+    assert {key(1), key(2)} == store.names(run.id, [step], most=2)
+    assert {key(1), key(2), key(4)} == store.names(run.id, [version, step], most=3)
+    assert store.names(run.id, [step], most=1) is None
+    assert set() == store.names(run.id, [step + 100], most=0)
+
+
 def test_failures_are_not_results(store):
     """A document that gave up is listed with its error, and none of the look-ups takes it for a result."""
     run, _, step = begin(store)

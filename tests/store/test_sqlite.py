@@ -99,18 +99,20 @@ def test_a_look_up_uses_the_key_index(store):
     def ask() -> None:
         store.look_up(run.id, [step], [key(1), key(2)])
         store.known(run.id, [step])
+        store.names(run.id, [step], most=5)
         store.fetch(run.id, [step], from_id=1, limit=10)
         store.following(run.id, step, from_id=1, limit=10)
         store.found_following(run.id, step, from_id=1, limit=10)
         store.runs()
 
-    (_, forks), (_, by_key), (keys, known), (_, pages), (_, following), (found, left), (listing, runs) = plans_of(
-        store, ask
+    (_, forks), (_, by_key), (keys, known), (_, few), (_, pages), (_, following), (found, left), (listing, runs) = (
+        plans_of(store, ask)
     )
 
     assert "SEARCH forks USING INTEGER PRIMARY KEY (rowid=?)" == forks  # asked once a run
     assert "SEARCH checkpoints USING INDEX checkpoints_key (run_id=? AND step_id=? AND key=?)" == by_key
     assert "SEARCH checkpoints USING COVERING INDEX checkpoints_key (run_id=? AND step_id=?)" in known
+    assert "SEARCH checkpoints USING COVERING INDEX checkpoints_key (run_id=? AND step_id=?)" == few
     assert "SEARCH checkpoints USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" == pages == following == left
     assert "checkpoints" not in runs
     assert "payload" not in keys + found + listing
