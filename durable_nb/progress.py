@@ -114,8 +114,11 @@ class Progress:
             self._renumbered = self._renumbered or renumbered
             self._grow_to(max(documents, default=-1))
             states = self._states
-            for document in documents:
-                states[document] = RESTORED
+            if documents and documents == list(range(documents[0], documents[-1] + 1)):
+                states[documents[0] : documents[-1] + 1] = bytes((RESTORED,)) * len(documents)
+            else:
+                for document in documents:
+                    states[document] = RESTORED
             self.restored += len(documents)
             self.saved_s += seconds
             self.saved_cost += cost
@@ -140,15 +143,11 @@ class Progress:
 
     def counts_after(self, batch: Sequence[Checkpoint]) -> tuple[int | None, int, int, int]:
         """(total, done, restored, failed) once ``batch`` is committed; written in the same transaction."""
-        done, ends, failures = 0, dict[tuple[int, bytes], bool](), self._failures
-        for checkpoint in batch:
-            if checkpoint.state != _DONE:
-                ends[checkpoint.step_id, checkpoint.key] = True
-            else:
-                done += checkpoint.codec != LINK
-                if ends or failures:
-                    ends[checkpoint.step_id, checkpoint.key] = False
-        failed = self.failed + sum(gave_up - (call in failures) for call, gave_up in ends.items())
+        ended, codecs = [checkpoint.state for checkpoint in batch], [checkpoint.codec for checkpoint in batch]
+        done, failed = ended.count(_DONE) - codecs.count(LINK), self.failed
+        if failed or ended.count(_DONE) < len(ended):
+            ends = {(checkpoint.step_id, checkpoint.key): checkpoint.state != _DONE for checkpoint in batch}
+            failed += sum(gave_up - (call in self._failures) for call, gave_up in ends.items())
         computed = self.computed + done
         return self._known_total(computed, failed), self.restored + computed, self.restored, failed
 
@@ -255,7 +254,7 @@ class Progress:
 
     def _fold(self, batch: Sequence[Checkpoint]) -> None:
         states, failures, done = self._states, self._failures, 0
-        self._grow_to(max(checkpoint.position for checkpoint in batch))
+        self._grow_to(max([checkpoint.position for checkpoint in batch]))
         for checkpoint in batch:
             if checkpoint.codec == LINK:
                 continue

@@ -9,6 +9,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+made = tuple.__new__
+"""``made(Call, (…))`` is ``Call(…)`` in half the time, for what is made for each document."""
+
 
 class State(StrEnum):
     """Of a run, or of one checkpoint (only ``DONE`` and ``FAILED``)."""

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from durable_nb.codecs import RISKY
-from durable_nb.records import STORED, Saved
+from durable_nb.records import STORED, Saved, made
 from durable_nb.store.misfits import number_of
 from durable_nb.store.tables import BLOB_PREFIX, blobs, checkpoints, costs
 from durable_nb.store.trust import Seal, digest_of
@@ -91,7 +91,7 @@ def known(conn: sa.Connection, run_id: int, step_ids: Sequence[int]) -> dict[byt
 def names(conn: sa.Connection, run_id: int, step_ids: Sequence[int], most: int) -> list[bytes]:
     """Up to ``most`` keys of checkpoints, from the key index alone; those of failures are among them."""
     query = sa.select(_c.key).where(_c.run_id == run_id, _c.step_id.in_(list(step_ids))).limit(most)
-    return list(conn.scalars(query))
+    return list(conn.scalars(query).all())
 
 
 def fetch(
@@ -124,7 +124,7 @@ def found_following(
     if not (rows := _following(conn, run_id, step_id, from_id, limit, _FOUND)):
         return []
     ids, keys, *others = zip(*rows, strict=True)
-    return list(zip(ids, keys, map(Saved, repeat(STORED), keys, *others), strict=False))
+    return list(zip(ids, keys, map(made, repeat(Saved), zip(repeat(STORED), keys, *others, strict=False)), strict=True))
 
 
 def id_of(conn: sa.Connection, run_id: int, step_id: int, key: bytes) -> int | None:

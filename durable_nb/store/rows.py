@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.dialects import postgresql, sqlite
 
-ROWS = 512
-"""Rows per INSERT, at most. sqlite3 gives the GIL away at every row of executemany, and with a busy main thread its return
-takes up to 5 ms: 2,000 rows in executemany took 4.4 s, in statements of 512 0.3 s (alone: 5.6 and 5.3 µs a row)."""
+SIZES = (128, 16, 4, 1)
+"""Rows of an INSERT. sqlite3 gives the GIL away at every row of executemany, and with a busy main thread its return takes up
+to 5 ms: 2,000 rows took 4.4 s so, in statements of 128 or 512 0.05 s. Only a few sizes: to prepare one that is new costs two
+or three times what it takes to execute it."""
 
-PACKED_BYTES = 16 << 10
-"""Results up to this size go to SQLite in one piece with their keys, where it cuts them out: sqlite3 takes 0.7 to 1 µs to hand
-over a bytes or None, a tenth of that for a number. Of larger ones the copy costs more."""
+HEAVY_SIZES, LIGHT_BYTES = (4, 1), 32 << 10
+"""The same where a result takes more bytes than this: those of a statement are copied together."""
 
 _WIDTH = 16  # of a key
-_TOO_LARGE = bytes(PACKED_BYTES + 1)  # in place of no payload
 
 BLOB_LOCK = 0x646E6202
 """PostgreSQL advisory lock, shared by who refers to blobs, exclusive for who drops orphans."""
@@ -41,52 +40,53 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     another value for a call that we had in flight.
     """
     _note_beside(conn, [row for row in rows if type(row) is Costed and row.run_id in held], seal)
-    rows = _as_stored(conn, rows, seal)
+    rows, sizes = _as_stored(conn, rows, seal), SIZES if _largest(rows) <= LIGHT_BYTES else HEAVY_SIZES
     if {row[0] for row in rows} <= held:
-        _write(conn, rows, _upsert_parts(conn.dialect))
+        _write(conn, rows, _upsert_parts(conn.dialect), sizes)
         return
-    _write(conn, [row for row in rows if row.run_id in held], _upsert_parts(conn.dialect))
-    _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect))
+    _write(conn, [row for row in rows if row.run_id in held], _upsert_parts(conn.dialect), sizes)
+    _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect), sizes)
 
 
 def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None) -> list[Checkpoint]:
     """Large payloads apart, and what could run code signed."""
-    if any(row.payload is not None and len(row.payload) > BLOB_BYTES for row in rows):
+    if _largest(rows) > BLOB_BYTES:
         rows = _with_blobs_apart(conn, rows)
     if seal is None or not any(codec.startswith(STORED_RISKY) for codec in {row.codec for row in rows}):
         return rows
     return [seal.signed(row) if row.codec.startswith(STORED_RISKY) else row for row in rows]
 
 
-def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str]) -> None:
+def _largest(rows: list[Checkpoint]) -> int:
+    """Bytes of the largest payload."""
+    return max(map(len, filter(None, [row.payload for row in rows])), default=0)
+
+
+def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str], sizes: tuple[int, ...]) -> None:
     head, values, tail = parts
     if conn.dialect.name == "postgresql":  # executemany is pipelined there, and may hold the same key twice
         if rows:
             conn.exec_driver_sql(head + values + tail, list(rows))
         return
-    small: list[Checkpoint] = []
-    others: list[Checkpoint] = []
-    for row in rows:
-        is_small = row.state == "done" and len(row.payload or _TOO_LARGE) <= PACKED_BYTES and len(row.key) == _WIDTH
-        (small if is_small else others).append(row)
-    _insert_all(conn, small, lambda count: _packed_text(tail, count), _packed)
-    _insert_all(
-        conn, others, lambda count: _text(head, values, tail, count), lambda part: tuple(chain.from_iterable(part))
-    )
+    # In either order: a result stays before a failure.
+    results = [row for row in rows if row.state == "done"]
+    failures = [row for row in rows if row.state != "done"] if len(results) < len(rows) else []
+    _insert_all(conn, results, sizes, partial(_packed_text, tail), _packed)
+    _insert_all(conn, failures, sizes, partial(_text, head, values, tail), _flat)
 
 
 def _insert_all(
     conn: sa.Connection,
     rows: list[Checkpoint],
+    sizes: tuple[int, ...],
     text: Callable[[int], str],
     parameters: Callable[[list[Checkpoint]], tuple[Any, ...]],
 ) -> None:
-    """By statements for a power of two of rows: to prepare one that is new costs 5 µs a row, as much as to execute it."""
     start = 0
-    while (left := len(rows) - start) > 0:
-        part = rows[start : start + min(ROWS, 1 << left.bit_length() - 1)]
-        start += len(part)
-        conn.exec_driver_sql(text(len(part)), parameters(part))
+    for size in sizes:
+        while len(rows) - start >= size:
+            conn.exec_driver_sql(text(size), parameters(rows[start : start + size]))
+            start += size
 
 
 @lru_cache(maxsize=64)
@@ -94,9 +94,15 @@ def _text(head: str, values: str, tail: str, count: int) -> str:
     return head + ", ".join([values] * count) + tail
 
 
+def _flat(rows: list[Checkpoint]) -> tuple[Any, ...]:
+    return tuple(chain.from_iterable(rows))
+
+
 @lru_cache(maxsize=64)
 def _packed_text(tail: str, count: int) -> str:
-    """The INSERT of so many results whose keys and payloads are one piece, ?1."""
+    """The INSERT of so many results. Their keys and payloads are one piece, ?1, out of which SQLite cuts them: to hand over a
+    bytes or None takes sqlite3 0.7 to 1 µs, a number a tenth of that.
+    """
     head = "INSERT INTO checkpoints (key, payload, run_id, step_id, position, label, attempts, started, seconds, codec, state)"
     keys = (_WIDTH * n + 1 for n in range(count))
     lines = (f"(substr(?1, {key}, {_WIDTH}), substr(?1, ?, ?), ?, ?, ?, ?, ?, ?, ?, ?, 'done')" for key in keys)
@@ -104,8 +110,9 @@ def _packed_text(tail: str, count: int) -> str:
 
 
 def _packed(rows: list[Checkpoint]) -> tuple[Any, ...]:
-    """The parameters of that."""
     runs, steps, keys, _, positions, labels, attempts, _, started, seconds, codecs, payloads = zip(*rows, strict=True)
+    if set(map(len, keys)) != {_WIDTH}:  # the others would be cut out of the wrong places
+        raise ValueError(f"a key has {_WIDTH} bytes")
     sizes = list(map(len, payloads))
     starts = accumulate(sizes, initial=_WIDTH * len(rows) + 1)  # one more than there are: where the last one ends
     columns = zip(starts, sizes, runs, steps, positions, labels, attempts, started, seconds, codecs, strict=False)
@@ -205,6 +212,14 @@ def _with_blobs_apart(conn: sa.Connection, rows: list[Checkpoint]) -> list[Check
     for digest in sorted(content):  # in one order everywhere, or two writers could wait for each other
         conn.execute(adding.values(digest=digest, payload=content[digest]))
     return apart
+
+
+def by_run(rows: list[Checkpoint]) -> dict[int, list[Checkpoint]]:
+    """The checkpoints of each run, by its id."""
+    run_ids = {row[0] for row in rows}
+    if len(run_ids) == 1:
+        return {run_ids.pop(): rows}
+    return {run_id: [row for row in rows if row[0] == run_id] for run_id in run_ids}
 
 
 def plain(text: str) -> str:

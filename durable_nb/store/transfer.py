@@ -29,7 +29,7 @@ from durable_nb.records import Checkpoint
 from durable_nb.store import lineages, reader, wholes
 from durable_nb.store.dialects import insert
 from durable_nb.store.misfits import Misfit, fitting
-from durable_nb.store.rows import ROWS, upsert
+from durable_nb.store.rows import SIZES, upsert
 from durable_nb.store.tables import (
     BLOB_PREFIX,
     capsules,
@@ -167,7 +167,7 @@ def read(conn: sa.Connection, file: BinaryIO, name: str | None) -> tuple[str, in
         elif kind == "checkpoint":
             batch.append(_checkpoint(run_id, ids, fields, _payload(file, fields)))
             count += 1
-            if len(batch) == ROWS:
+            if len(batch) == SIZES[0]:
                 upsert(conn, batch, {run_id}, seal=None)
                 batch.clear()
         else:

@@ -17,12 +17,13 @@ import os
 import re
 import secrets
 import struct
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import registry
 from durable_nb.codecs import FOREIGN, RISKY
 from durable_nb.errors import ConfigError
-from durable_nb.records import STORED, Checkpoint, Saved
+from durable_nb.records import STORED, Checkpoint, Saved, made
 from durable_nb.store.misfits import Misfit
 from durable_nb.store.tables import BLOB_PREFIX
 
@@ -114,7 +115,7 @@ class Seal:
             raise Misfit(f"codec {STORED!r} of a checkpoint")
         if any(codec.startswith(_CAREFUL) for codec in different):
             codecs = tuple(map(self._told, run_ids, step_ids, keys, codecs, payloads))
-        return list(map(Saved, codecs, payloads, seconds, step_ids, positions))
+        return list(map(made, repeat(Saved), zip(codecs, payloads, seconds, step_ids, positions, strict=True)))
 
     def _told(self, run_id: int, step_id: int, key: bytes, codec: str, payload: bytes) -> str:
         if not codec.startswith(_CAREFUL):

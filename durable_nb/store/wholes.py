@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from durable_nb.records import Checkpoint
 from durable_nb.store import keyed
 from durable_nb.store.misfits import fitting
-from durable_nb.store.rows import ROWS
 from durable_nb.store.tables import BLOB_PREFIX, checkpoints
 from durable_nb.store.trust import plain_codec
 
 _c = checkpoints.c
+_ROWS = 500  # of checkpoints, read at once
 
 
 def rows(conn: sa.Connection, columns: tuple[str, ...], table: sa.Table, where: sa.ColumnElement[bool]) -> list[Any]:
@@ -50,7 +50,7 @@ def results(conn: sa.Connection, lineage: tuple[int, ...]) -> Iterator[Checkpoin
 def _paged(conn: sa.Connection, wanted: sa.Select[Any]) -> Iterator[Checkpoint]:
     after = 0
     columns = [_c[name] for name in Checkpoint._fields]
-    query = wanted.add_columns(*columns).order_by(_c.id).limit(ROWS)
+    query = wanted.add_columns(*columns).order_by(_c.id).limit(_ROWS)
     while page := conn.execute(query.where(_c.id > after)).all():
         for row in page:
             checkpoint = fitting(Checkpoint(*row[1:]))

@@ -16,7 +16,7 @@ from durable_nb import clock
 from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.records import Checkpoint
 from durable_nb.store.ledgers import Watch
-from durable_nb.store.rows import plain, upsert
+from durable_nb.store.rows import by_run, plain, upsert
 from durable_nb.store.tables import events
 from durable_nb.store.turns import prompt_turns
 
@@ -279,10 +279,10 @@ class Writer:
                 raise
             batch, report = self._salvage(batch, problem)
             watched = self._transact([], batch)
+        shares = by_run(batch)
         for run_id, watch in watched.items():
-            share = [row for row in batch if row.run_id == run_id]
             try:
-                watch.committed(share)
+                watch.committed(shares.get(run_id, []))
             except Exception as problem:  # the rows are safe: report it, do not write them again
                 report = report or problem
         return report
@@ -290,11 +290,10 @@ class Writer:
     def _transact(self, rows: list[Checkpoint], counted: list[Checkpoint]) -> dict[int, Watch]:
         with self._lock:
             watched = dict(self._watched)
-        lost, held = [], set[int]()
+        lost, held, shares = [], set[int](), by_run(counted)
         with self._writing() as conn:
             for run_id, watch in watched.items():
-                share = [row for row in counted if row.run_id == run_id]
-                if not watch.lost and watch.write(conn, run_id, share):
+                if not watch.lost and watch.write(conn, run_id, shares.get(run_id, [])):
                     rows = watch.admitted(run_id, rows, held)
                 elif not watch.lost:
                     lost.append(run_id)
