@@ -29,7 +29,7 @@ import io
 import pickle
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from durable_nb import foreign, layouts
@@ -62,11 +62,13 @@ def encode(value: object) -> tuple[str, bytes]:
     Unsaveable
         The value, or the part of it that the text names, holds state that no bytes can bring back.
     """
+    encoder = _ENCODERS.get(type(value)) or _library_encoder(type(value))
+    if encoder is not None and (encoded := encoder(value)) is not None:
+        return encoded
     if type(value) is Outcome:
         codec, payload = encode(tuple(value))
         return OUTCOME + codec, payload
-    encoder = _ENCODERS.get(type(value)) or _library_encoder(type(value))
-    return (encoder and encoder(value)) or _encode_by_pickle(value)
+    return _encode_by_pickle(value)
 
 
 def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "") -> Any:
@@ -107,6 +109,12 @@ def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "")
     except Exception as error:
         problem = f"a value of {len(payload):,} bytes ({codec!r}) cannot be read ({type(error).__name__}: {error})."
         raise StoreError(where or "the store", problem) from error
+
+
+def decode_arrays(codec: str, payloads: Sequence[bytes]) -> list[Any] | None:
+    """As `decode`, of many payloads of one codec, if they are intact arrays; None if they are not."""
+    kind, _, detail = codec.partition(":")
+    return layouts.decode_arrays(detail, payloads) if kind == "nd" and len(codec) <= _LONGEST_NAME else None
 
 
 def outcome(codec: str, payload: bytes, *, trusted: bool = True, where: str) -> Outcome:

@@ -9,7 +9,7 @@ from durable_nb import frames
 from durable_nb.errors import ConfigError
 from durable_nb.layouts import matrix
 from durable_nb.records import STORED
-from durable_nb.slots import PENDING, Slots
+from durable_nb.slots import NOTHING, PENDING, Slots
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +87,7 @@ class Results(Slots, Sequence[Any]):
         with self._lock:
             codecs = set(self._codecs)
             codec = codecs.pop()
-            array = None if codec in (None, STORED) or codecs else matrix(codec, self._values)
+            array = None if codec in (None, NOTHING, STORED) or codecs else matrix(codec, self._values)
         if array is None and STORED in self._codecs:
             array = self._filled(np)
         array = self._stack(np, list(self)) if array is None else array

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from durable_nb.codecs import decode
+from durable_nb.codecs import decode, decode_arrays
 from durable_nb.errors import ConfigError
 from durable_nb.records import STORED
 from durable_nb.texts import Texts
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Failure, Saved
 
-PENDING = object()
+PENDING, NOTHING = object(), "nothing"
+"""Value and codec of a slot that is not filled."""
 
 _WIDTH = 16  # of a key
 
@@ -55,7 +56,7 @@ class Slots:
             if more > 0:
                 self.labels.put(n, ())
                 self._restored += bytes(more)
-                self._codecs += [None] * more
+                self._codecs += [NOTHING] * more
                 self._values += [PENDING] * more
 
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:
@@ -66,38 +67,42 @@ class Slots:
 
     def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
         """Fill slots with restored results, still encoded or (codec `STORED`) still in the database."""
-        first, is_stored = found[0][0], {saved.codec == STORED for _, saved in found}
-        follow = len(is_stored) == 1 and [position for position, _ in found] == list(range(first, first + len(found)))
+        positions, rows = zip(*found, strict=True)
+        codecs, payloads, *_ = zip(*rows, strict=True)
         with self._lock:
-            for some in [found] if follow else ([one] for one in found):
-                self._fill(some[0][0], [saved for _, saved in some])
+            if codecs.count(STORED) in (0, len(found)) and positions == tuple(range(positions[0], positions[-1] + 1)):
+                self._fill(positions[0], codecs, payloads)
+            else:
+                for position, codec, payload in zip(positions, codecs, payloads, strict=True):
+                    self._fill(position, (codec,), (payload,))
             if self._failures:
-                for position, _ in found:
+                for position in positions:
                     self._failures.pop(position, None)
             self.has_room = self._kept < KEPT_BYTES or self._fetch is None
 
-    def _fill(self, first: int, rows: list[Saved]) -> None:
+    def _fill(self, first: int, codecs: Sequence[str], payloads: Sequence[bytes]) -> None:
         """As `put_restored`, of slots one after the other."""
-        end, payloads = first + len(rows), [saved.payload for saved in rows]
-        self._restored[first:end] = b"\1" * len(rows)
-        if rows[0].codec == STORED:
+        end = first + len(codecs)
+        self._restored[first:end] = b"\1" * len(codecs)
+        if codecs[0] == STORED:
             self._leave(first, payloads)
         else:
-            self._values[first:end], self._codecs[first:end] = payloads, [saved.codec for saved in rows]
+            self._values[first:end], self._codecs[first:end] = payloads, codecs
             self._kept += sum(map(len, payloads))
 
     def put_value(self, position: int, value: object, key: bytes | None = None) -> None:
         """Fill a slot with a computed result; one with a ``key`` may be left in the database."""
         with self._lock:
-            if key is not None and not self.has_room:
-                self._leave(position, [key])
-            else:
+            if self.has_room or key is None:
                 self._values[position], self._codecs[position] = value, None
-            if self.has_room:
                 self._kept += sys.getsizeof(value)
-                self.has_room = self._kept < KEPT_BYTES or self._fetch is None
+                if self._kept >= KEPT_BYTES:
+                    self.has_room = self._fetch is None
+            else:
+                self._leave(position, [key])
             self._restored[position] = 0
-            self._failures.pop(position, None)
+            if self._failures:
+                self._failures.pop(position, None)
 
     def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:
         """Fill a slot with a result that was computed and encoded elsewhere; decoded when it is first asked for."""
@@ -114,8 +119,10 @@ class Slots:
 
     def _read(self, positions: Iterable[int], *, keep: bool = True) -> list[Any]:
         """Values of these slots, decoded, in place if they are to be kept."""
-        found, positions = [], list(positions)
         with self._lock, paused_gc():
+            if isinstance(positions, range) and positions.step == 1 and (alike := self._read_alike(positions, keep)):
+                return alike
+            found, positions = [], list(positions)
             stored = self._fetched(positions)
             for i in positions:
                 value = self._values[i]
@@ -126,16 +133,29 @@ class Slots:
                             i, "has been dropped from the database.", "Run the cell again: it is computed anew."
                         )
                     value = decode(saved.codec, saved.payload, where=self._where)
+                elif codec == NOTHING:
+                    self._refuse(i, "has no result yet.", "Run the cell again to go on.")
                 elif codec is not None:
                     value = decode(codec, value, where=self._where)
                     if keep:
                         self._values[i], self._codecs[i] = value, None
                 found.append(value)
-                if found[-1] is PENDING:
-                    self._refuse(i, "has no result yet.", "Run the cell again to go on.")
         return found
 
-    def _leave(self, first: int, keys: list[bytes]) -> None:
+    def _read_alike(self, positions: range, keep: bool) -> list[Any] | None:
+        """As `_read`, of slots one after the other; None or [] if it has to look at each."""
+        part = slice(positions.start, positions.stop)
+        codecs, values = self._codecs[part], self._values[part]
+        if not codecs or codecs.count(codecs[0]) < len(codecs):
+            return None
+        if codecs[0] is None:
+            return values
+        arrays = decode_arrays(codecs[0], values)
+        if arrays is not None and keep:
+            self._values[part], self._codecs[part] = arrays, [None] * len(arrays)
+        return arrays
+
+    def _leave(self, first: int, keys: Sequence[bytes]) -> None:
         """In the database: here are only the keys."""
         missing = _WIDTH * len(self._values) - len(self._keys)
         if missing > 0:

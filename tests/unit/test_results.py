@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from durable_nb.codecs import encode
-from durable_nb.errors import ConfigError, StepFailed, UntrustedStore, ValueUnavailable
+from durable_nb.errors import ConfigError, StepFailed, StoreError, UntrustedStore, ValueUnavailable
 from durable_nb.records import Failure, Saved
 from durable_nb.results import Results
 
@@ -58,6 +58,24 @@ def test_restored_results_may_come_in_any_order():
     made.put_restored([(position, Saved(*encode(position), 0.0, 1)) for position in (0, 2, 1, 3)])
 
     assert [0, 1, 2, 3] == list(made)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (), (0,)], ids=str)
+def test_arrays_of_one_layout_are_read_together(shape: tuple[int, ...]) -> None:
+    """Each is its own array, writable, kept once it was read; one that is damaged is told of, and spoils no other."""
+    arrays = [np.full(shape, n, ">f4") for n in range(5)]
+    made = results(*arrays, saved=True)
+    for read, array in zip(made, arrays, strict=True):
+        assert (array.dtype, array.shape, array.tobytes()) == (read.dtype, read.shape, read.tobytes())
+        assert read.flags.writeable and read.base is None
+    assert all(made[n] is read for n, read in enumerate(made))
+
+    put_saved(made, 1, encode(arrays[1])[0], b"damaged")
+    for n in (0, 2, 3, 4):
+        put_saved(made, n, *encode(arrays[n]))
+    with pytest.raises(StoreError, match="cannot be read"):
+        list(made)
+    assert [array.tobytes() for array in (arrays[0], *arrays[2:])] == [made[n].tobytes() for n in (0, 2, 3, 4)]
 
 
 def test_reads_like_a_list(saved: bool) -> None:
