@@ -38,7 +38,7 @@ class Ahead:
         ``alone`` unless other processes save results of this map meanwhile.
         """
         found = self._following(keys, payloads=payloads)
-        rest = [key for key in keys if key not in found] if found else keys
+        rest = keys if not found else [key for key in keys if key not in found] if len(found) < len(keys) else []
         if alone and self._is_sparse:
             rest = self._possible(rest)
         if rest:
@@ -65,14 +65,19 @@ class Ahead:
         ask = self._store.following if payloads else self._store.found_following
         rows = ask(self._run_id, self._entered.accepted[0], from_id=start, limit=len(keys))
         read = self._read
-        read |= {key: saved for _, key, saved in rows}
-        found = {key: read.pop(key) for key in keys if key in read}
+        if rows:
+            _, names, saved = zip(*rows, strict=True)
+            read.update(zip(names, saved, strict=True))
+        if len(read) == len(keys) and read.keys() == set(keys):  # as mostly: nothing is picked out
+            found, self._read = read, {}
+        else:
+            found = {key: read.pop(key) for key in keys if key in read}
         is_right = 2 * len(found) > len(keys)
         self._next = rows[-1][0] + 1 if rows and is_right else None
         self._wrong = 0 if is_right else min(_LONGEST, 2 * self._wrong + 1)
         self._waits = self._wrong
-        if not is_right or len(read) > len(keys):
-            read.clear()  # what is still asked for of these is found by its key
+        if not is_right or len(self._read) > len(keys):
+            self._read.clear()  # what is still asked for of these is found by its key
         return found
 
     def _guess(self) -> int | None:

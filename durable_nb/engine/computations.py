@@ -17,7 +17,7 @@ from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
-from durable_nb.records import DEATHS, Backoff, Call, Checkpoint
+from durable_nb.records import DEATHS, Backoff, Call, Checkpoint, made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -236,10 +236,10 @@ class Computation(Waits):
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
             self._give_up(located, call, attempt, started, seconds)
             raise located from error
-        checkpoint = Checkpoint(
+        checkpoint = made(Checkpoint, (
             self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
             started, seconds, codec, payload,
-        )  # fmt: skip
+        ))  # fmt: skip
         if self.step.cost is not None:
             checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, save=self._save)
         if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:

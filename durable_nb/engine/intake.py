@@ -14,7 +14,7 @@ from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import by_priority, gathered, gathered_async
 from durable_nb.engine.waits import Later
-from durable_nb.records import Call
+from durable_nb.records import Call, made
 from durable_nb.slots import paused_gc
 
 if TYPE_CHECKING:
@@ -165,26 +165,28 @@ class Intake:
         names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
         known = self._known(call_keys)
-        restored = [(position, known[key]) for position, key in enumerate(call_keys, first) if key in known]
-        missing, bound = [], self.step.bound
+        restored, missing, bound = [], [], self.step.bound
+        if known:
+            restored = [(position, known[key]) for position, key in enumerate(call_keys, first) if key in known]
         if len(restored) < len(items):
-            for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first):
-                if key not in known:
-                    args = (*bound, item) if bound else (item,)
-                    missing.append(Call(position, key, name, args, _NO_NAMES, start + position))
+            missing = [
+                made(Call, (position, key, name, (*bound, item), _NO_NAMES, start + position))
+                for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first)
+                if key not in known
+            ]
         if live.suspects.deaths:
             missing = [call for call in missing if not self._is_aside(call)]
-        entered.ask_about([call.key for call in missing])
+        entered.ask_about(call.key for call in missing)
         if restored:
             arrived.put_restored(restored)
-            documents = [start + position for position, _ in restored]
-            seconds = sum([saved.seconds for _, saved in restored])
-            renumbered = documents != [saved.position for _, saved in restored]
+            positions, rows = zip(*restored, strict=True)
+            _, _, seconds, _, numbers = zip(*rows, strict=True)
+            documents = [start + position for position in positions]
             cost = 0.0
             if self.step.cost is not None:
                 found = [(saved.step_id, call_keys[position - first]) for position, saved in restored]
                 cost = live.store.cost_of(live.record.id, found)
-            live.progress.restore(documents, seconds, renumbered=renumbered, cost=cost)
+            live.progress.restore(documents, sum(seconds), renumbered=documents != list(numbers), cost=cost)
             if live.outputs is not None:
                 live.outputs.restored([(saved.step_id, call_keys[position - first]) for position, saved in restored])
         return missing
@@ -206,14 +208,14 @@ class Intake:
         elif bound:
             digests = [call_digest((*bound, item), {}) for item in items]
         else:
-            digests = [call_digest((item,), {}) for item in items]
+            digests = keys.digests(items)
         return list(map(within, digests)) if is_inside() else digests
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
         occurrences = self.entered.numbers(digests)
-        repeats = [(n, occurrence) for n, occurrence in enumerate(occurrences) if occurrence]
-        self._repeats.update((n + len(self._digests) // _WIDTH, occurrence) for n, occurrence in repeats)
+        before = len(self._digests) // _WIDTH
         self._digests += b"".join(digests)
-        if not repeats:
+        if not any(occurrences):
             return digests
+        self._repeats.update((n, occurrence) for n, occurrence in enumerate(occurrences, before) if occurrence)
         return [keys.numbered(digest, n) for digest, n in zip(digests, occurrences, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 from durable_nb.engine.hidden import told_of
 from durable_nb.executors import worker
 
-_LENGTH = 60
+_LENGTH, _CUT = 60, 59
 _NUMBERS = (bool, int, float)
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
 ASIDE = "; set aside"
@@ -29,7 +29,7 @@ def of_item(item: Any, position: int) -> str:
         line = item[: _LENGTH + 1]
         if "\n" in line:
             line = item[: 4 * _LENGTH].strip().partition("\n")[0]
-        return line if 0 < len(line) <= _LENGTH else f"{line[: _LENGTH - 1]}…" if line else f"#{position}"
+        return f"{line[:_CUT]}…" if len(line) > _LENGTH else line or f"#{position}"
     if isinstance(item, _NUMBERS):
         return repr(item)
     if isinstance(item, dict):

@@ -10,7 +10,7 @@ from durable_nb.errors import ConfigError
 from durable_nb.parts import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
@@ -53,19 +53,23 @@ class StepInRun:
 
     def numbers(self, digests: Sequence[bytes]) -> list[int]:
         """For each call, which one of the equal calls of this run it is, from 0."""
-        given_back, found = self._given_back, []
+        given_back, found = self._given_back, [0] * len(digests)
         with self._lock:
             made = self._made
             once = self._made_once.among(digests) if self._made_once.count else ()
-            for digest in digests:
-                if given_back and (free := given_back.get(digest)):
-                    found.append(free.pop(0))
-                    continue
-                occurrence = made.get(digest, 0)
-                if not occurrence and digest in once:
-                    occurrence = int(self._made_once.discard(digest))
-                made[digest] = occurrence + 1
-                found.append(occurrence)
+            first = dict.fromkeys(digests, 1)
+            if len(first) == len(digests) and not (given_back or once) and made.keys().isdisjoint(first):
+                made.update(first)
+            else:
+                for n, digest in enumerate(digests):
+                    if given_back and (free := given_back.get(digest)):
+                        found[n] = free.pop(0)
+                        continue
+                    occurrence = made.get(digest, 0)
+                    if not occurrence and digest in once:
+                        occurrence = int(self._made_once.discard(digest))
+                    made[digest] = occurrence + 1
+                    found[n] = occurrence
             if len(made) > self._most:
                 self._made_once.add([digest for digest, count in made.items() if count == 1])
                 self._made = {digest: count for digest, count in made.items() if count > 1}
@@ -107,11 +111,11 @@ class StepInRun:
             self.accepted, self.saved, self._known, self._question = accepted, saved, None, question
             self.proven = self.proven or saved
 
-    def ask_about(self, missing: list[bytes]) -> None:
+    def ask_about(self, missing: Iterable[bytes]) -> None:
         """Raise CodeChanged if calls that are about to be computed have results of code nobody decided about."""
         question = self._question
-        if question is not None and missing:
-            found = self.live.store.look_up(self.live.record.id, question.versions, missing)
+        if question is not None and (keys := list(missing)):
+            found = self.live.store.look_up(self.live.record.id, question.versions, keys)
             if found:
                 raise question.error
 
