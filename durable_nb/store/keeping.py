@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from durable_nb.config import run_name
 from durable_nb.errors import ConfigError, RunBusy
-from durable_nb.store import capsules, disposal, signing, transfer, upkeep
+from durable_nb.store import capsules, disposal, outputs, signing, transfer, upkeep
 from durable_nb.store.addresses import address_of
 from durable_nb.store.capsules import Capsule
 from durable_nb.store.connect import Database
@@ -111,6 +111,7 @@ class Keeping(Views):
                 page = signing.vouch(conn, self._database.seal, after=after)
                 if page is None:
                     signed += capsules.vouch(conn, self._database.seal)
+                    outputs.vouch(conn, self._database.seal)
                     signing.make_home(conn, self._database.seal)
                     return signed
             after, signed = page[0], signed + page[1]

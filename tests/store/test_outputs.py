@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from durable_nb.records import Costed
-from durable_nb.store import Store, owner_of_this_process, tables
+from durable_nb.store import Store, outputs, owner_of_this_process, tables
 from durable_nb.store.outputs import Printed
 from tests.store.examples import Counts, begin, key, result
 
@@ -98,6 +98,31 @@ def test_what_somebody_else_wrote_is_told_apart(store, run, url, opens):
     found = [one.printed(run_id, calls, with_text=True) for one in (store, opens(url, trust=True))]
 
     assert [[False, True], [True, True]] == [[one[call].is_ours for call in calls] for one in found]
+
+
+def test_it_can_be_vouched_for(store, run, tmp_path: Path, monkeypatch):
+    """With the results of an imported run; what was signed before stays so, and what is altered later is foreign again."""
+    monkeypatch.setattr(outputs, "_ROWS", 2)
+    run_id, step = run
+    store.export_run("embed", tmp_path / "run")
+    store.import_run(tmp_path / "run", name="copy")
+    copy, calls = store.run("copy").id, [(step, key(n)) for n in range(10)]
+    with store._database.writing() as conn:
+        conn.execute(sa.update(tables.outputs).where(tables.outputs.c.run_id == copy).values(signature="signed:else+"))
+        if conn.dialect.name == "sqlite":  # where any column may hold anything
+            odd = f"INSERT INTO outputs SELECT run_id, 'odd', hex(key), lines, shown, logged, 1, said FROM outputs WHERE run_id = {copy}"
+            conn.exec_driver_sql(odd)
+    store.trust()
+    with store._database.writing() as conn:
+        here = sa.and_(tables.outputs.c.run_id == copy, tables.outputs.c.key == key(2))
+        conn.execute(sa.update(tables.outputs).where(here).values(said='[["out", "evil"]]'))
+        here = sa.and_(tables.outputs.c.run_id == copy, tables.outputs.c.step_id == step)
+        signatures = conn.scalars(sa.select(tables.outputs.c.signature).where(here)).all()
+    theirs = store.printed(copy, calls, with_text=True)
+
+    assert store.printed(run_id, calls, with_text=True).keys() == theirs.keys()
+    assert {name: name[1] != key(2) for name in theirs} == {name: one.is_ours for name, one in theirs.items()}
+    assert len(theirs) > 2 and all(signature.endswith("+signed:else+") for signature in signatures)
 
 
 def test_a_fork_has_that_of_its_origin(store, run):
