@@ -56,10 +56,13 @@ class Lookups:
         return found
 
     def names(self, run_id: int, step_ids: Sequence[int], *, most: int) -> set[bytes] | None:
-        """Keys that `look_up` may find, and perhaps some more; None if they are more than ``most``."""
-        found: set[bytes] = set()
-        for one in self.lineage(run_id):
-            found.update(self._database.ask(keyed.names, one, step_ids, most + 1))
+        """Keys that `look_up` may find, and perhaps some more; None if they are more than ``most``.
+
+        None of a fork, too: its origin may be computing still.
+        """
+        if len(self.lineage(run_id)) > 1:
+            return None
+        found = set(self._database.ask(keyed.names, run_id, step_ids, most + 1))
         return found if len(found) <= most else None
 
     def fetch(

@@ -140,16 +140,16 @@ def test_results_are_read_on_in_the_order_they_were_saved(store: Store, order: s
     assert 20 <= len(by_key) + len(pages) <= 30
 
 
-@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize(("few", "fork", "asked"), [(3, False, 1 + 3), (2, False, 12), (3, True, 2 * 12)])
 def test_beside_few_results_new_calls_are_not_asked_for(
-    store: Store, few: bool, monkeypatch: pytest.MonkeyPatch
+    store: Store, few: int, fork: bool, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of few results the keys are read at once, also of those that a fork takes; wherever one is met, it is restored."""
-    monkeypatch.setattr(ahead, "_FEW", 20 if few else 4)
+    """Of few results the keys are read at once, and each is restored where it is met; an origin may save more meanwhile."""
+    monkeypatch.setattr(ahead, "_FEW", few)
     square = step(name="square", version="1")(lambda number: number * number)
     with run("old"):
-        square.map([700, 2400, 3100])
-    with run("new", fork="old"):
+        square.map([5000])
+    with run("new", **({"fork": "old"} if fork else {})):
         square.map([1200, 2600, 3900])
     by_key: list[str] = []
 
@@ -166,9 +166,8 @@ def test_beside_few_results_new_calls_are_not_asked_for(
 
     assert [number * number for number in range(6000)] == list(squares)
     assert found is not None
-    assert 6 == found.restored
-    # In the run itself, and what it has not in its origin: the first chunk, then only the three and three of one chunk each.
-    assert (2 + 3 + 2 * 3 if few else 2 * 12) == len(by_key)
+    assert 3 + fork == found.restored
+    assert asked == len(by_key)
 
 
 def test_shapes_that_differ_are_named() -> None:
