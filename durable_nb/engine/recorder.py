@@ -22,6 +22,8 @@ _BYTES = 40
 _SIZE = (SLOTS + 2) * _BYTES
 FREE, _EXCUSED = bytes(_BYTES), b"somebody asked for the end".ljust(_BYTES)
 _HEAD, UNREAD = slice(0, _BYTES), slice(_SIZE - _BYTES, _SIZE)
+# With more of the last one than there can be threads: two may find one left, and both take it.
+_PLACES = [UNREAD] * 4096 + [slice(n * _BYTES, (n + 1) * _BYTES) for n in range(SLOTS, 0, -1)]
 NOBODY = bytes(16)
 """In place of the call that a call is made inside of."""
 
@@ -51,8 +53,7 @@ class Recorder:
     def __init__(self, token: str) -> None:
         self._path: str | None = None
         self.memory: mmap.mmap | bytearray = self._shared(token)
-        # With more of the last one than there can be threads: two may find one left, and both take it.
-        self.places = [UNREAD] * 4096 + [slice(n * _BYTES, (n + 1) * _BYTES) for n in range(SLOTS, 0, -1)]
+        self.places = list(_PLACES)
         _recorders.add(self)
 
     def excuse(self) -> None:
