@@ -6,6 +6,8 @@ import statistics
 import subprocess
 import sys
 
+from tests.bench import as_installed
+
 ALONE = "import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
 IN_A_KERNEL = (
     "import time; import ipykernel.ipkernel; from IPython.core.interactiveshell import InteractiveShell; "
@@ -21,6 +23,7 @@ CASES = {
 
 
 def main() -> None:
+    as_installed()
     times: dict[str, list[float]] = {}
     for _ in range(9):
         for name, (template, code) in CASES.items():

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.bench import as_installed
+
 BYTES = 1536
 
 
@@ -97,6 +99,7 @@ def main() -> None:
         "--folder",
         str(options.folder),
     ]
+    as_installed()
     if not path.exists():
         subprocess.run([*again, "prepare"], check=True)
     size = sum(os.path.getsize(f"{path}{end}") for end in ("", "-wal") if os.path.exists(f"{path}{end}"))

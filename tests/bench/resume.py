@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench import as_installed
+
 BEGAN = time.perf_counter()
 RAW, DURABLE, MATRIX, RAW_MATRIX = "raw", "durable", "durable matrix", "raw matrix"
 
@@ -66,6 +68,7 @@ def one(kind: str, folder: Path, count: int) -> None:
 def main() -> None:
     if len(sys.argv) > 1:
         one(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    as_installed()
     for count in (10_000, 100_000):
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         subprocess.run(

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.bench import as_installed
 from tests.bench.peers import PEERS
 from tests.bench.peers.contract import Peer
 from tests.bench.peers.measuring import PeerFailed, Took, kill, run_twice
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", default="", help="only those with one of these words in their name; default all")
     parser.add_argument("--folder", type=Path, help="on the disk that is meant; default $TMPDIR or /var/tmp")
     options = parser.parse_args(arguments)
+    as_installed()
     words = options.peers.lower().split(",")
     chosen = [
         peer for peer in PEERS.values() if peer in (LOOP, RAW) or any(word in peer.name.lower() for word in words)
