@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import durable_nb
 from durable_nb.engine.session import current as session
 from durable_nb.testing import temporary_store
 from tests.kernels import Kernel, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from durable_nb.store import Store
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is put into the background so
     signal.signal(signal.SIGINT, signal.default_int_handler)
 _OF_THE_TESTS = {"DURABLE_NB_TEST_PG", "DURABLE_NB_SHOTS"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the library once: where no bytecode is written (PYTHONDONTWRITEBYTECODE), every kernel would do it by itself."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(str(Path(durable_nb.__file__).parent), quiet=2)
 
 
 @pytest.fixture(autouse=True)
