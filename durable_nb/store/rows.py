@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache, partial
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ or three times what it takes to execute it."""
 
 HEAVY_SIZES, LIGHT_BYTES = (4, 1), 32 << 10
 """The same where a result takes more bytes than this: those of a statement are copied together."""
+
+NUMBERS_PARAMETERS = not (3, 12) <= sys.version_info < (3, 12, 5)
+"""Whether sqlite3 takes ?1 for what it is. Early versions of Python 3.12 warn of it, and a warning may be an error."""
 
 _WIDTH = 16  # of a key
 
@@ -68,11 +72,12 @@ def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, s
         if rows:
             conn.exec_driver_sql(head + values + tail, list(rows))
         return
-    # In either order: a result stays before a failure.
-    results = [row for row in rows if row.state == "done"]
-    failures = [row for row in rows if row.state != "done"] if len(results) < len(rows) else []
-    _insert_all(conn, results, sizes, partial(_packed_text, tail), _packed)
-    _insert_all(conn, failures, sizes, partial(_text, head, values, tail), _flat)
+    others = rows
+    if NUMBERS_PARAMETERS:  # in either order: a result stays before a failure
+        results = [row for row in rows if row.state == "done"]
+        others = [row for row in rows if row.state != "done"] if len(results) < len(rows) else []
+        _insert_all(conn, results, sizes, partial(_packed_text, tail), _packed)
+    _insert_all(conn, others, sizes, partial(_text, head, values, tail), _flat)
 
 
 def _insert_all(

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreTooNew, StoreUnavailable
 from durable_nb.records import Checkpoint
-from durable_nb.store import Store, tables
+from durable_nb.store import Store, rows, tables
 from durable_nb.store.addresses import file_system_of, is_network
 from tests.kernels import wait_until
-from tests.store.examples import ROOT, begin, key, python, result
+from tests.store.examples import ROOT, begin, failure, key, python, result
 
 
 @pytest.fixture
@@ -72,6 +72,23 @@ def test_a_relative_path_is_fixed_when_opened(tmp_path, monkeypatch, opens):
     begin(store)
 
     assert (str(tmp_path / "x.db"), f"sqlite:///{tmp_path}/x.db") == (store.where, store.url)
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+def test_every_python_saves_the_same(store, numbers, monkeypatch):
+    """Early versions of 3.12 warn of parameters that are numbered: there keys and payloads are handed over one by one."""
+    monkeypatch.setattr(rows, "NUMBERS_PARAMETERS", numbers)
+    run, _, step = begin(store)
+    payloads = [bytes([n % 256]) * size for n, size in enumerate([0, 1, 40_000, 2 << 20, *range(200)])]
+    for n, payload in enumerate(payloads):
+        store.save(result(run.id, step, n, payload=payload) if n % 7 else failure(run.id, step, n))
+    store.flush()
+
+    found = store.look_up(run.id, [step], [key(n) for n in range(len(payloads))])
+    assert {key(n): payload for n, payload in enumerate(payloads) if n % 7} == {
+        k: one.payload for k, one in found.items()
+    }
+    assert -(-len(payloads) // 7) == len(store.failures(run.id))
 
 
 def plans_of(store, ask):
