@@ -9,7 +9,7 @@ from durable_nb import frames
 from durable_nb.errors import ConfigError
 from durable_nb.layouts import matrix
 from durable_nb.records import STORED
-from durable_nb.slots import NOTHING, PENDING, Slots
+from durable_nb.slots import NOTHING, Slots
 
 if TYPE_CHECKING:
     import os
@@ -54,12 +54,12 @@ class Results(Slots, Sequence[Any]):
         """The results of the documents that have one, in input order."""
         with self._lock:
             missing = self._failures
-            return self._read(i for i, value in enumerate(self._values) if value is not PENDING and i not in missing)
+            return self._read(i for i, codec in enumerate(self._codecs) if codec != NOTHING and i not in missing)
 
     @property
     def pending(self) -> list[int]:
         """Indices of the documents that have neither a result nor failed: the map was stopped."""
-        return [i for i, value in enumerate(self._values) if value is PENDING]
+        return [i for i, codec in enumerate(self._codecs) if codec == NOTHING]
 
     @property
     def errors(self) -> dict[int, BaseException]:
@@ -162,8 +162,8 @@ class Results(Slots, Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        pending = sum(value is PENDING for value in self._values)
-        counts = ((sum(self._restored), "restored"), (len(self._failures), "failed"), (pending, "pending"))
+        pending = (self._codecs.count(NOTHING), "pending")
+        counts = ((sum(self._restored), "restored"), (len(self._failures), "failed"), pending)
         noun = "document" if len(self) == 1 else "documents"
         return f"Results({self._step}: {len(self):,} {noun}{''.join(f', {n:,} {what}' for n, what in counts if n)})"
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Failure, Saved
 
-PENDING, NOTHING = object(), "nothing"
-"""Value and codec of a slot that is not filled."""
+NOTHING = "nothing"
+"""Codec of a slot that is not filled."""
 
 _WIDTH = 16  # of a key
 
@@ -57,7 +57,7 @@ class Slots:
                 self.labels.put(n, ())
                 self._restored += bytes(more)
                 self._codecs += [NOTHING] * more
-                self._values += [PENDING] * more
+                self._values += [None] * more
 
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:
         """These documents are looked up now, ``first`` is the position of the first of them."""

@@ -38,7 +38,7 @@ class Ahead:
         ``alone`` unless other processes save results of this map meanwhile.
         """
         found = self._following(keys, payloads=payloads)
-        rest = keys if not found else [key for key in keys if key not in found] if len(found) < len(keys) else []
+        rest = [key for key in keys if key not in found] if found else keys
         if alone and self._is_sparse:
             rest = self._possible(rest)
         if rest:

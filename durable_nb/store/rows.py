@@ -44,7 +44,8 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     another value for a call that we had in flight.
     """
     _note_beside(conn, [row for row in rows if type(row) is Costed and row.run_id in held], seal)
-    rows, sizes = _as_stored(conn, rows, seal), SIZES if _largest(rows) <= LIGHT_BYTES else HEAVY_SIZES
+    largest = _largest(rows)
+    rows, sizes = _as_stored(conn, rows, seal, largest), SIZES if largest <= LIGHT_BYTES else HEAVY_SIZES
     if {row[0] for row in rows} <= held:
         _write(conn, rows, _upsert_parts(conn.dialect), sizes)
         return
@@ -52,9 +53,9 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect), sizes)
 
 
-def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None) -> list[Checkpoint]:
+def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None, largest: int) -> list[Checkpoint]:
     """Large payloads apart, and what could run code signed."""
-    if _largest(rows) > BLOB_BYTES:
+    if largest > BLOB_BYTES:
         rows = _with_blobs_apart(conn, rows)
     if seal is None or not any(codec.startswith(STORED_RISKY) for codec in {row.codec for row in rows}):
         return rows
@@ -126,7 +127,7 @@ def _packed(rows: list[Checkpoint]) -> tuple[Any, ...]:
 
 def settle(conn: sa.Connection, row: Checkpoint, seal: Seal) -> bool:
     """Write a result unless its call has one; whether it was written. Two who try it at once wait for each other."""
-    (stored,) = _as_stored(conn, [row], seal)
+    (stored,) = _as_stored(conn, [row], seal, _largest([row]))
     adding = insert(conn.dialect, checkpoints).values(stored._asdict())
     statement = adding.on_conflict_do_update(
         index_elements=["run_id", "step_id", "key"],
