@@ -16,7 +16,7 @@ from durable_nb.texts import Texts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from durable_nb.records import Failure, Saved
+    from durable_nb.records import Call, Failure, Saved
 
 NOTHING = "nothing"
 """Codec of a slot that is not filled."""
@@ -103,6 +103,19 @@ class Slots:
             self._restored[position] = 0
             if self._failures:
                 self._failures.pop(position, None)
+
+    def put_values(self, calls: Sequence[Call], values: Sequence[object]) -> None:
+        """Fill the slots of several calls with computed results, which may be left in the database."""
+        with self._lock:
+            first, end = calls[0].position, calls[-1].position + 1
+            if not self.has_room or self._failures or [call.position for call in calls] != list(range(first, end)):
+                for call, value in zip(calls, values, strict=True):
+                    self.put_value(call.position, value, call.key)
+                return
+            self._values[first:end], self._codecs[first:end] = values, [None] * len(calls)
+            self._restored[first:end] = bytes(len(calls))
+            self._kept += sum(map(sys.getsizeof, values))
+            self.has_room = self._kept < KEPT_BYTES or self._fetch is None
 
     def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:
         """Fill a slot with a result that was computed and encoded elsewhere; decoded when it is first asked for."""

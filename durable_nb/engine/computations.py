@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from durable_nb import clock, codecs
 from durable_nb.engine import labels
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.costs import costed
-from durable_nb.engine.outputs import savers
+from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
 from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
@@ -20,7 +21,7 @@ from durable_nb.executors.engines import TimeIsUp
 from durable_nb.records import DEATHS, Backoff, Call, Checkpoint, made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
     from durable_nb.engine.recorder import Recorder, Unrecorded
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.versions import StepInRun
     from durable_nb.executors.futures import OnThreads
 
+Save = Callable[[Checkpoint], Any]
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
 COMMIT_AT_ONCE_S = 0.005
@@ -58,7 +60,8 @@ class Computation(Waits):
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
         self._run_id = self.live.record.id
-        self._save, self._save_now = savers(self.live)
+        saver = saver_of(self.live)
+        self._save, self._save_all, self._save_now = saver.save, saver.save_all, saver.save_now
         self._flow = step.flow
         self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
@@ -220,9 +223,9 @@ class Computation(Waits):
             raise StepTimeout(self.step.name, call.label, self.step.timeout_s) from error
 
     def _succeeded(
-        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
-        """Save ``value``; the commit to wait for, if the call was slow enough to be worth it, or as ``at_once`` says."""
+        """Save ``value``; the commit to wait for, if the call was slow enough to be worth it and nobody says how to ``save``."""
         if self.live.apart and not self.ships:  # while the user goes on editing
             self.entered.refuse_edited(self.step)
         try:
@@ -242,9 +245,9 @@ class Computation(Waits):
         ))  # fmt: skip
         if self.step.cost is not None:
             checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, save=self._save)
-        if seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once:
+        if seconds >= COMMIT_AT_ONCE_S and save is None:
             return self._save_now(checkpoint)
-        self._save(checkpoint)
+        (save or self._save)(checkpoint)
         return None
 
     def _decoded(self, value: Any) -> Any:

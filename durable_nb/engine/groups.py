@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from concurrent.futures import Future
 
+    from durable_nb.engine.computations import Save
+    from durable_nb.records import Checkpoint
+
 _FIRST, _LARGEST = 8, 1024
 _SHORT_S, _LONG_S = 0.05, 0.5
 """With ``batch="auto"`` a call of the function shall take between the two: long enough to be worth it, short enough to lose."""
@@ -113,20 +116,21 @@ class GroupComputation(Computation):
     @contextlib.contextmanager
     def _noted(self, group: Call) -> Iterator[None]:
         """The first document is noted as any call is; if the kernel dies, each of the others may be to blame as well."""
-        recorder, taken = self._recorder, []
+        recorder, mark, taken = self._recorder, self._mark, []
+        places, memory = recorder.places, recorder.memory
         try:
             for part in _parts(group)[1:]:
-                place = recorder.places.pop() if recorder.places else UNREAD
+                place = places.pop() if places else UNREAD
                 taken.append(place)
-                recorder.memory[place] = self._mark + part.key + NOBODY
+                memory[place] = mark + part.key + NOBODY
             yield
         finally:
             for place in taken:
-                recorder.memory[place] = FREE
-                recorder.places.append(place)
+                memory[place] = FREE
+            places += taken
 
     def _succeeded(
-        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
         parts = _parts(call)
         self.sizes.learn(len(parts), seconds)
@@ -137,12 +141,15 @@ class GroupComputation(Computation):
         if found != len(parts):
             returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
             raise wrong_number(self.step.name, call, returned)
-        slow = seconds >= COMMIT_AT_ONCE_S if at_once is None else at_once
-        commit, share = None, seconds / len(parts)
-        for number, (part, one) in enumerate(zip(parts, value, strict=True), 1):
-            now = slow and number == len(parts)  # one commit takes all of them along
-            commit = super()._succeeded(part, one, attempt, started, share, at_once=now) or commit
-        return commit
+        made: list[Checkpoint] = []
+        succeeded, share = super()._succeeded, seconds / len(parts)
+        try:
+            for part, one in zip(parts, value, strict=True):
+                succeeded(part, one, attempt, started, share, save=save or made.append)
+        finally:  # also those before one that cannot be saved
+            last = made.pop() if made and seconds >= COMMIT_AT_ONCE_S else None
+            self._save_all(made)
+        return last and self._save_now(last)  # one commit takes all of them along
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.context import Inside
     from durable_nb.engine.runs import LiveRun
     from durable_nb.records import Checkpoint
+    from durable_nb.store import Store
     from durable_nb.store.outputs import Printed
 
 MOST = 64 << 10
@@ -129,6 +130,10 @@ class Outputs:
         """As `Store.save`."""
         self._store.save(self.beside(checkpoint) if self._said else checkpoint)
 
+    def save_all(self, checkpoints: list[Checkpoint]) -> None:
+        """As `Store.save_all`."""
+        self._store.save_all([self.beside(one) for one in checkpoints] if self._said else checkpoints)
+
     def save_now(self, checkpoint: Checkpoint) -> Future[None]:
         """As `Store.save_now`."""
         return self._store.save_now(self.beside(checkpoint) if self._said else checkpoint)
@@ -187,7 +192,6 @@ class Outputs:
         return here
 
 
-def savers(live: LiveRun) -> tuple[Callable[[Checkpoint], None], Callable[[Checkpoint], Future[None]]]:
-    """How the results of a run are saved: what nobody listens to costs nothing."""
-    saver = live.outputs or live.store
-    return saver.save, saver.save_now
+def saver_of(live: LiveRun) -> Outputs | Store:
+    """What saves the results of a run: what nobody listens to costs nothing."""
+    return live.outputs or live.store

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from durable_nb.engine.computations import Save
+
 _TASK_S, _LARGEST = 0.05, 256
 """Fast calls are sent together: so long as such a task takes, what an engine needs for each (0.1 to 3 ms) is little of it."""
 
@@ -172,11 +174,11 @@ class RemoteComputation(Computation):
         raise _raised(outcome)
 
     def _succeeded(
-        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
         if isinstance(value, Sent):  # times as they were in the worker, without the way
             started, seconds = value.started, value.seconds
-        return super()._succeeded(call, value, attempt, started, seconds, at_once=at_once)
+        return super()._succeeded(call, value, attempt, started, seconds, save=save)
 
     def _decoded(self, value: Any) -> Any:
         return codecs.decode(value.codec, value.payload, where=self.live.store.where)
@@ -217,11 +219,11 @@ class RemoteGroups(GroupComputation, RemoteComputation):
         return super()._failed(call, error, attempt, started, seconds)
 
     def _succeeded(
-        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
         if not isinstance(value, list):
             raise wrong_number(self.step.name, call, f"a {value[1]}")
-        return super()._succeeded(call, value, attempt, started, seconds, at_once=at_once)
+        return super()._succeeded(call, value, attempt, started, seconds, save=save)
 
 
 def _as_sent(value: Any) -> tuple[str, bytes]:

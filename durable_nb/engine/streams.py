@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from durable_nb.engine.batch import Batch
-    from durable_nb.records import Failure, Saved
+    from durable_nb.records import Call, Failure, Saved
 
 _AHEAD = 128  # results that wait for their reader; then calls wait too
 _GRACE_S, _LOOK_S = 2.0, 0.1
@@ -69,6 +69,11 @@ class Arrivals:
     def put_value(self, position: int, value: object, key: bytes | None = None) -> None:  # noqa: ARG002
         """A computed result."""
         self._put(position, value, None)
+
+    def put_values(self, calls: Sequence[Call], values: Sequence[object]) -> None:
+        """Computed results of several calls."""
+        for call, value in zip(calls, values, strict=True):
+            self._put(call.position, value, None)
 
     def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:  # noqa: ARG002
         """A result that was computed and encoded elsewhere."""

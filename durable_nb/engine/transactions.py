@@ -13,6 +13,7 @@ from durable_nb.errors import ConfigError, Unsaveable
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from durable_nb.engine.computations import Save
     from durable_nb.records import Call, Checkpoint
     from durable_nb.store.transactions import Transaction
 
@@ -43,7 +44,7 @@ class TransactionComputation(Computation):
             value = self._function(*call.args, **call.kwargs, **{CONNECTION: transaction.connection})
             self._open[thread] = transaction
             try:
-                super()._succeeded(call, value, found[2], started, clock.stopwatch() - before, at_once=False)
+                super()._succeeded(call, value, found[2], started, clock.stopwatch() - before, save=self._settle)
             finally:
                 del self._open[thread]
         if transaction.is_settled:
@@ -68,6 +69,6 @@ class TransactionComputation(Computation):
         return super()._failed(call, error, attempt, started, seconds)
 
     def _succeeded(
-        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, at_once: bool | None = None
+        self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
         """It has been saved."""

@@ -59,6 +59,8 @@ class Store(Keeping):
         commit has 64 MiB waiting behind it. Raises what went wrong with an earlier commit; nothing is dropped.
     lost : callable
         Whether a commit or heartbeat found that another process took the run of this id over.
+    save_all : callable
+        The same of a list of them.
     save_now : callable
         The same, committed at once; gives a ``concurrent.futures.Future`` shared by all callers of that commit.
     tell : callable
@@ -73,6 +75,7 @@ class Store(Keeping):
     url: str
     where: str
     save: Callable[[Checkpoint], None]
+    save_all: Callable[[list[Checkpoint]], None]
     save_now: Callable[[Checkpoint], Future[None]]
     lost: Callable[[int], bool]
     tell: Callable[[int, str, str], None]
@@ -84,7 +87,8 @@ class Store(Keeping):
         self.url = database.address.render_as_string(hide_password=False)
         self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed, self._lineages = database, writer, False, {}
-        self.save, self.save_now, self.lost = writer.save, writer.save_now, writer.lost.__contains__
+        self.save, self.save_all, self.save_now = writer.save, writer.save_all, writer.save_now
+        self.lost = writer.lost.__contains__
         self.tell, self.back_off = partial(writer.note, Watch.tell), partial(writer.note, Watch.back_off)
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
         self.hurry = database.patience.hurry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import lru_cache, partial
 from itertools import accumulate, chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ NUMBERS_PARAMETERS = not (3, 12) <= sys.version_info < (3, 12, 5)
 """Whether sqlite3 takes ?1 for what it is. Early versions of Python 3.12 warn of it, and a warning may be an error."""
 
 _WIDTH = 16  # of a key
+_PAYLOAD = itemgetter(Checkpoint._fields.index("payload"))
 
 BLOB_LOCK = 0x646E6202
 """PostgreSQL advisory lock, shared by who refers to blobs, exclusive for who drops orphans."""
@@ -44,8 +46,8 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     another value for a call that we had in flight.
     """
     _note_beside(conn, [row for row in rows if type(row) is Costed and row.run_id in held], seal)
-    largest = _largest(rows)
-    rows, sizes = _as_stored(conn, rows, seal, largest), SIZES if largest <= LIGHT_BYTES else HEAVY_SIZES
+    most = _largest(rows)
+    rows, sizes = _as_stored(conn, rows, seal, most), SIZES if most <= LIGHT_BYTES else HEAVY_SIZES
     if {row[0] for row in rows} <= held:
         _write(conn, rows, _upsert_parts(conn.dialect), sizes)
         return
@@ -53,9 +55,9 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
     _write(conn, [row for row in rows if row.run_id not in held], _add_parts(conn.dialect), sizes)
 
 
-def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None, largest: int) -> list[Checkpoint]:
-    """Large payloads apart, and what could run code signed."""
-    if largest > BLOB_BYTES:
+def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None, most: int) -> list[Checkpoint]:
+    """Large payloads apart, and what could run code signed; ``most``: bytes of the largest one."""
+    if most > BLOB_BYTES:
         rows = _with_blobs_apart(conn, rows)
     if seal is None or not any(codec.startswith(STORED_RISKY) for codec in {row.codec for row in rows}):
         return rows
@@ -64,7 +66,7 @@ def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None, l
 
 def _largest(rows: list[Checkpoint]) -> int:
     """Bytes of the largest payload."""
-    return max(map(len, filter(None, [row.payload for row in rows])), default=0)
+    return max(map(len, filter(None, map(_PAYLOAD, rows))), default=0)
 
 
 def _write(conn: sa.Connection, rows: list[Checkpoint], parts: tuple[str, str, str], sizes: tuple[int, ...]) -> None:

@@ -7,6 +7,30 @@ import sys
 import threading
 
 PROMPT_S = 0.0005
+GIVE_WAY_S = 0.05
+"""Who gives way to a commit sleeps for at most so long. It must: a thread that often lets go of the GIL for a moment (any small
+write or array) gets it back before the writing thread has woken up, so that one commit of 200 rows took 2 s beside a loop of
+1 ms calls, and SIGKILL cost all of them (tests/bench/loss.py)."""
+
+
+class Turns:
+    """Commits end; who saves while one is due or under way gives way until it has."""
+
+    def __init__(self) -> None:
+        self._passed, self._changed = 0, threading.Condition()
+
+    def passed(self) -> None:
+        """A commit is over."""
+        with self._changed:
+            self._passed += 1
+            self._changed.notify_all()
+
+    def give_way(self, seconds: float) -> None:
+        """Let the writing thread have the GIL for so long, or until its commit is over."""
+        passed = self._passed
+        if seconds > 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._passed != passed, seconds)
 
 
 class PromptTurns:

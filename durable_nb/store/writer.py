@@ -18,7 +18,7 @@ from durable_nb.records import Checkpoint
 from durable_nb.store.ledgers import Watch
 from durable_nb.store.rows import by_run, plain, upsert
 from durable_nb.store.tables import events
-from durable_nb.store.turns import prompt_turns
+from durable_nb.store.turns import GIVE_WAY_S, Turns, prompt_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,6 @@ CROWD_BYTES = 64 << 20
 
 PILE_S = 0.25
 """So does a caller once that commit has taken so long (a lock, a server that is away): a kill would cost what piles up."""
-
-GIVE_WAY_S = 0.05
-"""A caller that saves while a commit is due or under way sleeps until it is over, for at most so long. It must: a thread
-that often lets go of the GIL for a moment (any small write or array) gets it back before the writing thread has woken up,
-so that one commit of 200 rows took 2 s beside a loop of 1 ms calls, and SIGKILL cost all of them (tests/bench/loss.py)."""
 
 
 class Writer:
@@ -71,8 +66,7 @@ class Writer:
         self._held: list[Checkpoint] = []
         self._watched: dict[int, Watch] = {}
         self._lock = threading.Lock()
-        self._over = threading.Condition()
-        self._commits, self._idle, self._due = 0, True, 0.0
+        self._turns, self._idle, self._due = Turns(), True, 0.0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._promise: Future[None] | None = None
@@ -85,7 +79,13 @@ class Writer:
         """Take it for the next group commit; raises what went wrong with an earlier one (and takes it all the same)."""
         self._inbox.append(checkpoint)
         if self._attention or clock.monotonic() >= self._due:
-            self._attend(checkpoint)
+            self._attend([checkpoint])
+
+    def save_all(self, checkpoints: list[Checkpoint]) -> None:
+        """As `save`, of several."""
+        self._inbox.extend(checkpoints)
+        if checkpoints and (self._attention or clock.monotonic() >= self._due):
+            self._attend(checkpoints)
 
     def save_now(self, checkpoint: Checkpoint) -> Future[None]:
         """Take it and commit at once; whoever arrives before that commit starts shares it and its future."""
@@ -139,7 +139,7 @@ class Writer:
             if thread is not None:
                 thread.join()
 
-    def _attend(self, checkpoint: Checkpoint) -> None:
+    def _attend(self, checkpoints: list[Checkpoint]) -> None:
         self._refuse_if_closed()
         self._raise_untold()
         now = clock.monotonic()
@@ -152,10 +152,11 @@ class Writer:
             if self._at_once:
                 self.flush()
             return
-        # The start of the commit that is under way, else when the next one was due.
-        self._give_way(self._oldest if self._committing else self._due, now)
+        # Until the commit that is under way is over, else the one that is due.
+        since = self._oldest if self._committing else self._due
+        self._turns.give_way(since + GIVE_WAY_S - now)
         if self._committing:
-            self._crowd += len(checkpoint.payload or b"") + 300
+            self._crowd += sum(len(checkpoint.payload or b"") + 300 for checkpoint in checkpoints)
             if self._crowd > CROWD_BYTES or now - self._oldest > PILE_S:
                 self.flush()
 
@@ -163,13 +164,6 @@ class Writer:
         """Wait for company from now on. Whoever ends the idleness sets the deadline: the writing thread may be starved."""
         self._idle, self._oldest, self._due = False, oldest, oldest + self._linger_s
         self._attention = self._at_once or self._error is not None
-
-    def _give_way(self, since: float, now: float) -> None:
-        """Let the writing thread have the GIL until its commit is over; a slow database is not waited for."""
-        commits = self._commits
-        if now - since < GIVE_WAY_S:
-            with self._over:
-                self._over.wait_for(lambda: self._commits != commits, since + GIVE_WAY_S - now)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -262,9 +256,7 @@ class Writer:
         elif error is not None and batch:
             self._error = error
         self._committing = False
-        with self._over:
-            self._commits += 1
-            self._over.notify_all()
+        self._turns.passed()
         if promise is not None:
             promise.set_exception(error) if error is not None else promise.set_result(None)
 

@@ -38,12 +38,13 @@ def test_the_command_counts_executions_and_wrong_results(tmp_path: Path, capsys:
     found = rows(capsys.readouterr().out)
     keeping = {name for name in found if name not in (LOOP.name, RAW.name)}
 
-    assert {"durable_nb `map(workers=1)`", "durable_nb `%%durable` cell", "joblib `Memory`"} == keeping
+    ours = {"durable_nb `map(workers=1)`", "durable_nb `map(workers=1)`, `batch=1000`", "durable_nb `%%durable` cell"}
+    assert ours | {"joblib `Memory`"} == keeping
     assert {"0"} == {cells["wrong"] for cells in found.values()}
     assert {LOOP.name} == {
         name for name, cells in found.items() if f"({ITEMS} computed again)" in cells["all again, s"]
     }
-    assert all(int(found[name]["calls beyond items"]) <= 1 for name in keeping)
+    assert all(int(found[name]["calls beyond items"]) <= 1 for name in keeping if "batch" not in name)
     # Killed at 35 to 45 %: nothing is kept of a loop, and nothing of less than one transaction of raw sqlite3.
     assert all(0.35 * ITEMS <= int(found[name]["lost at SIGKILL"]) < ITEMS for name in (LOOP.name, RAW.name))
     assert all(int(found[name]["bytes an item"].replace(",", "")) > 1024 for name in (RAW.name, *keeping))

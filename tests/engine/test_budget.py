@@ -27,6 +27,12 @@ def shout(text: str) -> str:
     return text.upper()
 
 
+@step(batch=64)
+def shout_all(texts: list[str]) -> list[str]:
+    """The same of many."""
+    return [text.upper() for text in texts]
+
+
 def calls_in(work: Callable[[], object]) -> Counter[str]:
     """Calls into durable_nb on this thread while ``work`` runs, by function."""
     seen: Counter[str] = Counter()
@@ -61,6 +67,13 @@ def test_a_new_document_takes_at_most_15_calls() -> None:
     cost, seen = per_document(lambda docs: shout.map(docs, workers=1), "new")
 
     assert round(cost) <= 15, seen.most_common(20)
+
+
+def test_a_new_document_of_a_batch_takes_at_most_6_calls() -> None:
+    """What is paid for each call of a function is paid for each batch: one more document enters ours at most 6 times."""
+    cost, seen = per_document(lambda docs: shout_all.map(docs, workers=1), "batched")
+
+    assert round(cost) <= 6, seen.most_common(20)
 
 
 def test_a_restored_document_takes_at_most_6_calls() -> None:

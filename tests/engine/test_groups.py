@@ -217,6 +217,43 @@ def test_what_cannot_be_saved_stops_after_the_first_batch() -> None:
     assert calls == [8]
 
 
+def test_what_stands_before_a_result_that_cannot_be_saved_is_saved(store: Store) -> None:
+    """What a batch returned is saved in one piece, up to the one that stops it: nothing that was computed is lost."""
+
+    @step(batch=8)
+    def embed(texts: list[str]) -> list[Any]:
+        return [threading.Lock() if text == "doc 5" else text.upper() for text in texts]
+
+    with pytest.raises(Unsaveable, match="doc 5"):
+        embed.map(DOCS[:8])
+
+    saved = store.run("embed")
+    assert (5, 1) == (saved.done, saved.failed)
+    assert ["doc 5"] == [failure.label for failure in store.failures(saved.id)]
+    assert {f"DOC {n}" for n in range(5)} == {
+        found.payload.decode()
+        for *_, found in store.fetch(saved.id, [store.contents(saved.id)[0].id], from_id=0, limit=8)
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_out_of_the_order_of_the_list(workers: int) -> None:
+    """By priority, beside restored results and failures, each document gets its own result all the same."""
+
+    @step(batch=4)
+    def embed(texts: list[str]) -> list[str]:
+        if "doc 7" in texts:
+            raise ValueError("not this one")
+        return [text.upper() for text in texts]
+
+    docs = DOCS[:30]
+    embed.map(docs[10:14], workers=1)
+    results = embed.map(docs, workers=workers, on_error="collect", priority=lambda doc: int(doc[4:]) % 5)
+
+    assert [7] == list(results.errors)
+    assert [doc.upper() for doc in docs if doc != "doc 7"] == results.ok
+
+
 def test_auto_finds_a_size_that_is_worth_a_call() -> None:
     """Doubled while calls are short, halved when they get long; never below one, never without end."""
     sizes = Sizes("auto")

@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.bench.peers.contract import Compute, Peer, Work
 
+BATCH = 1000
+"""Items of a list; what ``datasets.map`` takes by default."""
 CELL = """%%durable {name} --db {url}
 vectors = []
 for doc in docs:
@@ -31,6 +33,21 @@ def mapped(**options: Any) -> Callable[[Path, Work], AbstractContextManager[Comp
         _close()
 
     return opened
+
+
+@contextmanager
+def in_batches(folder: Path, work: Work) -> Iterator[Compute]:
+    """``step(batch=1000)(function).map(items)``: the function is given lists, as that of ``datasets.map(batched=True)`` is."""
+    from durable_nb import configure, step
+
+    configure(url=str(folder / "durable.db"))
+
+    @step(batch=BATCH)
+    def embed(items: list[str]) -> list[Any]:
+        return [work(item) for item in items]
+
+    yield lambda items: embed.map(items, workers=1)
+    _close()
 
 
 @contextmanager
@@ -88,8 +105,10 @@ _MODULES = (
 )
 _IN_CELLS = ("IPython", "durable_nb.notebook.replay", "durable_nb.notebook.magics", "durable_nb.notebook.preflight")
 INLINE = Peer("durable_nb `map(workers=1)`", mapped(workers=1), _KEPT, _MODULES)
+BATCHED = Peer(f"durable_nb `map(workers=1)`, `batch={BATCH}`", in_batches, _KEPT, _MODULES)
 OURS = (
     INLINE,
+    BATCHED,
     Peer("durable_nb `map`, threads", mapped(), _KEPT, _MODULES),
     Peer("durable_nb calls in a run", calls, _KEPT, _MODULES),
     Peer("durable_nb `%%durable` cell", cell, _KEPT, (*_MODULES, *_IN_CELLS)),
