@@ -105,8 +105,8 @@ class Computation(Waits):
                         flow.relieved()
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
-                if commit is not None:  # a paused run is seen to rest with its last commit, not after it
-                    gate.running.discard(call.document)
+                if commit is not None:
+                    self._rest(call, place)
                     commit.result()
                 is_saved = True
                 return value
@@ -161,7 +161,7 @@ class Computation(Waits):
                     flow.succeeded()
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
-                    gate.running.discard(call.document)
+                    self._rest(call, place)
                     await asyncio.wrap_future(commit)
                 is_saved = True
                 return value
@@ -175,6 +175,11 @@ class Computation(Waits):
             await asyncio.sleep(delay)
             self.live.check()
             attempt += 1
+
+    def _rest(self, call: Call, place: slice) -> None:
+        """All that is left of a call is its commit: a paused run is seen to rest with that, and not after it."""
+        self._recorder.memory[place] = FREE  # first: one that runs alone may start now, and kill
+        self._gate.running.discard(call.document)
 
     def cancel(self) -> None:
         """Nobody waits for the calls of this map any more."""

@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from durable_nb import keys, step
 from durable_nb.engine import recorder
+from durable_nb.engine.context import inside
 from durable_nb.engine.recovery import blame
 from durable_nb.store import Store
 from tests.kernels import ROOT, Kernel, lines, wait_until
@@ -138,6 +142,32 @@ def test_who_runs_beside_a_killer_is_not_set_aside(tmp_path: Path) -> None:
     assert (3, "['3'] True\n") == found
     assert 3 == times["3"]
     assert max(times.values()) <= 3
+
+
+def test_who_waits_for_a_commit_is_not_beside(store: Store) -> None:
+    """A document that runs alone may start while the one before it is being committed, and then dies without a witness."""
+    release, beside = threading.Event(), list[bytes]()
+
+    def hold_the_database() -> None:
+        with store._database._lock:
+            release.wait(30)
+
+    @step
+    def square(number: int) -> int:
+        computation = inside.get()[0]  # type: ignore[index]
+        live, suspect = computation.live, keys.call_digest((2,), {})
+        if number == 0:
+            live.gate.keep_apart([(computation.entered.step_id, suspect)])
+        if number == 1:
+            threading.Thread(target=hold_the_database).start()
+            time.sleep(0.01)  # long enough for a commit of its own
+        if number == 2:
+            beside.extend(mark.key for mark in recorder.left_by(live.record.owner.token))
+            release.set()
+        return number * number
+
+    assert [0, 1, 4] == list(square.map([0, 1, 2], workers=2))
+    assert [keys.call_digest((2,), {})] == beside
 
 
 def test_kills_from_outside_poison_nobody(tmp_path: Path) -> None:
