@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sqlite3
 import subprocess
@@ -282,8 +283,12 @@ def columns() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("table", "column"), columns())
 def test_any_type_in_any_column_is_shown_or_said(path, tmp_path, table, column):
-    """SQLite takes everything everywhere: no surface fails but with a sentence of ours, and nothing runs."""
-    for value in ODD:
+    """SQLite takes everything everywhere: no surface fails but with a sentence of ours, and nothing runs.
+
+    Each value of each column is shown to every second surface, in turn; with DURABLE_NB_MATRIX=1 to all.
+    """
+    turn = columns().index((table, column))
+    for number, value in enumerate(ODD):
         raw = sqlite3.connect(path)
         before = path.read_bytes()
         try:
@@ -293,7 +298,9 @@ def test_any_type_in_any_column_is_shown_or_said(path, tmp_path, table, column):
             continue
         raw.commit()
         raw.close()
-        for surface, asked in SURFACES.items():
+        for place, (surface, asked) in enumerate(SURFACES.items()):
+            if (turn + number + place) % 2 and not os.environ.get("DURABLE_NB_MATRIX"):
+                continue
             visit(path, surface, asked(path, commands=LOOKS) if surface == "by_the_shell" else None)
         (path.parent / "exported").unlink(missing_ok=True)
         path.write_bytes(before)
