@@ -17,6 +17,7 @@ from durable_nb.engine import arguments
 from durable_nb.engine.options import Options
 from durable_nb.engine.steps import Step
 from durable_nb.errors import Unkeyable
+from durable_nb.notebook.exposed import Exposed
 from durable_nb.origins import Origin, is_data, origin_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class CellStep(Step[..., Any]):
 
     def __init__(self, function: Callable[..., Any], *, name: str) -> None:
         super().__init__(function, name=name, options=_AS_WRITTEN)
+        self._exposed: tuple[object, Exposed] | None = None
+
+    def exposed_by(self, fingerprint: Fingerprint) -> Exposed:
+        """What a call may change of what the code reads, ``fingerprint`` being that of now."""
+        if self._exposed is None or self._exposed[0] is not fingerprint.globals_read:
+            self._exposed = fingerprint.globals_read, Exposed.of(fingerprint)
+        return self._exposed[1]
 
     def settle(self) -> None:
         """Data that the code reads was changed by the code itself: that is no edit."""

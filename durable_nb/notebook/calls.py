@@ -260,7 +260,8 @@ class Calls:
             self._running += 1
             self._begun += 1
             alone = self._begun if self._running == 1 else 0
-        return Watch(effects.places(bound, args, kwargs), step.fingerprint(fresh=False)), alone
+        fingerprint = step.fingerprint(fresh=False)
+        return Watch(effects.places(bound, args, kwargs), fingerprint, step.exposed_by(fingerprint)), alone
 
     def _leave(self, alone: int) -> bool:
         with self._lock:

@@ -16,6 +16,7 @@ from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.contents import can_be_put_back, put_value
 from durable_nb.notebook.deltas import add, delta
+from durable_nb.notebook.exposed import Exposed
 from durable_nb.notebook.generators import Generators, set_states
 from durable_nb.notebook.heap import (
     Heap,
@@ -50,16 +51,16 @@ def places(bound: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 class Watch:
     """One call, from before to after."""
 
-    def __init__(self, arguments: dict[Place, Any], fingerprint: Fingerprint) -> None:
-        self._fingerprint = fingerprint
+    def __init__(self, arguments: dict[Place, Any], fingerprint: Fingerprint, exposed: Exposed) -> None:
+        self._fingerprint, self._exposed = fingerprint, exposed
         self.saw_data_change = False
         """Whether data that the code reads is not what it was, once ``effects`` was asked."""
         filled = list(places_of(fingerprint, arguments))
         self._globals = [Seen.of(scope, name) for scope, name in filled]
-        self._shared = shared_globals(filled, fingerprint)
+        self._shared = shared_globals(filled, exposed.held)
         self._heap = Heap(arguments, self._shared)
-        self._generators = Generators(fingerprint)
-        self._inside = [Inside(place, one) for place, one in objects_of(arguments, fingerprint)]
+        self._generators = Generators(exposed.generators)
+        self._inside = [Inside(place, one) for place, one in objects_of(arguments, exposed.inside)]
 
     def effects(self, value: Any = None, *, alone: bool) -> tuple[Effects, list[str]]:
         """What a call that returned ``value`` changed, and what it changed that is not repeated.
@@ -69,7 +70,7 @@ class Watch:
         NotRestorable
         """
         found: Effects = {}
-        left_out = list(self._used_up())
+        left_out = list(self._exposed.iterators)
         if changed := self._heap.changed_arguments():
             found["arguments"] = self._heap.changes(set(changed))
         for one in self._inside:
@@ -146,12 +147,6 @@ class Watch:
                 # What cannot be put back has no scope either: it is told, not repeated.
                 yield scope if can_be_put_back(value) else {}, name or f"a {type(value).__name__} of its own", value
 
-    def _used_up(self) -> Iterator[str]:
-        """Iterators that the code may have advanced."""
-        for _, name, value in self._fingerprint.globals_read:
-            if hasattr(type(value), "__next__"):
-                yield name
-
     def _place_of(self, value: Any) -> tuple[Any, str]:
         found = ((scope, name) for scope, name, one in self._fingerprint.globals_read if one is value)
         return next(found, ({}, ""))
@@ -170,7 +165,7 @@ def replayed(
     """
     has_place = effects.keys() & {"shared", "returned", "placed"}
     given = arguments() if has_place or effects.keys() & {"arguments", "holds", "inside"} else {}
-    shared = shared_globals(places_of(fingerprint, given), fingerprint) if has_place else {}
+    shared = shared_globals(places_of(fingerprint, given), Exposed.of(fingerprint).held) if has_place else {}
     if "holds" in effects:
         value = result_of(effects["holds"], given)
     value = _at_the_end(effects.get("returned"), value, {**given, **shared})

@@ -13,7 +13,7 @@ from durable_nb import keys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from durable_nb.sources import Fingerprint
+    from durable_nb.notebook.exposed import Named
 
 States = dict[Any, Any]
 """By 'random', 'numpy' or 'torch' for the generators of those modules, by (module, name) for a global."""
@@ -22,17 +22,13 @@ _MT19937_BYTES = 624 * 4 + 4
 
 
 class Generators:
-    """Every generator that a call of one function may draw from, as they are now; without one those of the modules."""
+    """Every generator that a call may draw from, as they are now: those of the modules, and ``own`` ones."""
 
     _numpy_seen: Any = None
     """The memory of numpy's own generator when it was known to hold no spare number of ``randn``."""
 
-    def __init__(self, fingerprint: Fingerprint | None = None) -> None:
-        self._own = [
-            (str(scope.get("__name__")), name, value)
-            for scope, name, value in (() if fingerprint is None else fingerprint.globals_read)
-            if is_generator(value)
-        ]
+    def __init__(self, own: Named = ()) -> None:
+        self._own = own
         self._random = _random_glance()
         # Its memory lacks the spare number: whoever makes one also moves the memory, so it suffices while that is still.
         glance = _numpy_glance()
@@ -41,7 +37,7 @@ class Generators:
             self._reads_numpy, self._numpy = _numpy_state, _numpy_state()
             Generators._numpy_seen = None if self._numpy[3] else glance
         self._torch = _torch_state()
-        self._states = [keys.digest(state_of(generator)) for _, _, generator in self._own]
+        self._states = [keys.digest(state_of(generator)) for _, generator in self._own]
 
     def moved(self) -> States:
         """The new states of those that were drawn from since."""
@@ -52,9 +48,9 @@ class Generators:
             found["numpy"] = _numpy_state()
         if (state := _torch_state()) != self._torch:
             found["torch"] = state
-        for (module, name, generator), before in zip(self._own, self._states, strict=True):
+        for (place, generator), before in zip(self._own, self._states, strict=True):
             if keys.digest(state := state_of(generator)) != before:
-                found[module, name] = state
+                found[place] = state
         return found
 
 

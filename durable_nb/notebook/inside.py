@@ -21,7 +21,7 @@ from durable_nb.origins import SCALARS, Origin, is_data
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from durable_nb.sources import Fingerprint
+    from durable_nb.notebook.exposed import Named
 
 _CODE = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType)
 _QUEUES = frozenset({"queue", "_queue", "asyncio.queues", "multiprocessing.queues"})
@@ -49,25 +49,31 @@ class Inside:
         return kept, [self.place[1] if is_global else f"the {type(self._one).__qualname__} that it is given"]
 
 
-def objects_of(arguments: dict[Any, Any], fingerprint: Fingerprint) -> Iterator[tuple[Any, Any]]:
-    """(place, object) of what a call may change inside: of libraries, with few attributes, or with a ``__getstate__``."""
+def objects_of(arguments: dict[Any, Any], read: Named) -> Iterator[tuple[Any, Any]]:
+    """(place, object) of what a call may change inside: arguments, and globals of which the type says that it may."""
     for place, one in arguments.items():
-        if _is_watched(one):
+        if may_change_inside(one) and _can_be_seen(one):
             yield place, one
-    for scope, name, one in fingerprint.globals_read:
-        if _is_watched(one) and "__name__" in scope:
-            yield (str(scope["__name__"]), name), one
+    for place, one in read:
+        if _can_be_seen(one):
+            yield place, one
 
 
-def _is_watched(one: Any) -> bool:
+def may_change_inside(one: Any) -> bool:
+    """Whether an object is of a library, of one of these types of Python's, or has a ``__getstate__`` of the user's."""
     if isinstance(one, (*_CODE, *SCALARS)):
         return False
-    if _level(one) is not None:
-        return True
     if is_own(one):
         return _leaves_out(type(one))
-    if origins.origin_of(type(one).__module__) is not Origin.LIBRARY or is_data(one):
-        return False
+    is_of_library = origins.origin_of(type(one).__module__) is Origin.LIBRARY and not is_data(one)
+    return is_of_library or _has_level(type(one))
+
+
+def _can_be_seen(one: Any) -> bool:
+    if is_own(one):
+        return True
+    if _has_level(type(one)):
+        return _level(one) is not None
     fields = _fields(one)
     return bool(fields) and origins.is_small(fields)
 
@@ -104,19 +110,21 @@ def _leaves_out(kind: type) -> bool:
     return getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__", None)
 
 
+def _has_level(kind: type) -> bool:
+    module = kind.__module__
+    return kind is ContextVar or module in _QUEUES or (module == "sqlite3" and hasattr(kind, "total_changes"))
+
+
 def _level(one: Any) -> Any:
     """What tells that an object of the standard library is not what it was; None for any other."""
-    module = type(one).__module__
+    if not _has_level(type(one)):
+        return None
     try:
-        if isinstance(one, ContextVar):
+        if type(one) is ContextVar:
             return (id(one.get(_level)),)
-        if module in _QUEUES:
-            return one.qsize()
-        if module == "sqlite3" and hasattr(one, "total_changes"):
-            return one.total_changes
+        return one.total_changes if type(one).__module__ == "sqlite3" else one.qsize()
     except Exception:  # of another thread's connection, or a queue that cannot count
         return None
-    return None
 
 
 def _can_be_kept(fields: dict[str, Any], name: str) -> bool:

@@ -15,6 +15,7 @@ from durable_nb.origins import SCALARS, is_data
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from durable_nb.notebook.exposed import Named
     from durable_nb.sources import Fingerprint
 
 GONE = object()
@@ -56,16 +57,18 @@ def at(scope: Any, name: str) -> Any:
     return getattr(found, attribute, GONE) if attribute else found
 
 
-def shared_globals(filled: Iterable[tuple[Any, str]], fingerprint: Fingerprint) -> dict[tuple[str, str], Any]:
+def shared_globals(filled: Iterable[tuple[Any, str]], read: Named) -> dict[tuple[str, str], Any]:
     """By (module, name) the small collections and own objects in the places that code fills, or that it reads: what is in
     them may have other names.
     """
     held = ((scope, name, at(scope, name)) for scope, name in filled)
-    return {
+    found = {
         (home, name): value
-        for scope, name, value in (*held, *fingerprint.globals_read)
+        for scope, name, value in held
         if can_be_put_back(value) and (home := str(scope.get("__name__") or "")) and origins.is_small(value, LARGE)
     }
+    found.update((place, value) for place, value in read if origins.is_small(value, LARGE))
+    return found
 
 
 def glance(value: Any) -> bytes | None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from durable_nb import codecs, keys
 from durable_nb.notebook.contents import put_value
 from durable_nb.notebook.effects import NotRestorable, Watch, places, repeat
+from durable_nb.notebook.exposed import Exposed
 from durable_nb.sources import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
@@ -47,7 +48,8 @@ def seen(
     function: Change, *args: Any, alone: bool = True, bound: tuple[Any, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """What a call did, as it comes out of the store, and what is not repeated."""
-    watch = Watch(places(bound, args, {}), fingerprint(function))
+    known = fingerprint(function)
+    watch = Watch(places(bound, args, {}), known, Exposed.of(known))
     function(*bound, *args)
     found, left_out = watch.effects(alone=alone)
     codec, payload = codecs.encode(found)

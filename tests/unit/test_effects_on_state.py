@@ -17,6 +17,7 @@ import pytest
 
 from durable_nb import codecs, keys
 from durable_nb.notebook.effects import Watch, repeat
+from durable_nb.notebook.exposed import Exposed
 from durable_nb.notebook.generators import Generators
 from durable_nb.sources import fingerprint
 
@@ -38,7 +39,8 @@ def called(
     space: dict[str, Any], *args: Any, alone: bool = True, again: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """What ``f`` of a namespace did, as it comes out of the store in the kernel of ``again``, and what is not repeated."""
-    watch = Watch(dict(enumerate(args)), fingerprint(space["f"]))
+    known = fingerprint(space["f"])
+    watch = Watch(dict(enumerate(args)), known, Exposed.of(known))
     space["f"](*args)
     found, left_out = watch.effects(alone=alone)
     with pytest.MonkeyPatch.context() as main:
