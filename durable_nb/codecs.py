@@ -71,6 +71,14 @@ def encode(value: object) -> tuple[str, bytes]:
     return _encode_by_pickle(value)
 
 
+def encode_arrays(values: Any) -> tuple[str, list[bytes]] | None:
+    """As `encode`, of several values, if they are a list of arrays of one dtype and shape, or the rows of one; None if not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(values) not in (list, tuple, numpy.ndarray) or not len(values):
+        return None
+    return layouts.encode_arrays(values) if type(values[0]) is numpy.ndarray else None
+
+
 def decode(codec: str, payload: bytes, *, trusted: bool = True, where: str = "") -> Any:
     """The value, equal to the saved one in type and bits; arrays are fresh and writable.
 

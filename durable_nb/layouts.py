@@ -70,6 +70,16 @@ def encode_array(value: Any) -> tuple[str, bytes] | None:
     return (codec, value.tobytes()) if codec else None
 
 
+def encode_arrays(values: Sequence[Any]) -> tuple[str, list[bytes]] | None:
+    """The same of arrays of one dtype and shape, a payload for each; None if they are not that."""
+    dtype, shape = values[0].dtype, values[0].shape
+    alike = set(map(type, values)) == {type(values[0])} and all(
+        value.dtype == dtype and value.shape == shape for value in values
+    )
+    codec = _array_codec(dtype, shape) if alike else None
+    return (codec, [value.tobytes() for value in values]) if codec else None
+
+
 def decode_array(detail: str, payload: bytes) -> Any:
     """A fresh, writable array."""
     dtype, shape, size = layout_of(detail)

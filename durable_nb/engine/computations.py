@@ -244,16 +244,21 @@ class Computation(Waits):
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)
             self._give_up(located, call, attempt, started, seconds)
             raise located from error
-        checkpoint = made(Checkpoint, (
-            self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
-            started, seconds, codec, payload,
-        ))  # fmt: skip
+        checkpoint = self._checkpoint(call, codec, payload, attempt, started, seconds)
         if self.step.cost is not None:
             checkpoint = costed(checkpoint, partial(self._decoded, value), self.step, save=self._save)
         if seconds >= COMMIT_AT_ONCE_S and save is None:
             return self._save_now(checkpoint)
         (save or self._save)(checkpoint)
         return None
+
+    def _checkpoint(
+        self, call: Call, codec: str, payload: bytes, attempt: int, started: float, seconds: float
+    ) -> Checkpoint:
+        return made(Checkpoint, (
+            self._run_id, self._step_id, call.key, "done", call.document, call.label, attempt, None,
+            started, seconds, codec, payload,
+        ))  # fmt: skip
 
     def _decoded(self, value: Any) -> Any:
         return value

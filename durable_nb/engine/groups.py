@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import codecs
 from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
 from durable_nb.errors import ConfigError
@@ -141,15 +142,30 @@ class GroupComputation(Computation):
         if found != len(parts):
             returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
             raise wrong_number(self.step.name, call, returned)
-        made: list[Checkpoint] = []
-        succeeded, share = super()._succeeded, seconds / len(parts)
-        try:
-            for part, one in zip(parts, value, strict=True):
-                succeeded(part, one, attempt, started, share, save=save or made.append)
-        finally:  # also those before one that cannot be saved
-            last = made.pop() if made and seconds >= COMMIT_AT_ONCE_S else None
-            self._save_all(made)
+        share = seconds / len(parts)
+        made = self._encoded_alike(parts, value, attempt, started, share) if save is None else []
+        if not made:
+            succeeded = super()._succeeded
+            try:
+                for part, one in zip(parts, value, strict=True):
+                    succeeded(part, one, attempt, started, share, save=save or made.append)
+            except BaseException:  # those before one that cannot be saved
+                self._save_all(made)
+                raise
+        last = made.pop() if made and seconds >= COMMIT_AT_ONCE_S else None
+        self._save_all(made)
         return last and self._save_now(last)  # one commit takes all of them along
+
+    def _encoded_alike(
+        self, parts: tuple[Call, ...], values: Any, attempt: int, started: float, seconds: float
+    ) -> list[Checkpoint]:
+        """The checkpoints of arrays of one layout, in a third of the time that they take one by one; [] of anything else."""
+        if self.ships or self.live.apart or self.step.cost is not None:
+            return []
+        codec, payloads = codecs.encode_arrays(values) or ("", [])
+        self.entered.proven = self.entered.proven or bool(payloads)
+        encoded = zip(parts, payloads, strict=bool(payloads))
+        return [self._checkpoint(part, codec, payload, attempt, started, seconds) for part, payload in encoded]
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from durable_nb import run, step
+from durable_nb import codecs, run, step
 from durable_nb.engine.groups import Sizes
 from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 
@@ -135,6 +135,41 @@ def test_rows_of_an_array_are_results(store: Store) -> None:
     assert store.check() == []
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [np.full(4, n, np.float32) for n in range(3)],
+        [np.full((2, 2), n) for n in range(3)],
+        [np.arange(6.0)[n::2] for n in range(2)] + [np.arange(3.0)],
+        np.arange(12).reshape(3, 4),
+        np.arange(12).reshape(3, 4).T[:3],
+        np.arange(3),
+        [np.zeros(2), np.zeros(3), np.zeros(2)],
+        [np.zeros(2), np.zeros(2, np.int64), np.zeros(2)],
+        [np.zeros(2), [0.0, 0.0], None],
+        [np.zeros(()), np.ones(()), np.zeros(())],
+        [np.zeros(0), np.zeros(0), np.zeros(0)],
+        [np.array([n, None], object) for n in range(3)],
+        [np.ma.masked_array([n, 1], [0, 1]) for n in range(3)],
+        [np.array([n], "datetime64[D]") for n in range(3)],
+        tuple(np.array([n], [("a", "<i4"), ("b", "<f8")]) for n in range(3)),
+    ],
+    ids=lambda values: f"{type(values).__name__} of {type(values[0]).__name__} {getattr(values[0], 'dtype', '')}"[:60],
+)
+def test_arrays_are_saved_as_they_would_be_alone(values: Any) -> None:
+    """Of one layout all at once, otherwise each by itself: type, dtype, shape and bits are those that came back."""
+
+    @step(batch=3)
+    def embed(texts: list[str]) -> Any:
+        return values
+
+    computed, restored = embed.map(DOCS[:3]), embed.map(DOCS[:3])
+
+    for own, one, other in zip(values, computed, restored, strict=True):
+        assert codecs.encode(own) == codecs.encode(one) == codecs.encode(other)
+        assert type(own) is type(other)
+
+
 def test_coroutines_take_batches_too() -> None:
     """The same on a loop."""
     sizes: list[int] = []
@@ -217,11 +252,13 @@ def test_what_cannot_be_saved_stops_after_the_first_batch() -> None:
     assert calls == [8]
 
 
-def test_what_stands_before_a_result_that_cannot_be_saved_is_saved(store: Store) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_what_stands_before_a_result_that_cannot_be_saved_is_saved(store: Store, seconds: float) -> None:
     """What a batch returned is saved in one piece, up to the one that stops it: nothing that was computed is lost."""
 
     @step(batch=8)
     def embed(texts: list[str]) -> list[Any]:
+        time.sleep(seconds)
         return [threading.Lock() if text == "doc 5" else text.upper() for text in texts]
 
     with pytest.raises(Unsaveable, match="doc 5"):
