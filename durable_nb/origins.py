@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import random
 import sys
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -132,6 +133,14 @@ def is_data(value: Any) -> bool:
     if top in _STDLIB_DATA or top in _LIBRARY_DATA:
         return True
     return origin_of(module) is Origin.OWN
+
+
+def is_generator(value: Any) -> bool:
+    """Whether random numbers are drawn from an object, and it can be put back."""
+    if isinstance(value, random.Random):
+        return not isinstance(value, random.SystemRandom)
+    kind = type(value)
+    return kind.__module__.startswith("numpy.random") and kind.__name__ in ("Generator", "RandomState")
 
 
 def is_injected(name: str, value: Any) -> bool:

@@ -25,6 +25,7 @@ from durable_nb.origins import (
     is_data,
     is_display,
     is_frozen,
+    is_generator,
     is_setting,
     library,
     origin_of,
@@ -108,10 +109,12 @@ class CellsOf(NamedTuple):
 
 
 def carried_state(function: FunctionType, filled: dict[str, Filled]) -> list[tuple[Any, str]]:
-    """Closure variables and defaults that the code of a function itself writes or fills."""
-    written = names_used(function.__code__).cells_written
+    """Closure variables and defaults that the code of a function itself writes or fills, or may draw random numbers from."""
+    written = names_used(function.__code__).cells_written | filled.keys()
     cells: list[tuple[Any, str]] = [
-        (CellsOf(function), name) for name in cells_of(function) if name in written | filled.keys()
+        (CellsOf(function), name)
+        for name, value in cells_of(function).items()
+        if name in written or is_generator(value)
     ]
     defaults = defaults_of(function)
     return cells + [(defaults, name) for name in defaults if name in filled]

@@ -6,8 +6,8 @@ from collections import deque
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from durable_nb.notebook.generators import is_generator, set_state, state_of
-from durable_nb.origins import SCALARS, Origin, origin_of
+from durable_nb.notebook.generators import set_state, state_of
+from durable_nb.origins import SCALARS, Origin, is_generator, origin_of
 
 _COLLECTIONS = (list, deque, dict, set, bytearray)
 _NEVER = (*SCALARS, type, FunctionType, MethodType, BuiltinFunctionType, ModuleType)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from durable_nb.notebook.contents import can_be_put_back
-from durable_nb.notebook.generators import is_generator
 from durable_nb.notebook.inside import may_change_inside
+from durable_nb.origins import is_generator
 
 if TYPE_CHECKING:
     from durable_nb.sources import Fingerprint

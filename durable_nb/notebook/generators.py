@@ -81,14 +81,6 @@ def set_states(states: States, scope: dict[str, Any]) -> None:
             set_state(home[name], state)
 
 
-def is_generator(value: Any) -> bool:
-    """Whether random numbers are drawn from it, and it can be put back."""
-    if isinstance(value, random.Random):
-        return not isinstance(value, random.SystemRandom)
-    kind = type(value)
-    return kind.__module__.startswith("numpy.random") and kind.__name__ in ("Generator", "RandomState")
-
-
 def state_of(generator: Any) -> Any:
     """Its state, as plain data."""
     if isinstance(generator, random.Random):

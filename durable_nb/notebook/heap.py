@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.contents import can_be_put_back, held_by, is_array, is_own, put
-from durable_nb.notebook.generators import is_generator, state_of
+from durable_nb.notebook.generators import state_of
 from durable_nb.notebook.views import is_view, step_to_view, view_of
-from durable_nb.origins import SCALARS, is_data
+from durable_nb.origins import SCALARS, is_data, is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys, sources
 from durable_nb.engine.context import within
 from durable_nb.errors import Unkeyable
-from durable_nb.notebook.generators import is_generator
 from durable_nb.notebook.heap import partly_digested
 from durable_nb.notebook.reads import glimpsed
-from durable_nb.origins import Origin, is_data, is_small, origin_of
+from durable_nb.origins import Origin, is_data, is_generator, is_small, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,9 @@ from durable_nb import keys, origins, sources
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.contents import can_be_put_back, is_own
 from durable_nb.notebook.deltas import before_of
+from durable_nb.notebook.generators import state_of
 from durable_nb.notebook.heap import partly_digested
-from durable_nb.origins import SCALARS, is_data
+from durable_nb.origins import SCALARS, is_data, is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,7 +81,7 @@ def glance(value: Any) -> bytes | None:
             return keys.digest(value)
         return _shallow(value)
     except Unkeyable:
-        return partly_digested(value)
+        return keys.digest(state_of(value)) if is_generator(value) else partly_digested(value)
     except (RuntimeError, TypeError):  # changed by another thread meanwhile, no length
         return None
 

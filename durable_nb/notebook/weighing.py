@@ -14,8 +14,7 @@ from typing import Any
 
 from durable_nb.credentials import holds
 from durable_nb.notebook.descriptions import described
-from durable_nb.notebook.generators import is_generator
-from durable_nb.origins import SCALARS, Origin, is_frozen, origin_of
+from durable_nb.origins import SCALARS, Origin, is_frozen, is_generator, origin_of
 
 _COLLECTIONS = (dict, list, tuple, set, frozenset, deque)
 _ATOMS = {type(None), bool, int, float, complex}

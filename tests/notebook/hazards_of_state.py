@@ -31,6 +31,23 @@ def counting():
     return work
 work = counting()
 out = [work(d) for d in docs]
+## random numbers from a closure | out after | ANNOUNCED `rng`; restored calls do not repeat
+def drawing():
+    rng = np.random.default_rng(0)
+    def work(d):
+        return [rng.random(), embed(d)]
+    return work, rng.random
+work, draw = drawing()
+out = [work(d) for d in docs]
+after = draw()
+## random numbers from a closure that builds arguments | out
+def marking():
+    rng = random.Random(3)
+    def mark(d):
+        return f"{d} {rng.randint(0, 1000)}"
+    return mark
+mark = marking()
+out = [embed(mark(d)) for d in docs]
 ## list in a closure | out total | ANNOUNCED `seen`; restored calls do not repeat
 def collecting():
     seen = []
