@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import datetime
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,11 @@ def heard(one: Kernel, message_id: str, *, timeout: float = 120) -> list[tuple[f
             message = one._client.get_iopub_msg(timeout=1)
         except Empty:
             continue
-        found.append((message["header"]["date"].timestamp(), message))
+        sent = message["header"][
+            "date"
+        ]  # a text once ipyparallel was imported, which has jupyter_client leave dates alone
+        sent = datetime.fromisoformat(sent) if isinstance(sent, str) else sent
+        found.append((sent.timestamp(), message))
         is_idle = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
         if is_idle and message["parent_header"].get("msg_id") == message_id:
             return found
