@@ -50,9 +50,8 @@ def need(engine: str) -> None:
 
 
 def on(*names: str) -> pytest.MarkDecorator:
-    """Run a test on these engines, each started once: all its tests in one process (pytest --dist loadgroup)."""
-    engines = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-    return pytest.mark.parametrize("engine", engines, indirect=True, scope="session")
+    """Run a test on these engines, each started once."""
+    return pytest.mark.parametrize("engine", names, indirect=True, scope="session")
 
 
 class Engine(NamedTuple):
