@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from durable_nb.executors.futures import OnThreads
 
 Save = Callable[[Checkpoint], Any]
+"""How a checkpoint is saved."""
+
 # A call that took this long is committed before it returns: the commit (0.1 to 0.3 ms) is a few per cent of it. Faster
 # ones are committed in groups, and SIGKILL can cost at most what was finished within one group's 50 ms.
 COMMIT_AT_ONCE_S = 0.005

@@ -15,7 +15,7 @@ from durable_nb.errors import ConfigError
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from durable_nb.engine.computations import Save
@@ -30,6 +30,8 @@ class Group(Call):
     """One call of the function, with all its documents."""
 
     parts: tuple[Call, ...]
+    noted: Sequence[slice] = ()
+    """Where the documents after the first are noted while the call runs."""
 
     @classmethod
     def of(cls, parts: Sequence[Call]) -> Group:
@@ -117,8 +119,10 @@ class GroupComputation(Computation):
     @contextlib.contextmanager
     def _noted(self, group: Call) -> Iterator[None]:
         """The first document is noted as any call is; if the kernel dies, each of the others may be to blame as well."""
-        recorder, mark, taken = self._recorder, self._mark, []
-        places, memory = recorder.places, recorder.memory
+        taken: list[slice] = []
+        places, memory, mark = self._recorder.places, self._recorder.memory, self._mark
+        if isinstance(group, Group):
+            group.noted = taken
         try:
             for part in _parts(group)[1:]:
                 place = places.pop() if places else UNREAD
@@ -126,9 +130,18 @@ class GroupComputation(Computation):
                 memory[place] = mark + part.key + NOBODY
             yield
         finally:
-            for place in taken:
-                memory[place] = FREE
+            self._unnote(taken)
             places += taken
+
+    def _unnote(self, places: Iterable[slice]) -> None:
+        memory = self._recorder.memory
+        for place in places:
+            memory[place] = FREE
+
+    def _rest(self, call: Call, place: slice) -> None:
+        if isinstance(call, Group):
+            self._unnote(call.noted)
+        super()._rest(call, place)
 
     def _succeeded(
         self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
@@ -160,11 +173,13 @@ class GroupComputation(Computation):
         self, parts: tuple[Call, ...], values: Any, attempt: int, started: float, seconds: float
     ) -> list[Checkpoint]:
         """The checkpoints of arrays of one layout, in a third of the time that they take one by one; [] of anything else."""
-        if self.ships or self.live.apart or self.step.cost is not None:
+        one_by_one = self.ships or self.live.apart or self.step.cost is not None
+        alike = None if one_by_one else codecs.encode_arrays(values)
+        if alike is None:
             return []
-        codec, payloads = codecs.encode_arrays(values) or ("", [])
-        self.entered.proven = self.entered.proven or bool(payloads)
-        encoded = zip(parts, payloads, strict=bool(payloads))
+        self.entered.proven = True
+        codec, payloads = alike
+        encoded = zip(parts, payloads, strict=True)
         return [self._checkpoint(part, codec, payload, attempt, started, seconds) for part, payload in encoded]
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:

@@ -144,7 +144,8 @@ def test_who_runs_beside_a_killer_is_not_set_aside(tmp_path: Path) -> None:
     assert max(times.values()) <= 3
 
 
-def test_who_waits_for_a_commit_is_not_beside(store: Store) -> None:
+@pytest.mark.parametrize("batch", [None, 2])
+def test_who_waits_for_a_commit_is_not_beside(store: Store, batch: int | None) -> None:
     """A document that runs alone may start while the one before it is being committed, and then dies without a witness."""
     release, beside = threading.Event(), list[bytes]()
 
@@ -152,22 +153,27 @@ def test_who_waits_for_a_commit_is_not_beside(store: Store) -> None:
         with store._database._lock:
             release.wait(30)
 
-    @step
     def square(number: int) -> int:
         computation = inside.get()[0]  # type: ignore[index]
-        live, suspect = computation.live, keys.call_digest((2,), {})
+        live, suspect = computation.live, keys.call_digest((9,), {})
         if number == 0:
             live.gate.keep_apart([(computation.entered.step_id, suspect)])
-        if number == 1:
+        if number == 3:
             threading.Thread(target=hold_the_database).start()
             time.sleep(0.01)  # long enough for a commit of its own
-        if number == 2:
+        if number == 9:
             beside.extend(mark.key for mark in recorder.left_by(live.record.owner.token))
             release.set()
         return number * number
 
-    assert [0, 1, 4] == list(square.map([0, 1, 2], workers=2))
-    assert [keys.call_digest((2,), {})] == beside
+    def squares(numbers: list[int]) -> list[int]:
+        return [square(number) for number in numbers]
+
+    computed = step(square) if batch is None else step(name="square", batch=batch)(squares)
+    numbers = [0, 1, 2, 3, 9]
+
+    assert [number * number for number in numbers] == list(computed.map(numbers, workers=2))
+    assert [keys.call_digest((9,), {})] == beside
 
 
 def test_kills_from_outside_poison_nobody(tmp_path: Path) -> None:
