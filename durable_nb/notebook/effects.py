@@ -83,7 +83,9 @@ class Watch:
             if not (alone and home and self._take_global(found, scope, (home, name), now)):
                 left_out.append(name)
         left_out += self._take_result(found, value, changed)
-        if drawn := self._generators.moved():
+        drawn = self._generators.moved()
+        left_out += [place[1] for place in drawn if not place[0]]  # of a class: nobody could say where it is
+        if drawn := {place: state for place, state in drawn.items() if place[0]}:
             if alone:
                 found["random"] = drawn
             else:
