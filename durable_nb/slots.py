@@ -65,12 +65,12 @@ class Slots:
             self.labels.put(first, labels)
             self.grow(first + len(items))
 
-    def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
+    def put_restored(self, positions: Sequence[int], rows: Sequence[Saved]) -> None:
         """Fill slots with restored results, still encoded or (codec `STORED`) still in the database."""
-        positions, rows = zip(*found, strict=True)
         codecs, payloads, *_ = zip(*rows, strict=True)
+        is_without_gap = list(positions) == list(range(positions[0], positions[-1] + 1))
         with self._lock:
-            if codecs.count(STORED) in (0, len(found)) and positions == tuple(range(positions[0], positions[-1] + 1)):
+            if is_without_gap and codecs.count(STORED) in (0, len(rows)):
                 self._fill(positions[0], codecs, payloads)
             else:
                 for position, codec, payload in zip(positions, codecs, payloads, strict=True):

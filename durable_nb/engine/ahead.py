@@ -64,13 +64,13 @@ class Ahead:
         # Only of the first version: what another one has saved counts if this one has nothing, wherever that would be.
         ask = self._store.following if payloads else self._store.found_following
         rows = ask(self._run_id, self._entered.accepted[0], from_id=start, limit=len(keys))
-        read = self._read
+        read, names, saved = self._read, (), ()
         if rows:
             _, names, saved = zip(*rows, strict=True)
-            read.update(zip(names, saved, strict=True))
-        if len(read) == len(keys) and read.keys() == set(keys):  # as mostly: nothing is picked out
-            found, self._read = read, {}
+        if not read and names == tuple(keys):  # as mostly: nothing is picked out
+            found = dict(zip(names, saved, strict=True))
         else:
+            read.update(zip(names, saved, strict=True))
             found = {key: read.pop(key) for key in keys if key in read}
         is_right = 2 * len(found) > len(keys)
         self._next = rows[-1][0] + 1 if rows and is_right else None

@@ -165,10 +165,8 @@ class Intake:
         names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
         known = self._known(call_keys)
-        restored, missing, bound = [], [], self.step.bound
-        if known:
-            restored = [(position, known[key]) for position, key in enumerate(call_keys, first) if key in known]
-        if len(restored) < len(items):
+        missing, bound = [], self.step.bound
+        if len(known) < len(items):
             missing = [
                 made(Call, (position, key, name, (*bound, item), _NO_NAMES, start + position))
                 for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first)
@@ -177,19 +175,24 @@ class Intake:
         if live.suspects.deaths:
             missing = [call for call in missing if not self._is_aside(call)]
         entered.ask_about(call.key for call in missing)
-        if restored:
-            arrived.put_restored(restored)
-            positions, rows = zip(*restored, strict=True)
-            _, _, seconds, _, numbers = zip(*rows, strict=True)
-            documents = [start + position for position in positions]
-            cost = 0.0
-            if self.step.cost is not None:
-                found = [(saved.step_id, call_keys[position - first]) for position, saved in restored]
-                cost = live.store.cost_of(live.record.id, found)
-            live.progress.restore(documents, sum(seconds), renumbered=documents != list(numbers), cost=cost)
-            if live.outputs is not None:
-                live.outputs.restored([(saved.step_id, call_keys[position - first]) for position, saved in restored])
+        if len(known) == len(items) > 0:  # as mostly
+            self._restore(range(first, first + len(items)), call_keys, known, start)
+        elif known:
+            positions = [position for position, key in enumerate(call_keys, first) if key in known]
+            self._restore(positions, [key for key in call_keys if key in known], known, start)
         return missing
+
+    def _restore(self, positions: Sequence[int], keys: list[bytes], known: dict[bytes, Saved], start: int) -> None:
+        """Put results in place, count them, and show again what their calls showed. ``start``: number of item 0."""
+        live, saved = self.live, [known[key] for key in keys]
+        self._arrived.put_restored(positions, saved)
+        _, _, seconds, step_ids, numbers = zip(*saved, strict=True)
+        documents = [start + position for position in positions]
+        calls = list(zip(step_ids, keys, strict=True))
+        cost = 0.0 if self.step.cost is None else live.store.cost_of(live.record.id, calls)
+        live.progress.restore(documents, sum(seconds), renumbered=documents != list(numbers), cost=cost)
+        if live.outputs is not None:
+            live.outputs.restored(calls)
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Saved]:
         """What counts as restored of these calls."""

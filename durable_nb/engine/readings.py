@@ -82,7 +82,7 @@ def results(name: str, step: str | None = None, *, version: int | None = None, u
     fetch = functools.partial(store.look_up, found.run.id, accepted)
     made = Results(step, where=store.where, fetch=fetch)
     made.expect(0, documents, [label for _, label, _ in documents])
-    made.put_restored([(n, Saved(STORED, key, 0.0, accepted[0])) for n, (key, _, _) in enumerate(documents)])
+    made.put_restored(range(len(documents)), [Saved(STORED, key, 0.0, accepted[0]) for key, _, _ in documents])
     return made
 
 

@@ -48,10 +48,10 @@ class LiveRun:
         apart: bool = False,
         fork: str = "",
     ) -> None:
-        from durable_nb.store import owner_of_this_process
-
         self.name = config.run_name(name)
         self.store: Store = session.store(url=url)
+        from durable_nb.store import owner_of_this_process
+
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
         before = self.store.run(self.name)

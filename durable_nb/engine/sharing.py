@@ -136,7 +136,7 @@ class SharedBatch(Batch):
         gone = next((call for call in calls if call.key not in saved), None)
         if gone is not None:
             raise StoreError(self.live.store.where, f"has lost the result of {gone.label}.", "See `durable-nb check`.")
-        self._arrived.put_restored([(call.position, saved[call.key]) for call in calls])
+        self._arrived.put_restored([call.position for call in calls], [saved[call.key] for call in calls])
         for call in calls:
             self.failed.pop(call.position, None)
             self._errors.pop(call.position, None)

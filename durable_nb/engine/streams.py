@@ -61,9 +61,9 @@ class Arrivals:
         names = items if self._key is None else map(self._key, items)
         self._documents.update(zip(itertools.count(first), names))
 
-    def put_restored(self, found: Sequence[tuple[int, Saved]]) -> None:
+    def put_restored(self, positions: Sequence[int], rows: Sequence[Saved]) -> None:
         """Restored results, still encoded."""
-        for position, saved in found:
+        for position, saved in zip(positions, rows, strict=True):
             self._put(position, saved.payload, saved.codec)
 
     def put_value(self, position: int, value: object, key: bytes | None = None) -> None:  # noqa: ARG002

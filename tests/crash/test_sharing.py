@@ -183,10 +183,10 @@ _NO_ROOM = """
 from durable_nb import slots
 slots.Slots.has_room = property(lambda _: False, lambda *_: None)
 whole = slots.Slots.put_restored
-def noting(self, found):
+def noting(self, positions, rows):
     with open("arrived.log", "a") as file:
-        file.writelines(f"{saved.codec}\\n" for _, saved in found)
-    whole(self, found)
+        file.writelines(f"{saved.codec}\\n" for saved in rows)
+    whole(self, positions, rows)
 slots.Slots.put_restored = noting
 """
 

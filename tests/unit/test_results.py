@@ -21,7 +21,7 @@ from durable_nb.results import Results
 
 def put_saved(made: Results, position: int, codec: str, payload: bytes) -> None:
     """Fill one slot as a look-up does."""
-    made.put_restored([(position, Saved(codec, payload, 0.0, 1))])
+    made.put_restored([position], [Saved(codec, payload, 0.0, 1)])
 
 
 def results(*values: Any, saved: bool = False, **options: Any) -> Results:
@@ -55,7 +55,8 @@ def test_restored_results_may_come_in_any_order():
     """Other kernels and priorities hand over results as they are found: each goes to its document."""
     made = Results("embed")
     made.grow(4)
-    made.put_restored([(position, Saved(*encode(position), 0.0, 1)) for position in (0, 2, 1, 3)])
+    order = (0, 2, 1, 3)
+    made.put_restored(order, [Saved(*encode(position), 0.0, 1) for position in order])
 
     assert [0, 1, 2, 3] == list(made)
 
