@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import threading
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.limits import Gate
+from durable_nb.reasons import Reasons
 from durable_nb.records import (
     COMPUTED,
     GAVE_UP,
     LINK,
     RESTORED,
     WAITING,
+    Checkpoint,
     Costed,
     Failure,
-    Group,
     Mosaic,
     Snapshot,
     State,
@@ -28,12 +28,9 @@ from durable_nb.records import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from durable_nb.records import Checkpoint
-
 _DONE = State.DONE.value  # a plain text compares five times as fast
 _WINDOW_S = 30.0
-_SHOWN_FAILURES, _SHOWN_GROUPS = 50, 20
-_FEW_GROUPS = 100
+_SHOWN_FAILURES = 50
 _BLANK = Snapshot("", State.RUNNING, None, 0, 0, 0, 0, 0.0, None, 0.0, 0.0, None)
 _AFTER_RESTART = bytes.maketrans(bytes((COMPUTED, GAVE_UP)), bytes((RESTORED, WAITING)))
 # A killed attempt may have shown this many versions of its mosaic more than it wrote.
@@ -65,9 +62,7 @@ class Progress:
         self._states = bytearray()
         self._version, self._changed = about.mosaic_version + _GAP, False
         self._failures: dict[tuple[int, bytes], Failure] = {}
-        self._reasons: Counter[str] = Counter()
-        self._groups: tuple[Group, ...] = ()
-        self._is_regrouped, self._regroup_at = True, 0.0
+        self._reasons = Reasons()
         self._started = clock.monotonic()
         self._ended: float | None = None
         self._last_commit: float | None = None
@@ -101,7 +96,7 @@ class Progress:
 
     def about_to_end(self, *, is_complete: bool) -> None:
         """The next figures are the last; of a complete run, what was seen is what there was."""
-        self._regroup_at = 0.0
+        self._reasons.sort_next()
         if is_complete:
             self._guessed = 0
 
@@ -112,13 +107,7 @@ class Progress:
         """
         with self._lock:
             self._renumbered = self._renumbered or renumbered
-            self._grow_to(max(documents, default=-1))
-            states = self._states
-            if documents and documents == list(range(documents[0], documents[-1] + 1)):
-                states[documents[0] : documents[-1] + 1] = bytes((RESTORED,)) * len(documents)
-            else:
-                for document in documents:
-                    states[document] = RESTORED
+            self._paint(documents, RESTORED)
             self.restored += len(documents)
             self.saved_s += seconds
             self.saved_cost += cost
@@ -201,7 +190,7 @@ class Progress:
                 per_minute=gate.per_minute if running else None,
                 heartbeat_age_s=max(0.0, now - self._last_beat) if running and self._last_beat is not None else None,
                 waiting_for=(self._held_up or gate.waiting_for) if running else "",
-                groups=self._top_groups(now),
+                groups=self._reasons.top(now, is_last=self._ended is not None),
                 mosaic_version=self._current_version(),
                 spent=self.spent,
                 saved_cost=self.saved_cost,
@@ -252,7 +241,21 @@ class Progress:
         since, before = (self._started, 0) if self._ended is not None else self._samples[0]
         return (self.computed - before) / (now - since) if now > since else 0.0
 
+    def _paint(self, documents: Sequence[int], state: int) -> None:
+        self._grow_to(max(documents, default=-1))
+        states, first = self._states, documents[0] if documents else 0
+        end = first + len(documents)
+        if documents == list(range(first, end)):  # as mostly
+            states[first:end] = bytes((state,)) * len(documents)
+        else:
+            for document in documents:
+                states[document] = state
+
     def _fold(self, batch: Sequence[Checkpoint]) -> None:
+        if not self._failures and _are_results(batch):  # as mostly: they are not looked at one by one
+            self._paint([checkpoint.position for checkpoint in batch], COMPUTED)
+            self.computed += len(batch)
+            return
         states, failures, done = self._states, self._failures, 0
         self._grow_to(max([checkpoint.position for checkpoint in batch]))
         for checkpoint in batch:
@@ -263,7 +266,7 @@ class Progress:
                 error, _, traceback = (checkpoint.error or "").partition("\n")
                 failure = Failure(checkpoint.position, checkpoint.label, error, checkpoint.attempts, traceback)
                 failures[checkpoint.step_id, checkpoint.key] = failure
-                self._reasons[failure.error] += 1
+                self._reasons.add(failure.error)
                 states[checkpoint.position] = GAVE_UP
                 continue
             if failures:
@@ -276,24 +279,19 @@ class Progress:
 
     def _forget_failure(self, checkpoint: Checkpoint, state: int) -> None:
         """The call has ended once more; it may have had another number when it gave up."""
-        self._is_regrouped = False
         before = self._failures.pop((checkpoint.step_id, checkpoint.key), None)
         if before is not None:
-            self._reasons[before.error] -= 1
+            self._reasons.add(before.error, -1)
             self._states[before.position] = state
-
-    def _top_groups(self, now: float) -> tuple[Group, ...]:
-        """The reasons of the failures; a million different ones are not sorted at every commit."""
-        if self._is_regrouped or (len(self._reasons) > _FEW_GROUPS and now < self._regroup_at and self._ended is None):
-            return self._groups
-        found = ((reason, count) for reason, count in self._reasons.items() if count)
-        top = heapq.nsmallest(_SHOWN_GROUPS, found, key=lambda pair: (-pair[1], pair[0]))
-        self._groups, self._is_regrouped = tuple(Group(*pair) for pair in top), True
-        self._regroup_at = now + 1.0 + len(self._reasons) / 10_000
-        return self._groups
 
 
 _FIGURES = (
     "running", "rate", "eta_s", "saved_s", "paused", "workers", "limit_workers", "per_minute", "waiting_for", "groups",
     "spent", "saved_cost",
 )  # fmt: skip
+
+
+def _are_results(batch: Sequence[Checkpoint]) -> bool:
+    """Of documents, with nothing beside them."""
+    states, codecs = {checkpoint.state for checkpoint in batch}, {checkpoint.codec for checkpoint in batch}
+    return states == {_DONE} and LINK not in codecs and {Checkpoint}.issuperset(map(type, batch))

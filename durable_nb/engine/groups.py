@@ -6,20 +6,20 @@ A group is computed like one call, noted and named by its first document; what i
 from __future__ import annotations
 
 import contextlib
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import codecs
 from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
 from durable_nb.errors import ConfigError
-from durable_nb.records import Call
+from durable_nb.records import Call, Checkpoint, made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from durable_nb.engine.computations import Save
-    from durable_nb.records import Checkpoint
 
 _FIRST, _LARGEST = 8, 1024
 _SHORT_S, _LONG_S = 0.05, 0.5
@@ -39,9 +39,9 @@ class Group(Call):
         first = parts[0]
         more = f" and {len(parts) - 1:,} more" if len(parts) > 1 else ""
         items = [part.args[-1] for part in parts]
-        made = cls(first.position, first.key, f"{first.label}{more}", (*first.args[:-1], items), {}, first.document)
-        made.parts = tuple(parts)
-        return made
+        group = cls(first.position, first.key, f"{first.label}{more}", (*first.args[:-1], items), {}, first.document)
+        group.parts = tuple(parts)
+        return group
 
     def halves(self) -> list[Group]:
         """Two groups of half the documents."""
@@ -127,6 +127,8 @@ class GroupComputation(Computation):
             for part in _parts(group)[1:]:
                 place = places.pop() if places else UNREAD
                 taken.append(place)
+                if place is UNREAD:  # so would be those of the others
+                    break
                 memory[place] = mark + part.key + NOBODY
             yield
         finally:
@@ -156,17 +158,17 @@ class GroupComputation(Computation):
             returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
             raise wrong_number(self.step.name, call, returned)
         share = seconds / len(parts)
-        made = self._encoded_alike(parts, value, attempt, started, share) if save is None else []
-        if not made:
+        rows = self._encoded_alike(parts, value, attempt, started, share) if save is None else []
+        if not rows:
             succeeded = super()._succeeded
             try:
                 for part, one in zip(parts, value, strict=True):
-                    succeeded(part, one, attempt, started, share, save=save or made.append)
+                    succeeded(part, one, attempt, started, share, save=save or rows.append)
             except BaseException:  # those before one that cannot be saved
-                self._save_all(made)
+                self._save_all(rows)
                 raise
-        last = made.pop() if made and seconds >= COMMIT_AT_ONCE_S else None
-        self._save_all(made)
+        last = rows.pop() if rows and seconds >= COMMIT_AT_ONCE_S else None
+        self._save_all(rows)
         return last and self._save_now(last)  # one commit takes all of them along
 
     def _encoded_alike(
@@ -179,8 +181,12 @@ class GroupComputation(Computation):
             return []
         self.entered.proven = True
         codec, payloads = alike
-        encoded = zip(parts, payloads, strict=True)
-        return [self._checkpoint(part, codec, payload, attempt, started, seconds) for part, payload in encoded]
+        _, keys, names, _, _, documents = zip(*parts, strict=True)
+        columns = zip(
+            repeat(self._run_id), repeat(self._step_id), keys, repeat("done"), documents, names, repeat(attempt),
+            repeat(None), repeat(started), repeat(seconds), repeat(codec), payloads, strict=False,
+        )  # fmt: skip
+        return list(map(made, repeat(Checkpoint), columns))  # as `_checkpoint`
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)

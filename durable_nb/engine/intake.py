@@ -167,11 +167,11 @@ class Intake:
         known = self._known(call_keys)
         missing, bound = [], self.step.bound
         if len(known) < len(items):
-            missing = [
-                made(Call, (position, key, name, (*bound, item), _NO_NAMES, start + position))
-                for position, (item, key, name) in enumerate(zip(items, call_keys, names, strict=True), first)
-                if key not in known
-            ]
+            args = [(*bound, item) for item in items] if bound else zip(items, strict=True)
+            numbers, documents = itertools.count(first), itertools.count(start + first)
+            columns = zip(numbers, call_keys, names, args, itertools.repeat(_NO_NAMES), documents, strict=False)
+            calls = map(made, itertools.repeat(Call), columns)
+            missing = [call for call in calls if call.key not in known] if known else list(calls)
         if live.suspects.deaths:
             missing = [call for call in missing if not self._is_aside(call)]
         entered.ask_about(call.key for call in missing)

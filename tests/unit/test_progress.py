@@ -7,10 +7,23 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from durable_nb.limits import Gate
 from durable_nb.progress import Progress
-from durable_nb.records import COMPUTED, GAVE_UP, LINK, RESTORED, WAITING, Checkpoint, Group, Snapshot, State
+from durable_nb.records import (
+    COMPUTED,
+    GAVE_UP,
+    LINK,
+    RESTORED,
+    WAITING,
+    Checkpoint,
+    Costed,
+    Group,
+    Snapshot,
+    State,
+)
 from durable_nb.testing import frozen_clock
 
 
@@ -63,6 +76,38 @@ def test_counts_ahead_of_a_commit_are_those_after_it() -> None:
         progress.committed(batch)
 
         assert (9, progress.computed, 0, progress.failed) == ahead
+
+
+ENDS = st.tuples(st.sampled_from(["done", "failed", "link", "paid"]), st.integers(0, 7))
+
+
+def ended(kind: str, document: int) -> Checkpoint:
+    if kind == "paid":
+        row = Costed(*done(document))
+        row.cost = 2.0**document
+        return row
+    return gave_up(document) if kind == "failed" else done(document, codec=LINK if kind == "link" else "raw")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ENDS, max_size=12), st.integers(1, 12))
+@example([("done", 2), ("done", 3), ("done", 4)], 3)  # one after the other
+@example([("done", 4), ("done", 2), ("done", 3)], 3)
+def test_it_does_not_matter_which_results_share_a_commit(ends: list[tuple[str, int]], size: int) -> None:
+    """Results in any order, failures, links and costs come to the same, many at a time or each by itself."""
+    rows = [ended(*end) for end in ends]
+    together, alone = Progress(), Progress()
+    for progress, batches in (
+        (together, [rows[n : n + size] for n in range(0, len(rows), size)]),
+        (alone, [[row] for row in rows]),
+    ):
+        progress.expect(8)
+        for batch in batches:
+            progress.committed(batch)
+
+    assert states(alone) == states(together)
+    assert (alone.computed, alone.failed, alone.spent) == (together.computed, together.failed, together.spent)
+    assert alone.snapshot().groups == together.snapshot().groups
 
 
 def test_links_are_no_documents() -> None:
