@@ -2,7 +2,11 @@
 
 ::
 
-    python -m tests.bench.engines [--documents 10000] [--engines threads,processes,…]
+    python -m tests.bench.engines [--documents 10000] [--rounds 3] [--engines threads,processes,…]
+
+The processor's time is that of the driver. The first line is of pairs in one process, in which a run was before: plain
+threads, then durable ones, which embed too, so that what the plain ones took is taken away. In the table every row is of
+processes of their own, which import SQLAlchemy and make a database meanwhile.
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ import contextlib
 import json
 import os
 import signal
+import statistics
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.executors.engines import ENGINES, Engine, cluster, script
 from tests.kernels import wait_until
 
 WORKERS = 2
+PLAIN = "plain threads"
 SCRIPT = """
 import json, os, re, sys, sysconfig, time
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -58,17 +65,17 @@ def main():
         load()
     from durable_nb import step
     kept = step(embed)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     if executor == "plain threads":
         with ThreadPoolExecutor(2) as pool:
             vectors = list(pool.map(embed, docs))
     else:
         vectors = kept.map(docs, workers=2, executor=executor)
-    seconds = time.perf_counter() - began
+    seconds, spent = time.perf_counter() - began, time.process_time() - spent
     load()
     import numpy as np
     same = all(np.array_equal(vectors[i], embed(docs[i])) for i in range(0, len(docs), 97))
-    print("@" + json.dumps([seconds, len(vectors), same]), flush=True)
+    print("@" + json.dumps([seconds, spent, same]), flush=True)
     if isinstance(executor, Executor):
         executor.shutdown()
     os._exit(0)
@@ -77,17 +84,52 @@ if __name__ == "__main__":
     main()
 """
 
+PAIRS = (
+    SCRIPT[: SCRIPT.index("    began,")]
+    + """
+    from durable_nb import run
+    kept.map(docs[:2], workers=2)
+    took = []
+    for n in range(ROUNDS):
+        began, spent = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(2) as pool:
+            plain = list(pool.map(embed, docs))
+        between, between_spent = time.perf_counter(), time.process_time()
+        with run(f"round-{n}"):
+            kept.map(docs, workers=2)
+        ended, ended_spent = time.perf_counter(), time.process_time()
+        took.append([between - began, ended - between, between_spent - spent, ended_spent - between_spent])
+    print("@" + json.dumps(took), flush=True)
 
-def finished(folder: Path, source: str, engine: Engine) -> float:
-    """Seconds of the map of a script that ran to its end, with the right vectors."""
+if __name__ == "__main__":
+    main()
+"""
+)
+
+
+class Took(NamedTuple):
+    """One whole run."""
+
+    seconds: float
+    spent: float
+    """Seconds of the driver's processors."""
+
+
+def said(folder: Path, source: str, engine: Engine) -> Any:
+    """What a script that ran to its end has printed."""
     out, err = script(folder, source, engine).communicate()
     line = next((line for line in out.splitlines() if line.startswith("@")), None)
     if line is None:
         raise SystemExit(f"{engine.name}: {err[-2000:]}")
-    seconds, _, same = json.loads(line[1:])
+    return json.loads(line[1:])
+
+
+def finished(folder: Path, source: str, engine: Engine) -> Took:
+    """A script that ran to its end, with the right vectors."""
+    seconds, spent, same = said(folder, source, engine)
     if not same:
         raise SystemExit(f"{engine.name}: wrong vectors")
-    return float(seconds)
+    return Took(seconds, spent)
 
 
 def executions(folder: Path) -> int:
@@ -96,38 +138,61 @@ def executions(folder: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def measured(name: str, documents: int) -> tuple[float, int | None]:
-    """Wall of a whole run in seconds, and executions of one that is killed at 40 % and run again."""
-    source = SCRIPT.replace("DOCUMENTS", str(documents))
-    prelude = ENGINES.get(name, f"executor = {name!r}")
+def measured(name: str, source: str) -> Took:
+    """A whole run in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder, cluster(name) as at:
+        return finished(Path(folder), source, Engine(name, ENGINES.get(name, f"executor = {name!r}"), at))
+
+
+def executed(name: str, source: str, documents: int) -> int:
+    """Calls of a run that is killed at 40 % and run again."""
     checked = len(range(0, documents, 97))  # vectors that the script computes again to compare
-    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed, cluster(name) as at:
-        engine = Engine(name, prelude, at)
-        seconds = finished(Path(whole), source, engine)
-        if name == "plain threads":
-            return seconds, None
-        child = script(Path(killed), source, engine)
-        wait_until(lambda: executions(Path(killed)) >= 0.4 * documents, describing="40 %", timeout=300)
+    with tempfile.TemporaryDirectory() as folder, cluster(name) as at:
+        killed, engine = Path(folder), Engine(name, ENGINES.get(name, f"executor = {name!r}"), at)
+        child = script(killed, source, engine)
+        wait_until(lambda: executions(killed) >= 0.4 * documents, describing="40 %", timeout=300)
         child.kill()
         child.wait()
-        finished(Path(killed), source, engine)
+        finished(killed, source, engine)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # a pool of the standard library outlives its owner
-        return seconds, executions(Path(killed)) - checked
+        return executions(killed) - checked
+
+
+def pairs(source: str, rounds: int) -> tuple[float, float]:
+    """Durable threads by plain ones, and what they take more of the driver's processors, in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine("threads", "executor = 'threads'", "")
+        took = said(Path(folder), source.replace("ROUNDS", str(rounds)), engine)
+    return statistics.median(two / one for one, two, _, _ in took), statistics.median(d - c for _, _, c, d in took)
 
 
 def main() -> None:
-    names = ["plain threads", "threads", "processes", "spawn", "loky", "dask", "ray", "ipyparallel"]
+    engines = "threads,processes,spawn,loky,dask,ray,ipyparallel"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=10_000)
-    parser.add_argument("--engines", default=",".join(names))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", default=engines)
     options = parser.parse_args()
-    print(f"{options.documents:,} chunks, {WORKERS} workers, load {os.getloadavg()[0]:.1f} at the beginning\n")
-    print("| | wall | chunks/s | executions, killed at 40 % and run again |\n|---|---:|---:|---:|", flush=True)
-    for name in options.engines.split(","):
-        seconds, executed = measured(name, options.documents)
-        rate, again = options.documents / seconds, "" if executed is None else f"{executed:,}"
-        print(f"| {name} | {seconds:.1f} s | {rate:,.0f} | {again} |", flush=True)
+    documents, names = options.documents, options.engines.split(",")
+    source = SCRIPT.replace("DOCUMENTS", str(documents))
+    print(f"{documents:,} chunks, {WORKERS} workers, medians of {options.rounds}, load {os.getloadavg()[0]:.1f}\n")
+    ratio, more = pairs(PAIRS.replace("DOCUMENTS", str(documents)), 3 * options.rounds)
+    print(
+        f"threads: {ratio:.2f} × the wall of plain ones, {more / documents * 1e6:+.0f} µs of CPU a document\n",
+        flush=True,
+    )
+    rounds = [{name: measured(name, source) for name in (PLAIN, *names)} for _ in range(options.rounds)]
+    print("| | wall, s | × plain | driver, µs of CPU a document | calls, killed at 40 % and run again |")
+    print("|---|---:|---:|---:|---:|", flush=True)
+    for name in (PLAIN, *names):
+        seconds, ratio, spent = (
+            statistics.median(of(one[name], one[PLAIN]) for one in rounds)
+            for of in (lambda it, _: it.seconds, lambda it, plain: it.seconds / plain.seconds, lambda it, _: it.spent)
+        )
+        driver = "" if name in (PLAIN, "threads") else f"{spent / documents * 1e6:.0f}"
+        calls = "" if name == PLAIN else f"{executed(name, source, documents):,}"
+        print(f"| {name} | {seconds:.1f} | {ratio:.2f} | {driver} | {calls} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ _MODULES = (
 )
 _IN_CELLS = ("IPython", "durable_nb.notebook.replay", "durable_nb.notebook.magics", "durable_nb.notebook.preflight")
 INLINE = Peer("durable_nb `map(workers=1)`", mapped(workers=1), _KEPT, _MODULES)
-BATCHED = Peer(f"durable_nb `map(workers=1)`, `batch={BATCH}`", in_batches, _KEPT, _MODULES)
+BATCHED = Peer(f"durable_nb `map(workers=1)`, `batch={BATCH}`", in_batches, "each list", _MODULES)
 OURS = (
     INLINE,
     BATCHED,
