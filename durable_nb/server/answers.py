@@ -45,7 +45,7 @@ class Answers:
     def __init__(self, places: Places) -> None:
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="durable-server")
         self._places, self._stores, self._mosaics = places, Stores(), Mosaics()
-        self._contents: OrderedDict[tuple[str, int, int, State], Sparing[list[StepVersion]]] = OrderedDict()
+        self._contents: OrderedDict[tuple[Store, int, int, State], Sparing[list[StepVersion]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Answers:
         snapshot = opened.snapshot(name)
         if snapshot is None:
             raise _missing_run(name)
-        context = wire.context_json(opened.events(run.id), self._versions(store, opened, run))
+        context = wire.context_json(opened.events(run.id), self._versions(opened, run))
         return {"snapshot": self._for_page(wire.snapshot_json(snapshot))} | context
 
     def output(self, store: str, name: str, notebook: str) -> dict[str, Any]:
@@ -137,9 +137,11 @@ class Answers:
         opened, _ = self._run(store, name, notebook)
         return {"dropped": opened.forget(name)}
 
-    def _versions(self, store: str, opened: Store, run: Run) -> list[StepVersion]:
-        """Read seldom: counting a million results takes 0.1 s, and each page polls. A run that ended is read anew."""
-        key = (store, run.id, run.attempts, run.state)
+    def _versions(self, opened: Store, run: Run) -> list[StepVersion]:
+        """Read seldom: counting a million results takes 0.1 s, and each page polls. A run that ended is read anew, and so is
+        one of another file in the place of the first.
+        """
+        key = (opened, run.id, run.attempts, run.state)
         with self._lock:
             read = self._contents.pop(key, None) or Sparing(lambda: opened.contents(run.id), share=0.05)
             self._contents[key] = read

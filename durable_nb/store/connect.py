@@ -133,6 +133,19 @@ class Database:
         """Whether the file at this path is not the one that was opened."""
         return self._files is not None and self._files.is_gone
 
+    def ours(self, raw: sqlite3.Connection) -> sqlite3.Connection:
+        """A connection that was just opened, to the file that was opened first.
+
+        Raises
+        ------
+        StoreUnavailable
+            Another file lies at its path by now.
+        """
+        if self.is_gone:
+            raw.close()
+            self._refuse_if_gone()
+        return raw
+
     def explain(self, problem: BaseException) -> BaseException:
         """The same problem as one of our errors where it is the database's, else itself."""
         return explain(problem, self.where, self._busy_s, self.address.password)
@@ -157,14 +170,17 @@ class Database:
                     self._engines = self._sqlite(self._files) if self._files else self._postgres()
         return self._engines
 
-    def _keep_to_the_files(self, files: Files) -> None:
-        """After a commit: it counts only if the file that others open has it."""
-        if files.is_gone:
+    def _refuse_if_gone(self) -> None:
+        if self.is_gone:
             raise StoreUnavailable(
                 self.where,
                 "was deleted or replaced while it was open; what is not saved yet is kept in memory.",
                 "Put the file back, or run the cell again: it makes a new one.",
             )
+
+    def _keep_to_the_files(self, files: Files) -> None:
+        """After a commit: it counts only if the file that others open has it."""
+        self._refuse_if_gone()
         if files.is_cut_off and self._engines is not None:
             # We still hold the removed log: what is in it goes into the file, then all of us open new ones. Every
             # connection has to, since those of one process share the removed -shm, and with it the locks.
@@ -198,8 +214,10 @@ class Database:
             # Own BEGIN (isolation_level=None): the driver's is deferred, and a deferred transaction that reads first
             # cannot wait for the lock. One statement of up to 500 rows is large, so few are cached.
             wait_s = min(self._busy_s, _SLICE_S) if files.journal == "WAL" else self._busy_s
-            raw = sqlite3.connect(
-                files.path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=32
+            raw = self.ours(
+                sqlite3.connect(
+                    files.path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=32
+                )
             )
             try:
                 self._set_pragmas(raw, files)
@@ -209,12 +227,9 @@ class Database:
             return raw
 
         def read() -> sqlite3.Connection:
-            raw = sqlite3.connect(
-                f"file:{quote(files.path)}?mode=ro",
-                uri=True,
-                timeout=self._busy_s,
-                isolation_level=None,
-                check_same_thread=False,
+            path = f"file:{quote(files.path)}?mode=ro"
+            raw = self.ours(
+                sqlite3.connect(path, uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
             )
             raw.execute("PRAGMA query_only=ON")
             raw.execute("PRAGMA trusted_schema=OFF")  # whoever wrote the file may have put functions into it

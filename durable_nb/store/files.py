@@ -60,8 +60,8 @@ class Files:
         self.journal = "DELETE" if network else self._remembered_journal()
 
     def note(self) -> None:
-        """The database is open: these are its files."""
-        self._opened, self._companions = _identity(self.path), None
+        """The database is opened, perhaps again: these are its files. The one that was opened first stays the one."""
+        self._opened, self._companions = self._opened or _identity(self.path), None
 
     @property
     def is_gone(self) -> bool:

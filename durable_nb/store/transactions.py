@@ -141,7 +141,9 @@ def _refuse_to_commit(conn: sa.Connection) -> None:
 
 def _sqlite(database: Database) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        raw = sqlite3.connect(database.where, timeout=database._busy_s, isolation_level=None, check_same_thread=False)
+        raw = database.ours(
+            sqlite3.connect(database.where, timeout=database._busy_s, isolation_level=None, check_same_thread=False)
+        )
         raw.execute(f"PRAGMA synchronous={'FULL' if database._durability == 'full' else 'NORMAL'}")
         # Only the writer's connection copies the log into the file: before 3.51.3 two that do can corrupt it.
         raw.execute("PRAGMA wal_autocheckpoint=0")

@@ -434,6 +434,29 @@ def test_a_store_on_the_network_has_no_wal(path, url, opens):
     assert not path.with_name("durable.db-wal").exists()
 
 
+def test_another_file_in_the_place_of_a_cut_off_one_is_not_used(path, url, opens):
+    """A sync removes the log and then swaps the file: what is opened again in between does not take the other for ours."""
+    store = opens(url)
+    run, _, step = begin(store)
+    other = opens(f"sqlite:///{path.with_name('other.db')}")
+    other_run, _, other_step = begin(other)
+    other.save(result(other_run.id, other_step, 4))
+    other.close()
+    store.save(result(run.id, step, 1))
+    store.flush()
+    path.with_name("durable.db-wal").unlink()
+    store.save(result(run.id, step, 2))
+    store.flush()  # all connections are closed then
+    path.with_name("other.db").replace(path)
+    store.save(result(run.id, step, 3))
+
+    for use in (lambda: store.known(run.id, [step]), store.flush, store.close, store.transactions.open().__enter__):
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            use()
+    assert (other_run.id, other_step) == (run.id, step)
+    assert [key(4)] == list(opens(url).known(run.id, [step]))
+
+
 def test_importing_the_errors_loads_no_sqlalchemy():
     """Only the store knows SQLAlchemy."""
     code = "import sys, durable_nb.errors, durable_nb.records; print('sqlalchemy' in sys.modules)"
