@@ -141,9 +141,11 @@ class Database:
         StoreUnavailable
             Another file lies at its path by now.
         """
-        if self.is_gone:
-            raw.close()
+        try:
             self._refuse_if_gone()
+        except StoreUnavailable:
+            raw.close()
+            raise
         return raw
 
     def explain(self, problem: BaseException) -> BaseException:
