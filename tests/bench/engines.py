@@ -19,10 +19,13 @@ import signal
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.executors.engines import ENGINES, Engine, cluster, script
 from tests.kernels import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WORKERS = 2
 PLAIN = "plain threads"
@@ -138,32 +141,37 @@ def executions(folder: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def measured(name: str, source: str) -> Took:
-    """A whole run in a folder of its own."""
+@contextlib.contextmanager
+def started(name: str) -> Iterator[tuple[Path, Engine]]:
+    """An engine, and a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, cluster(name) as at:
-        return finished(Path(folder), source, Engine(name, ENGINES.get(name, f"executor = {name!r}"), at))
+        yield Path(folder), Engine(name, ENGINES.get(name, f"executor = {name!r}"), at)
+
+
+def measured(name: str, source: str) -> Took:
+    """A whole run."""
+    with started(name) as (folder, engine):
+        return finished(folder, source, engine)
 
 
 def executed(name: str, source: str, documents: int) -> int:
     """Calls of a run that is killed at 40 % and run again."""
     checked = len(range(0, documents, 97))  # vectors that the script computes again to compare
-    with tempfile.TemporaryDirectory() as folder, cluster(name) as at:
-        killed, engine = Path(folder), Engine(name, ENGINES.get(name, f"executor = {name!r}"), at)
-        child = script(killed, source, engine)
-        wait_until(lambda: executions(killed) >= 0.4 * documents, describing="40 %", timeout=300)
+    with started(name) as (folder, engine):
+        child = script(folder, source, engine)
+        wait_until(lambda: executions(folder) >= 0.4 * documents, describing="40 %", timeout=300)
         child.kill()
         child.wait()
-        finished(killed, source, engine)
+        finished(folder, source, engine)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # a pool of the standard library outlives its owner
-        return executions(killed) - checked
+        return executions(folder) - checked
 
 
 def pairs(source: str, rounds: int) -> tuple[float, float]:
     """Durable threads by plain ones, and what they take more of the driver's processors, in seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Engine("threads", "executor = 'threads'", "")
-        took = said(Path(folder), source.replace("ROUNDS", str(rounds)), engine)
+    with started("threads") as (folder, engine):
+        took = said(folder, source.replace("ROUNDS", str(rounds)), engine)
     return statistics.median(two / one for one, two, _, _ in took), statistics.median(d - c for _, _, c, d in took)
 
 
@@ -186,10 +194,9 @@ def main() -> None:
     print("| | wall, s | × plain | driver, µs of CPU a document | calls, killed at 40 % and run again |")
     print("|---|---:|---:|---:|---:|", flush=True)
     for name in (PLAIN, *names):
-        seconds, ratio, spent = (
-            statistics.median(of(one[name], one[PLAIN]) for one in rounds)
-            for of in (lambda it, _: it.seconds, lambda it, plain: it.seconds / plain.seconds, lambda it, _: it.spent)
-        )
+        seconds = statistics.median(one[name].seconds for one in rounds)
+        ratio = statistics.median(one[name].seconds / one[PLAIN].seconds for one in rounds)
+        spent = statistics.median(one[name].spent for one in rounds)
         driver = "" if name in (PLAIN, "threads") else f"{spent / documents * 1e6:.0f}"
         calls = "" if name == PLAIN else f"{executed(name, source, documents):,}"
         print(f"| {name} | {seconds:.1f} | {ratio:.2f} | {driver} | {calls} |", flush=True)
