@@ -165,8 +165,9 @@ class Intake:
         names, call_keys = list(map(label, items, itertools.count(first))), self._keys(digests)
         arrived.expect(first, items, names)
         known = self._known(call_keys)
-        missing, bound = [], self.step.bound
+        missing = []
         if len(known) < len(items):
+            bound = self.step.bound
             args = [(*bound, item) for item in items] if bound else zip(items, strict=True)
             numbers, documents = itertools.count(first), itertools.count(start + first)
             columns = zip(numbers, call_keys, names, args, itertools.repeat(_NO_NAMES), documents, strict=False)

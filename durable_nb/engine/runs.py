@@ -50,7 +50,7 @@ class LiveRun:
     ) -> None:
         self.name = config.run_name(name)
         self.store: Store = session.store(url=url)
-        from durable_nb.store import owner_of_this_process
+        from durable_nb.store import owner_of_this_process  # SQLAlchemy: after the session has imported it in its way
 
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
