@@ -245,7 +245,7 @@ class Progress:
         self._grow_to(max(documents, default=-1))
         states, first = self._states, documents[0] if documents else 0
         end = first + len(documents)
-        if documents == list(range(first, end)):  # as mostly
+        if len(documents) > 1 and documents == list(range(first, end)):  # as mostly in a list
             states[first:end] = bytes((state,)) * len(documents)
         else:
             for document in documents:

@@ -57,7 +57,7 @@ class StepInRun:
         with self._lock:
             made = self._made
             once = self._made_once.among(digests) if self._made_once.count else ()
-            first = dict.fromkeys(digests, 1)
+            first = dict.fromkeys(digests, 1) if len(digests) > 1 else {}
             if len(first) == len(digests) and not (given_back or once) and made.keys().isdisjoint(first):
                 made.update(first)
             else:
