@@ -36,16 +36,18 @@ def main() -> None:
     for module in peer.modules:
         importlib.import_module(module)
     imports = time.perf_counter() - began
-    given = peer.given(items, options.folder)
     began = time.perf_counter()
     with peer.opened(options.folder, work.embed) as compute:
         opening = time.perf_counter() - began
         if options.warm:
             compute(peer.given([work.WARM], options.folder))
+        began = time.perf_counter()
+        given = peer.given(items, options.folder)
+        giving = time.perf_counter() - began
         spent, began = time.process_time(), time.perf_counter()
         vectors = list(compute(given))
         computing, spent = time.perf_counter() - began, time.process_time() - spent
-    times = {"imports": imports, "opening": opening, "computing": computing, "cpu": spent}
+    times = {"imports": imports, "opening": opening, "giving": giving, "computing": computing, "cpu": spent}
     report = times | {"memory": peak_memory() - memory, "wrong": work.wrong(vectors, options.items)}
     options.report.write_text(json.dumps(report))
 

@@ -32,7 +32,7 @@ class Peer(NamedTuple):
     package: str | None = None
     """Whose version is shown, and what to install."""
     given: Callable[[list[str], Path], Any] = the_texts
-    """What its users have instead of a list of texts; made beforehand, and not timed."""
+    """What its users have instead of a list of texts; made beforehand, and timed apart."""
     results: str = "**/*"
     """Which files of the folder are its results."""
 

@@ -32,6 +32,8 @@ class Took:
 
     computing: list[float] = field(default_factory=list)
     """Seconds of the first run, neither imports nor opening."""
+    giving: list[float] = field(default_factory=list)
+    """Seconds before it, for what the users of a peer have instead of a list."""
     cpu: list[float] = field(default_factory=list)
     """Seconds of all its threads meanwhile: says more than the wall where others use the machine, and nothing of waiting."""
     again: list[float] = field(default_factory=list)
@@ -55,6 +57,11 @@ class Took:
     """Documents that were never computed, though the run has ended well: somebody else's results."""
     failed: str = ""
     """Why this peer has no, or not all, numbers."""
+
+    @property
+    def whole(self) -> list[float]:
+        """Seconds from the list of items to the results."""
+        return [giving + computing for giving, computing in zip(self.giving, self.computing, strict=True)]
 
 
 class Trial:
@@ -115,6 +122,7 @@ def run_twice(peer: Peer, items: int, folder: Path, took: Took) -> None:
         size, executed = trial.size(), work.counted(trial.started)
         second = trial.report(trial.start())
         took.computing.append(first["computing"])
+        took.giving.append(first["giving"])
         took.cpu.append(first["cpu"])
         took.memory.append(int(first["memory"]))
         took.threads.append(threads)
