@@ -15,8 +15,10 @@ from durable_nb.store import backoffs
 from durable_nb.store.dialects import insert
 from durable_nb.store.tables import events, mosaics, runs
 
-MOSAIC_S = 2.0
-"""A mosaic is written at most so often: copying and compressing one of a million documents takes about 10 ms."""
+_MOSAIC_SHARE, _SOONEST_S, _LATEST_S = 0.01, 0.1, 2.0
+"""A mosaic is written as often as takes this share of the time, within these bounds: one of ten thousand documents takes
+0.1 ms, one of a million about 10.
+"""
 
 _BATCH = Sequence[Checkpoint]
 
@@ -51,7 +53,7 @@ class Watch:
         self._told = 0
         self._waiting: dict[backoffs.Name, Backoff | None] = {}
         self._written: dict[backoffs.Name, Backoff | None] = {}
-        self._mosaic_at = clock.monotonic()
+        self._mosaic_due = 0.0
         self._mosaic = self._mosaic_written = -1  # versions
 
     def tell(self, kind: str, detail: str) -> None:
@@ -79,10 +81,11 @@ class Watch:
     def _write_more(self, conn: sa.Connection, run_id: int) -> None:
         self._write_news(conn, run_id)
         self._write_backoffs(conn, run_id)
-        now = clock.monotonic()
-        if now - self._mosaic_at >= MOSAIC_S:
-            self._mosaic_at = now
+        began = clock.monotonic()
+        if began >= self._mosaic_due:
             self._write_mosaic(conn, run_id)
+            now = clock.monotonic()
+            self._mosaic_due = now + min(max((now - began) / _MOSAIC_SHARE, _SOONEST_S), _LATEST_S)
 
     def write_rest(self, conn: sa.Connection, run_id: int) -> None:
         """What has not been written when the run ends."""

@@ -90,7 +90,10 @@ class Views(Lookups):
             return [(leases.as_it_is(run_of(row)), _snapshot(row, self.id)._replace(groups=())) for row in rows]
 
     def mosaic(self, run_id: int) -> Mosaic | None:
-        """The state of every document, at most about 2 s old while the run is alive; None before the first commit."""
+        """The state of every document; None before the first commit.
+
+        While the run is alive it is at most about 2 s old; 0.1 s, and a commit, where there are not more than 100,000.
+        """
         with self._database.reading() as conn:
             return reader.mosaic(conn, run_id)
 

@@ -175,6 +175,22 @@ def test_a_mosaic_is_written_while_it_changes_and_at_the_end(live, store, server
     assert last.version == server.snapshot("embed").mosaic_version > first.version
 
 
+def test_the_mosaic_of_a_run_that_is_killed_soon_is_there(live, store, server):
+    """Who dies in the first second leaves the squares of what was durable, too, but for the last tenth of it."""
+    run, _, step, _ = live
+    for n in range(3):
+        store.save(result(run.id, step, n))
+    store.flush()
+    expected = bytes((COMPUTED, COMPUTED, COMPUTED)).ljust(10, b"\0")
+
+    def is_drawn() -> bool:
+        shown(store, run.id)
+        found = server.mosaic(run.id)
+        return found is not None and found.states == expected
+
+    wait_until(is_drawn, timeout=1.5, describing="the squares are written")
+
+
 def test_the_mosaic_of_the_next_attempt_has_a_greater_version(live, store, server):
     """So that a page which knows the old one does not take the new one for it."""
     run, owner, step, _ = live
