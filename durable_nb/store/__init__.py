@@ -27,7 +27,7 @@ from typing import Unpack
 
 import sqlalchemy as sa
 
-from durable_nb.errors import ConfigError, StoreError
+from durable_nb.errors import ConfigError
 from durable_nb.records import Backoff, Checkpoint, Event, Owner, Run, State
 from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
@@ -234,7 +234,7 @@ class Store(Keeping):
 
         try:
             self._database.change(let_go)
-        except StoreError:
+        except BaseException:  # also if ■ comes once more
             if watch is not None:
                 self._writer.watch(run_id, watch)
             raise

@@ -17,6 +17,7 @@ from durable_nb import clock
 from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.store import migrations, postgres
 from durable_nb.store.addresses import address_of
+from durable_nb.store.dialects import roll_back
 from durable_nb.store.files import Files
 from durable_nb.store.misfits import Misfit
 from durable_nb.store.patience import Patience
@@ -243,6 +244,7 @@ class Database:
         files.note()
         writer = sa.create_engine("sqlite://", creator=write, poolclass=QueuePool, pool_size=1, max_overflow=0)
         event.listen(writer, "begin", self._begin)
+        event.listen(writer, "invalidate", roll_back)
         reader = sa.create_engine("sqlite://", creator=read, poolclass=QueuePool)
         return writer, reader
 

@@ -1,7 +1,9 @@
-"""What SQLAlchemy says differently to SQLite and to PostgreSQL."""
+"""What SQLAlchemy says differently to SQLite and to PostgreSQL, and what neither of them takes."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -28,3 +30,16 @@ def insert(dialect: sa.Dialect, table: sa.Table) -> sqlite.Insert | postgresql.I
     from sqlalchemy.dialects import postgresql  # a tenth of what opening takes: not for SQLite
 
     return postgresql.insert(table)
+
+
+def plain(text: str) -> str:
+    """Without what databases refuse in a text: lone surrogates (file names) and NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def roll_back(raw: sqlite3.Connection, *_: object) -> None:
+    """Before SQLAlchemy drops a connection whose statement ■ has interrupted: SQLite keeps one open, and the database locked, for
+    as long as a traceback holds the cursor.
+    """
+    with suppress(sqlite3.Error):
+        raw.rollback()

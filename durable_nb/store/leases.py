@@ -18,7 +18,7 @@ from durable_nb.errors import LeaseLost, RunBusy
 from durable_nb.machines import born, goes_on, machine
 from durable_nb.records import Event, Owner, Run, State
 from durable_nb.store import backoffs, lineages
-from durable_nb.store.dialects import insert
+from durable_nb.store.dialects import insert, plain
 from durable_nb.store.tables import claims, controls, events, members, run_of, runs, tallies
 
 watched: set[str] = set()
@@ -104,7 +104,7 @@ def claim(
     changes: dict[str, Any] = {f"owner_{field}": value for field, value in owner._asdict().items()}
     changes |= {"state": State.RUNNING.value, "heartbeat": now, "updated": now, "attempts": runs.c.attempts + 1}
     changes |= {"total": None, "done": 0, "restored": 0, "failed": 0, "figures": "", "began": now}
-    changes |= {key: value for key, value in (*texts.items(), ("parent", parent)) if value}
+    changes |= {key: plain(text) for key, text in texts.items() if text} | ({"parent": parent} if parent else {})
     for table in (controls, tallies, members, claims):  # asked of an earlier attempt, made in one
         conn.execute(sa.delete(table).where(table.c.run_id == before.id))
     conn.execute(sa.update(runs).where(runs.c.id == before.id).values(changes))
@@ -155,7 +155,7 @@ def death_of(run: Run) -> Event:
 def tell(conn: sa.Connection, run_id: int, kind: str, detail: str, *, at: float | None = None) -> None:
     """A row of the run's history."""
     moment = clock.now() if at is None else at
-    conn.execute(sa.insert(events).values(run_id=run_id, at=moment, kind=kind, detail=detail))
+    conn.execute(sa.insert(events).values(run_id=run_id, at=moment, kind=kind, detail=plain(detail)))
 
 
 def ask(conn: sa.Connection, run_id: int, action: str, value: str) -> int:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from durable_nb import clock
 from durable_nb.records import Backoff, Checkpoint, Mosaic, Owner
 from durable_nb.store import backoffs
-from durable_nb.store.dialects import insert
+from durable_nb.store.dialects import insert, plain
 from durable_nb.store.tables import events, mosaics, runs
 
 _MOSAIC_SHARE, _SOONEST_S, _LATEST_S = 0.01, 0.1, 2.0
@@ -58,7 +58,7 @@ class Watch:
 
     def tell(self, kind: str, detail: str) -> None:
         """A line for the history, written with the next commit."""
-        self._news.append((clock.now(), kind, detail))
+        self._news.append((clock.now(), kind, plain(detail)))
 
     def back_off(self, name: backoffs.Name, backoff: Backoff | None) -> None:
         """A call that is to be made again, or (None) that is not any more."""
@@ -103,6 +103,10 @@ class Watch:
         self._written = {}
         if batch or not self.lost:
             self.ledger.committed(batch)
+
+    def tell_loss(self, conn: sa.Connection, run_id: int) -> None:
+        """A line of the history, in the transaction that found out that the lease is another's."""
+        conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
 
     def last(self, batch: _BATCH = (), **more: Any) -> dict[str, Any]:
         """Counts and figures as columns of the run."""

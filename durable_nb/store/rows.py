@@ -228,8 +228,3 @@ def by_run(rows: list[Checkpoint]) -> dict[int, list[Checkpoint]]:
     if len(run_ids) == 1:
         return {run_ids.pop(): rows}
     return {run_id: [row for row in rows if row[0] == run_id] for run_id in run_ids}
-
-
-def plain(text: str) -> str:
-    """Without what databases refuse in a text: lone surrogates (file names) and NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

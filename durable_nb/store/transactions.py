@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from durable_nb.errors import ConfigError
+from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
-from durable_nb.store.rows import plain, settle
+from durable_nb.store.rows import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +76,10 @@ class Transactions:
                     with self._database._plain_errors():
                         conn.commit()
             finally:
-                conn.close()  # rolls back what is not committed
-                turn.end()
+                try:
+                    conn.close()  # rolls back what is not committed
+                finally:  # also if ■ comes meanwhile
+                    turn.end()
 
     def dispose(self) -> None:
         """Close the connections that are not in use; they must be closed before the writer's is."""
@@ -111,14 +114,15 @@ class _Turn:
             raise ConfigError("the connection of a step is used in another thread.", "Use it where the step runs.")
         if self._database.is_sqlite:
             if not self._is_taken:  # it is after a rollback of the user's
+                self._is_taken = True  # first: ■ may come as soon as it is ours
                 self._database._lock.acquire()
-                self._is_taken = True
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     def end(self) -> None:
         if self._is_taken:
             self._is_taken = False
-            self._database._lock.release()
+            with suppress(RuntimeError):  # ■ came before it was ours
+                self._database._lock.release()
 
 
 def _begin(conn: sa.Connection) -> None:
@@ -150,7 +154,9 @@ def _sqlite(database: Database) -> sa.Engine:
         return raw
 
     # As many as there are calls at a time: a pool with an end would be one more thing to wait for.
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool, max_overflow=-1)
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool, max_overflow=-1)
+    event.listen(engine, "invalidate", roll_back)
+    return engine
 
 
 def _postgres(database: Database) -> sa.Engine:

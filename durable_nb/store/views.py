@@ -23,7 +23,7 @@ from durable_nb.records import (
     StepVersion,
 )
 from durable_nb.store import backoffs, leases, reader, suspects, tables
-from durable_nb.store.dialects import insert
+from durable_nb.store.dialects import insert, plain
 from durable_nb.store.figures import figures_of, groups_of
 from durable_nb.store.lookups import Lookups
 from durable_nb.store.misfits import fitting
@@ -55,7 +55,7 @@ class Views(Lookups):
         found = self._database.ask(reader.step_id, name, fingerprint)
         if found is not None:
             return found
-        texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": source}
+        texts = {"name": name, "fingerprint": fingerprint, "kind": kind, "source": plain(source)}
         values = texts | {"parts": json.dumps(parts), "created": clock.now()}
 
         def made(conn: sa.Connection) -> int | None:

@@ -10,14 +10,12 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from durable_nb import clock
 from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.records import Checkpoint
+from durable_nb.store.dialects import plain
 from durable_nb.store.ledgers import Watch
-from durable_nb.store.rows import by_run, plain, upsert
-from durable_nb.store.tables import events
+from durable_nb.store.rows import by_run, upsert
 from durable_nb.store.turns import GIVE_WAY_S, Turns, prompt_turns
 
 if TYPE_CHECKING:
@@ -289,7 +287,7 @@ class Writer:
                     rows = watch.admitted(run_id, rows, held)
                 elif not watch.lost:
                     lost.append(run_id)
-                    conn.execute(sa.insert(events).values(run_id=run_id, at=clock.now(), kind="lease lost"))
+                    watch.tell_loss(conn, run_id)
             upsert(conn, rows, held, self._seal)
         for run_id in lost:  # only now: a rolled back transaction has found out nothing
             watched[run_id].lost = True

@@ -288,3 +288,35 @@ def test_a_failed_document_keeps_its_key_when_it_is_tried_again() -> None:
     make(False).map(["a"])
 
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("where", ["its checkpoint", "its end"])
+def test_an_interrupt_leaves_nothing_locked(sink: Callable[[], list[int]], where: str) -> None:
+    """■ while the checkpoint is written, or the connection given back: the next transaction waits for nobody meanwhile."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupt_executed(cursor: Any, statement: str, parameters: Any, _context: object) -> None:
+        cursor.execute(statement, parameters)
+        raise KeyboardInterrupt
+
+    @step(transaction=True)
+    def interrupted(n: int, *, connection: sa.Connection) -> int:
+        connection.execute(INSERT, {"n": n})
+        if where == "its checkpoint":
+            sa.event.listen(connection.engine, "do_execute", interrupt_executed, once=True)
+            return n
+        sa.event.listen(connection, "rollback", interrupt)
+        raise ValueError(n)
+
+    with pytest.raises(KeyboardInterrupt) as kept, run("r"):
+        interrupted(1)
+    found: list[int] = []
+    other = threading.Thread(target=lambda: found.extend(put.map([2], workers=1)), daemon=True)
+    other.start()
+    other.join(10)
+
+    assert kept.tb is not None  # it holds the cursor
+    assert [4] == found
+    assert [2] == sink()

@@ -216,6 +216,41 @@ def test_a_claim_nobody_watches_is_free(url, opens):
     assert 2 == begin(store)[0].attempts
 
 
+def test_an_end_that_is_interrupted_leaves_the_run_to_whoever_wants_it(url, opens, monkeypatch):
+    """■ once more, while a locked database keeps the last transaction waiting: it can be finished, or begun again."""
+    store = opens(url)
+    run, owner, _ = begin(store)
+    store.watch(run.id, owner=owner, ledger=Counts())
+
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store._database, "change", interrupted)
+        store.finish(run.id, owner=owner, state=State.DONE)
+    with pytest.raises(RunBusy):
+        begin(store)
+    store.unwatch(run.id)
+
+    assert 2 == begin(store)[0].attempts
+
+
+def test_names_no_database_can_hold_cost_only_their_odd_characters(url, opens):
+    """A notebook, a history and last words that name a file with bytes that are no text, or have a NUL."""
+    store, odd = opens(url), "caf\udce9\0.txt"
+    owner = owner_of_this_process()
+    run = store.begin("embed", owner=owner, notebook=odd, source=odd)
+    step = store.step("read", fingerprint="f", parts={}, source=odd)
+    store.watch(run.id, owner=owner, ledger=Counts())
+    store.tell(run.id, "set aside", f"read on {odd}")
+    store.save(result(run.id, step, 1))
+    store.finish(run.id, owner=owner, state=State.FAILED, message=f"ValueError: {odd}")
+
+    assert State.FAILED is store.run("embed").state
+    assert {r"caf\udce9\0.txt"} == {text.rpartition(" ")[2] for text in (
+        store.run("embed").notebook, *(event.detail for event in store.events(run.id)[1:]))}  # fmt: skip
+
+
 def _state(pid: int) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]

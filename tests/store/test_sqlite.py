@@ -381,6 +381,24 @@ def test_check_finds_what_was_tampered_with(path, url):
     assert "1 blobs that are not what was saved" in found
 
 
+def test_an_interrupted_statement_leaves_nothing_locked(store, path):
+    """■ in a write transaction of ours; the database is free for others while the traceback is kept."""
+
+    def interrupt(cursor: sqlite3.Cursor, statement: str, *_: object) -> None:
+        cursor.execute(statement)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept, store._database.writing() as conn:
+        sa.event.listen(conn.engine, "do_execute", interrupt, once=True)
+        conn.exec_driver_sql("INSERT INTO meta VALUES ('a', 'b'), ('c', 'd') RETURNING key")  # still has a row to give
+    other = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+    assert kept.tb is not None  # it holds the cursor
+    begin(store)
+
+
 def test_closing_empties_the_log(url, path):
     """After closing, the store is one file that can be copied."""
     store = Store.open(url)
