@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Columns = dict[str, list[Any]]
+_EXACT = 1 << 53
+"""Whole numbers up to here are exact as floats."""
 
 
 def columns_of(values: list[Any], labels: list[str], errors: list[str | None]) -> Columns:
@@ -70,13 +72,21 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
 def _pandas_column(pandas: Any, values: list[Any]) -> Any:
     """A Series; whatever has parts goes in as one object, since pandas would try to align or unpack it."""
     if not any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values):
-        return pandas.Series(values)
+        return pandas.Series(values, dtype="Int64" if _would_be_rounded(values) else None)
     import numpy as np
 
     objects = np.empty(len(values), object)
     for i, value in enumerate(values):
         objects[i] = value
     return pandas.Series(objects)
+
+
+def _would_be_rounded(values: list[Any]) -> bool:
+    """Whether these are whole numbers of 64 bits among which one is missing: pandas makes floats of them."""
+    if set(map(type, values)) != {int, type(None)}:
+        return False
+    numbers: list[int] = [value for value in values if value is not None]
+    return min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63 and max(map(abs, numbers)) > _EXACT
 
 
 def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:

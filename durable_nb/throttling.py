@@ -28,15 +28,25 @@ def seconds_asked(error: BaseException, now: float) -> float | None:
     now : float
         Seconds since the epoch, for a ``Retry-After`` that is a date.
     """
+    try:
+        return _asked(error, now)
+    except Exception:  # attributes of these names that are something else
+        return None
+
+
+def _asked(error: BaseException, now: float) -> float | None:
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # botocore
-        details = response.get("Error", {})
-        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        return _wait(headers, now) or 0.0 if details.get("Code") in _NAMES else None
-    if getattr(error, "code", None) in _NEVER:
+        details, metadata = response.get("Error"), response.get("ResponseMetadata")
+        if not isinstance(details, Mapping) or details.get("Code") not in _NAMES:
+            return None
+        return _wait(metadata.get("HTTPHeaders"), now) or 0.0 if isinstance(metadata, Mapping) else 0.0
+    code = getattr(error, "code", None)
+    if isinstance(code, str) and code in _NEVER:
         return None
     wait = _wait(getattr(response, "headers", None) or getattr(error, "headers", None), now)
-    statuses = {getattr(one, name, None) for one in (error, response) for name in ("status_code", "status", "code")}
+    said = [getattr(one, name, None) for one in (error, response) for name in ("status_code", "status", "code")]
+    statuses = {one for one in said if isinstance(one, int)}
     if statuses & {_TOO_MANY, _OVERLOADED} or type(error).__name__ in _NAMES:
         return wait or 0.0
     return wait if _UNAVAILABLE in statuses else None

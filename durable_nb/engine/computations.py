@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,7 @@ class Computation(Waits):
                 gate.running.discard(call.document)
                 if gate.limited:
                     gate.left((self._step_id, call.key), is_saved=is_saved)
-            await asyncio.sleep(delay)
+            await self._sleep(delay)
             self.live.check()
             attempt += 1
 
@@ -276,7 +277,8 @@ class Computation(Waits):
             self._give_up(error, call, attempt, started, seconds)
             self.attempts[call.key] = attempt
             if attempt > 1:
-                error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
+                with suppress(Exception):  # a frozen one
+                    error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
         else:
             self._note(call, Backoff(attempt, clock.now(), delay))
         return delay

@@ -13,6 +13,7 @@ from durable_nb import codecs
 from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
 from durable_nb.errors import ConfigError
+from durable_nb.executors.worker import is_list
 from durable_nb.records import Call, Checkpoint, made
 
 if TYPE_CHECKING:
@@ -150,13 +151,10 @@ class GroupComputation(Computation):
     ) -> Future[None] | None:
         parts = _parts(call)
         self.sizes.learn(len(parts), seconds)
-        try:
-            found = len(value)
-        except TypeError:
-            found = -1
-        if found != len(parts):
-            returned = f"{found:,} results" if found >= 0 else f"a {type(value).__name__}"
-            raise wrong_number(self.step.name, call, returned)
+        if not is_list(value):
+            raise wrong_number(self.step.name, call, f"a {type(value).__name__}")
+        if len(value) != len(parts):
+            raise wrong_number(self.step.name, call, f"{len(value):,} results")
         share = seconds / len(parts)
         rows = self._encoded_alike(parts, value, attempt, started, share) if save is None else []
         if not rows:
@@ -197,7 +195,8 @@ def wrong_number(step: str, call: Call, returned: str) -> ConfigError:
     """The error of a function whose results are not as many as its documents."""
     return ConfigError(
         f"{step} returned {returned} for {len(_parts(call)):,} documents ({call.label}).",
-        "A batched step takes a list and returns as many results, in the order of the list.",
+        'A batched step takes a list and returns a list of as many results, in its order: of a table .to_dict("records"), of a '
+        "dict [found[doc] for doc in docs].",
     )
 
 

@@ -126,6 +126,7 @@ class Intake:
                 yield self._looked_up(some, first)
                 first += len(some)
             return
+        items = items[:] if isinstance(items, list) else items  # as it is now: the step may append to it
         start = self.live.progress.expect(len(items))  # type: ignore[arg-type]
         # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None

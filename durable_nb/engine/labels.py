@@ -8,7 +8,7 @@ from durable_nb.engine.hidden import told_of
 from durable_nb.executors import worker
 
 _LENGTH, _CUT = 60, 59
-_NUMBERS = (bool, int, float)
+_NUMBERS, _WRITTEN = (bool, int, float), 10**_LENGTH
 _NAMING = ("id", "name", "path", "title", "url", "filename", "file_name", "doc_id", "key")
 ASIDE = "; set aside"
 """How the error of a document ends that killed what computed it, whatever that was."""
@@ -31,7 +31,7 @@ def of_item(item: Any, position: int) -> str:
             line = item[: 4 * _LENGTH].strip().partition("\n")[0]
         return f"{line[:_CUT]}…" if len(line) > _LENGTH else line or f"#{position}"
     if isinstance(item, _NUMBERS):
-        return repr(item)
+        return f"#{position}" if isinstance(item, int) and abs(item) > _WRITTEN else repr(item)
     if isinstance(item, dict):
         value = next((item[name] for name in _NAMING if name in item), None)
     elif hasattr(item, "__fspath__"):

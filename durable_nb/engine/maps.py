@@ -9,7 +9,7 @@ from durable_nb.engine import arguments, runs
 from durable_nb.engine.selection import chosen, from_loop
 from durable_nb.engine.sharing import kind_of
 from durable_nb.engine.streams import Arrivals, Stream, close_unfinished
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, RunStopped
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -45,6 +45,7 @@ class Mapping:
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
+        self._is_left = False
 
     def run(self, stream: Arrivals | None = None) -> Results:
         """Compute what is missing, in this thread and in those of its workers."""
@@ -55,9 +56,11 @@ class Mapping:
             batch = self._started = self._batch(live, stream=stream)
             if stream is not None:
                 stream.begin(batch)
+            self._refuse_if_left(live)
             batch.run(items)
             if stream is not None:
                 stream.check()
+            self._refuse_if_left(live)
             return self._finished(batch)
 
     async def run_async(self) -> Results:
@@ -70,6 +73,7 @@ class Mapping:
             try:
                 return await asyncio.to_thread(self.run)
             except asyncio.CancelledError:
+                self._is_left = True
                 if self._started is not None:
                     self._started.cancel()
                 raise
@@ -92,6 +96,10 @@ class Mapping:
         entered = live.enter(self.step, on_change=self._on_change)
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
         return kind(computation, executor=self._executor, **self._given, **options)
+
+    def _refuse_if_left(self, live: LiveRun) -> None:
+        if self._is_left:
+            raise RunStopped(live.name)
 
     def _refuse_async(self) -> None:
         if self.step.is_async:

@@ -32,6 +32,8 @@ class StepOptions(TypedDict, total=False):
     executor: Any
 
 
+_EVER_S = 1e9
+"""A timeout beyond it (30 years) is none, and more than the platform may be able to wait for."""
 _OF_FLOW = frozenset({"rate_limit", "token_limit", "tokens"})
 
 
@@ -69,6 +71,8 @@ class Options(NamedTuple):
         timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         if timeout_s is not None and (isinstance(timeout_s, bool | str) or not timeout_s > 0):
             raise ConfigError(f"timeout={timeout_s!r} is not possible.", "Give seconds above 0, or None for no limit.")
+        if timeout_s is not None and timeout_s > _EVER_S:
+            timeout_s = None
         shared = like is not None and all(like.written.get(name) == written.get(name) for name in _OF_FLOW)
         return cls(
             written,

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
-from durable_nb.engine import context
+from durable_nb.engine import context, versions
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
 from durable_nb.engine.ends import current_task, ending, told
@@ -16,7 +16,7 @@ from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
 from durable_nb.engine.session import current as session
-from durable_nb.engine.versions import Question, StepInRun, is_part_of
+from durable_nb.engine.versions import StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
 from durable_nb.limits import Gate
 from durable_nb.progress import Progress
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.outputs import Outputs
     from durable_nb.engine.steps import Step
-    from durable_nb.sources import Fingerprint
     from durable_nb.store import Share, Store
 
 _current, current = context.run_here, context.current_run
@@ -69,7 +68,6 @@ class LiveRun:
         self.gate = Gate()
         self.gate.keep_apart(self.suspects.alone())
         self.progress = Progress(about, self.gate)
-        self.store.watch(self.record.id, owner=self.owner, ledger=self.progress, share=self.share)
         self.finished: list[Callable[[], None]] = []
         """Called once the run has ended, its end state known."""
         self.retries: list[Callable[[], object]] = []
@@ -85,8 +83,19 @@ class LiveRun:
         self._seen: dict[Step[..., Any], StepInRun] = {}
         self.asked: dict[str, CodeChanged] = {}  # by step, what nobody has answered
         self._poller = Poller(self)
-        self._poller.start()
-        session.live.append(self)
+        self._attend()
+
+    def _attend(self) -> None:
+        """From now on it is live; not if ■ comes meanwhile: then nobody could end it."""
+        try:
+            self.store.watch(self.record.id, owner=self.owner, ledger=self.progress, share=self.share)
+            self._poller.start()
+            session.live.append(self)
+        except BaseException:
+            self._poller.stop()
+            self.store.unwatch(self.record.id)
+            self.recorder.close()
+            raise
 
     def enter(self, step: Step[..., Any], *, on_change: str | None = None, fresh: bool = True) -> StepInRun:
         """What this run knows of ``step`` as its code is now; not ``fresh`` may trust what it saw before in this run.
@@ -105,44 +114,8 @@ class LiveRun:
             refuse_inside(inside.get())
             with self._lock:
                 before = self._versions.get(version)
-                entered = self._enter(step, fingerprint, on_change or self.settings.on_change, before)
+                entered = versions.entered(self, step, fingerprint, on_change or self.settings.on_change, before)
                 self._versions[version] = self._seen[step] = entered
-        return entered
-
-    def _enter(
-        self, step: Step[..., Any], fingerprint: Fingerprint, on_change: str, before: StepInRun | None
-    ) -> StepInRun:
-        run_id, store = self.record.id, self.store
-        step_id = store.step(
-            step.name, fingerprint=fingerprint.digest, parts=fingerprint.parts, source=fingerprint.source
-        )
-        versions = store.versions(run_id, step.name)
-        step_id = next((v.id for v in versions if v.id != step_id and is_part_of(fingerprint.parts, v.parts)), step_id)
-        # Versions that were in use side by side in one attempt (a global set in a loop, two functions of one name) are
-        # no edits of each other, now or when the cell is run again.
-        beside = {other.step_id for name, other in self._named(step.name) if other.step_id != step_id and other.calls}
-        for other_id in beside:
-            store.choose(run_id, step_id, [other_id], "recompute")
-            store.choose(run_id, other_id, [step_id], "recompute")
-        older = [version for version in versions if version.id != step_id and version.id not in beside]
-        if older and on_change != "ask":
-            store.choose(run_id, step_id, [version.id for version in older], on_change, edited=True)
-        if older:
-            store.choose(run_id, step_id, [step_id], "keep")  # what a later edit may keep is what was in use last
-        choices = store.choices(run_id, step_id) if older else {}
-        undecided = [version for version in older if version.id not in choices]
-        kept = [version.id for version in older if choices.get(version.id) == "keep"]
-        saved = any(version.id == step_id or version.id in kept for version in versions)
-        question = None
-        if undecided:
-            error = step.changed(self.name, undecided[0], fingerprint, sum(version.saved for version in undecided))
-            if not saved:
-                raise self.asked.setdefault(step.name, error)
-            # Code that has results of its own here (the user went back to it): ask only about calls it has none for.
-            question = Question(error, tuple(version.id for version in undecided))
-        self.asked.pop(step.name, None)
-        entered = before or StepInRun(self, step_id, fingerprint)
-        entered.accept((step_id, *kept), saved=saved, question=question)
         return entered
 
     def adopt(self) -> None:
@@ -156,13 +129,14 @@ class LiveRun:
 
     def versions_of(self, name: str) -> int:
         """How many versions of a step's code were used in this attempt."""
-        return len(self._named(name))
+        return len(self.named(name))
 
     def calls_of(self, name: str) -> int:
         """How many of them were calls of one step."""
-        return sum(entered.calls for _, entered in self._named(name))
+        return sum(entered.calls for _, entered in self.named(name))
 
-    def _named(self, name: str) -> list[tuple[str, StepInRun]]:
+    def named(self, name: str) -> list[tuple[str, StepInRun]]:
+        """The versions of a step's code that were used in this attempt."""
         return [(step_name, entered) for (step_name, _), entered in self._versions.items() if step_name == name]
 
     def preflight(self, steps: Iterable[Step[..., Any]]) -> None:

@@ -272,9 +272,12 @@ class Step(Generic[P, R]):
         with same as live:
             computation = self.computed_by(executor, live.enter(self), workers)
             batch = Batch(computation, workers=workers, executor=executor)
-            batch.run_again(results, failed, of=of)
-            failed.clear()
-            failed.update(batch.failed)
+            try:
+                batch.run_again(results, failed, of=of)
+            finally:  # also after ■: what is there by now is not tried once more
+                for position in failed.keys() - results.errors.keys():
+                    del failed[position]
+                failed.update(batch.failed)
 
     def computed_in(self, entered: StepInRun) -> Computation:
         """How calls of this step are computed in a run."""
@@ -291,6 +294,6 @@ class Step(Generic[P, R]):
             return self.computed_in(entered)
         if not executors.leaves_the_process(executor):
             kind = GroupComputation if self.batch is not None else Computation
-            return kind(self, entered, on=OnThreads(executor, self.function))
+            return kind(self, entered, on=OnThreads(executor, self.function, entered.live.refusal))
         remote = RemoteGroups if self.batch is not None else RemoteComputation
         return remote(self, entered, engine=executors.engine(executor, workers), workers=workers)

@@ -156,6 +156,47 @@ class StepInRun:
             return self._ahead.get(key)
 
 
+def entered(
+    live: LiveRun, step: Step[..., Any], fingerprint: Fingerprint, on_change: str, before: StepInRun | None
+) -> StepInRun:
+    """What a run knows of ``step`` as its code is now; ``before`` is what it knew of the same code.
+
+    Raises
+    ------
+    CodeChanged
+    """
+    run_id, store = live.record.id, live.store
+    step_id = store.step(step.name, fingerprint=fingerprint.digest, parts=fingerprint.parts, source=fingerprint.source)
+    versions = store.versions(run_id, step.name)
+    step_id = next((v.id for v in versions if v.id != step_id and is_part_of(fingerprint.parts, v.parts)), step_id)
+    # Versions that were in use side by side in one attempt (a global set in a loop, two functions of one name) are
+    # no edits of each other, now or when the cell is run again.
+    beside = {other.step_id for name, other in live.named(step.name) if other.step_id != step_id and other.calls}
+    for other_id in beside:
+        store.choose(run_id, step_id, [other_id], "recompute")
+        store.choose(run_id, other_id, [step_id], "recompute")
+    older = [version for version in versions if version.id != step_id and version.id not in beside]
+    if older and on_change != "ask":
+        store.choose(run_id, step_id, [version.id for version in older], on_change, edited=True)
+    if older:
+        store.choose(run_id, step_id, [step_id], "keep")  # what a later edit may keep is what was in use last
+    choices = store.choices(run_id, step_id) if older else {}
+    undecided = [version for version in older if version.id not in choices]
+    kept = [version.id for version in older if choices.get(version.id) == "keep"]
+    saved = any(version.id == step_id or version.id in kept for version in versions)
+    question = None
+    if undecided:
+        error = step.changed(live.name, undecided[0], fingerprint, sum(version.saved for version in undecided))
+        if not saved:
+            raise live.asked.setdefault(step.name, error)
+        # Code that has results of its own here (the user went back to it): ask only about calls it has none for.
+        question = Question(error, tuple(version.id for version in undecided))
+    live.asked.pop(step.name, None)
+    entered = before or StepInRun(live, step_id, fingerprint)
+    entered.accept((step_id, *kept), saved=saved, question=question)
+    return entered
+
+
 def may_restore(live: LiveRun) -> bool:
     """Whether anything can have been saved before this attempt, by the run or by what it was forked from."""
     return live.record.attempts > 1 or len(live.store.lineage(live.record.id)) > 1

@@ -19,6 +19,10 @@ PATIENCE_S = 2.0
 """A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
 
 
+_LOOK_S = 0.1
+"""A coroutine that waits looks this often whether the run was stopped."""
+
+
 class Waits:
     """The part of a computation that holds calls back."""
 
@@ -49,10 +53,8 @@ class Waits:
 
     async def _go_on_async(self, call: Call) -> int:
         __tracebackhide__ = True
-        import asyncio
-
         backoff = self.left_over.pop((self._step_id, call.key), None)
-        await asyncio.sleep(self._left_of(backoff))
+        await self._sleep(self._left_of(backoff))
         self._refuse_unless(not self.live.halted)
         return 1 if backoff is None else backoff.attempts + 1
 
@@ -66,12 +68,19 @@ class Waits:
 
     async def _pace_async(self, flow: Flow, call: Call) -> None:
         __tracebackhide__ = True
-        import asyncio
-
         for seconds in flow.waits(call.args, call.kwargs):
             self._refuse_unless(not self.live.halted)
-            await asyncio.sleep(seconds)
+            await self._sleep(seconds)
         await flow.acquire_async()
+
+    async def _sleep(self, seconds: float) -> None:
+        """So long, or until the run is stopped."""
+        import asyncio
+
+        until = clock.monotonic() + seconds
+        await asyncio.sleep(min(seconds, _LOOK_S))
+        while not self.live.halted and (left := until - clock.monotonic()) > 0:  # noqa: ASYNC110 - threads stop it
+            await asyncio.sleep(min(left, _LOOK_S))
 
     def _is_halted(self) -> bool:
         return self.live.halted

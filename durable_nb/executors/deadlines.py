@@ -30,6 +30,6 @@ def within(function: Callable[[], Any], timeout_s: float) -> Any:
     try:
         return outcome.result(timeout_s)
     except TimeoutError as error:
-        if outcome.done():
-            raise  # the user's own
+        if outcome.done():  # just now; or it is the user's own
+            return outcome.result()
         raise TimeIsUp from error

@@ -45,8 +45,8 @@ class Waiting:
             try:
                 return future.result(LOOK_S)
             except TimeoutError:
-                if future.done():
-                    raise  # not for us to wait longer
+                if future.done():  # just now; or it is its own
+                    return future.result()
             except CancelledError as error:
                 raise self._unusable(error) from error
             self._look()
@@ -170,16 +170,23 @@ def _like(broken: Executor) -> Executor | None:
 class OnThreads:
     """A function whose calls are made by somebody's ``ThreadPoolExecutor``; nothing is sent anywhere."""
 
-    def __init__(self, pool: Executor, function: Callable[..., Any]) -> None:
-        self._pool, self._function = pool, function
+    def __init__(self, pool: Executor, function: Callable[..., Any], refusal: Callable[[], BaseException]) -> None:
+        self._pool, self._function, self._refusal = pool, function, refusal
         self._pending: set[Future[Any]] = set()
+        self._is_cancelled = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What the function returns or raises."""
+        """What the function returns or raises; the refusal of a call that has not begun when it is cancelled."""
+        if self._is_cancelled:
+            raise self._refusal()
         future = self._pool.submit(copy_context().run, self._made, args, kwargs)
         self._pending.add(future)
         try:
             value, error = future.result()
+        except CancelledError:
+            if not self._is_cancelled:
+                raise  # by who owns the pool
+            raise self._refusal() from None
         finally:
             self._pending.discard(future)
         if error is not None:
@@ -194,5 +201,6 @@ class OnThreads:
 
     def cancel(self) -> None:
         """Calls that have not begun are not made."""
+        self._is_cancelled = True
         for future in list(self._pending):
             future.cancel()

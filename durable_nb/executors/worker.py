@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextvars import ContextVar
 from functools import partial
 from hashlib import blake2b
@@ -29,6 +29,7 @@ _OURS = __file__.rpartition("executors")[0]
 _LONGEST_S = 0.2  # four times what calls that are sent together should take: the rest need not wait for a slow one
 _FUNCTIONS = 16  # that are kept; more would only be those of maps long over
 _PLAIN, _ARRAYS = (str, bytes, int, float, bool, type(None)), ("numpy", "torch")  # no class of anybody is in them
+_NO_LISTS = (str, bytes, bytearray, Mapping, Set)
 _NOTHING = object()
 _SEED = secrets.token_bytes(16)
 _functions: dict[bytes, Callable[..., Any]] = {}
@@ -68,7 +69,7 @@ def run_batch(
         ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
         ``("error", pickle or None, text, traceback, started, seconds)`` or ``("late", started, seconds)``,
         ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
-        what has no length; a single ``("unready", text)`` if function or arguments cannot be loaded here.
+        what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here.
     """
     if not hears_interrupts:
         ignore_interrupts()
@@ -105,6 +106,18 @@ def said_by(error: BaseException) -> str:
         return ""
 
 
+def is_list(value: Any) -> bool:
+    """Whether it can be what a batched function returns: a result for each document, in their order.
+
+    Not a dict or a set, whose order is another one, not a text, and not a table, which gives its columns.
+    """
+    try:
+        len(value), iter(value)
+    except TypeError:
+        return False
+    return not (isinstance(value, _NO_LISTS) or hasattr(value, "columns"))
+
+
 def line_of(error: BaseException, said: str) -> str:
     """Type and message on one line."""
     text = " ".join(said.split())
@@ -121,7 +134,7 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
         seconds, said = clock.stopwatch() - before, line_of(error, said_by(error))
         return "error", _pickled(error), said, traceback_of(error), started, seconds
     seconds = clock.stopwatch() - before
-    if is_group and not hasattr(value, "__len__"):
+    if is_group and not is_list(value):
         return "misfit", type(value).__name__
     if is_group:
         return "group", [_encoded(one, started, seconds / len(value)) for one in value]

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from durable_nb import codecs, run, step
@@ -108,17 +109,30 @@ def test_a_document_alone_has_its_retries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"), [(["a"], "1 results for 8"), ([], "0 results for 8"), (None, "a NoneType")]
+    ("returned", "said"),
+    [
+        (["a"], "1 results for 8"),
+        ([], "0 results for 8"),
+        (None, "a NoneType for 8"),
+        (dict.fromkeys("abcdefgh", 1), "a dict for 8"),
+        (set("abcdefgh"), "a set for 8"),
+        ("abcdefgh", "a str for 8"),
+        (pd.DataFrame({name: range(8) for name in "abcdefgh"}), "a DataFrame for 8"),
+        (pd.DataFrame({"a": range(8)}), "a DataFrame for 8"),
+        (np.array(8), "a ndarray for 8"),
+    ],
 )
-def test_a_wrong_length_names_both(returned: Any, said: str) -> None:
-    """Nobody can say which result belongs to which document."""
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_wrong_length_names_both(returned: Any, said: str, executor: str) -> None:
+    """Nobody can say which result belongs to which document: nor of what has another order, or gives its columns."""
 
     @step(batch=8)
     def embed(texts: list[str]) -> Any:
         return returned
 
-    with pytest.raises(ConfigError, match=said):
-        embed.map(DOCS[:8])
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=said):
+            embed.map(DOCS[:8], executor=executor)
 
 
 def test_rows_of_an_array_are_results(store: Store) -> None:

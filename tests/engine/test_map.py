@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -500,3 +503,55 @@ def test_map_of_an_async_step_says_what_to_type() -> None:
 
     with pytest.raises(ConfigError, match=r"await fetch\.amap"):
         fetch.map([1])
+
+
+def test_what_is_appended_meanwhile_is_no_document_of_the_map(store: Store) -> None:
+    """The list as it was; whoever maps it again has the new one."""
+    docs = list(range(500))
+
+    @step
+    def embed(n: int) -> int:
+        if n == 0 and len(docs) == 500:
+            docs.append(-1)
+        return n
+
+    assert list(range(500)) == embed.map(docs, workers=1)
+    assert (500, 500) == (store.run("embed").total, store.run("embed").done)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, timedelta.max])
+def test_a_timeout_of_ages_is_none(timeout: Any) -> None:
+    """Longer than a platform can wait."""
+
+    @step(timeout=timeout)
+    def embed(n: int) -> int:
+        time.sleep(0.01)
+        return n
+
+    assert [1, 2] == embed.map([1, 2])
+
+
+def test_a_document_may_be_a_number_that_nobody_prints() -> None:
+    """Python refuses to write more than 4,300 digits."""
+
+    @step
+    def bits(n: int) -> int:
+        return n.bit_length()
+
+    assert [20_001, 2] == bits.map([2**20_000, 3])
+
+
+def test_an_error_that_takes_no_note_is_told_as_it_is() -> None:
+    """As a frozen dataclass."""
+
+    @dataclass(frozen=True)
+    class Refused(Exception):
+        code: int
+
+    @step(retries=1)
+    def embed(n: int) -> int:
+        raise Refused(n)
+
+    with frozen_clock():
+        results = embed.map([7], on_error="collect")
+    assert ("Refused: 7", 2) == (results.failed[0].error, results.failed[0].attempts)

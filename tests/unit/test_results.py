@@ -360,6 +360,8 @@ def test_to_pandas_of_values(saved: bool) -> None:
     for vector, value in zip(vectors, found["value"], strict=True):
         np.testing.assert_array_equal(vector, value, strict=True)
     assert "int64" == results(1, 2, saved=saved).to_pandas()["value"].dtype
+    tweets = results({"id": 1234567890123456789}, {"n": 1}, saved=saved).to_pandas()
+    assert 1234567890123456789 == tweets["id"][0]  # beside a gap
     assert [[1], [2]] == results([1], [2], saved=saved).to_pandas()["value"].tolist()
     assert (0, 2) == results().to_pandas().shape
 

@@ -92,6 +92,31 @@ def test_an_error_about_something_else(error: Exception) -> None:
     assert seconds_asked(error, NOW) is None
 
 
+class Silent(Exception):
+    """Has no attributes to ask for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"response": {"Response": "False", "Error": "Movie not found!"}},
+        {"response": {"Error": None, "ResponseMetadata": None}},
+        {"code": {"number": 429}},
+        {"status": [429]},
+        {"response": Silent()},
+    ],
+)
+def test_attributes_of_these_names_may_be_anything(said: dict[str, Any]) -> None:
+    """They say nothing then, and the error is told as it is."""
+    error = Exception("no")
+    vars(error).update(said)
+    assert seconds_asked(error, NOW) is None
+    assert seconds_asked(Silent(), NOW) is None
+
+
 def test_any_object_may_be_asked() -> None:
     """Attributes of other kinds, or none, are no status."""
     odd: Any = Exception()

@@ -1,0 +1,150 @@
+"""■, a second one, and tasks that are cancelled: nothing is recorded that was not so, and nothing stays held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from durable_nb import run, step
+from durable_nb.engine import controls
+from durable_nb.engine.session import current as session
+from durable_nb.errors import RunStopped
+from tests.kernels import wait_until
+
+if TYPE_CHECKING:
+    from durable_nb.store import Store
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+def test_a_retry_that_was_interrupted_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had computed is in the results, and is not tried once more."""
+    computed: list[int] = []
+
+    @step
+    def embed(n: int) -> int:
+        if os.environ["SERVICE"] == "broken":
+            raise ValueError(n)
+        computed.append(n)
+        if os.environ["SERVICE"] == "interrupted" and n == 2:
+            raise KeyboardInterrupt
+        return 10 * n
+
+    monkeypatch.setenv("SERVICE", "broken")
+    results = embed.map(range(4), workers=1, on_error="collect")
+    monkeypatch.setenv("SERVICE", "interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        results.retry()
+    monkeypatch.setenv("SERVICE", "mended")
+
+    assert [0, 10, 20, 30] == results.retry()
+    assert [0, 1, 2, 2, 3] == computed
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries: int) -> None:
+    """Interrupted while one of six runs: five have not begun, which is no failure of theirs, nor a reason to make them."""
+    begun: list[int] = []
+
+    @step(retries=retries)
+    def embed(n: int) -> int:
+        begun.append(n)
+        if n == 1:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        return n
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        embed.map(range(20), workers=6, executor=pool)
+
+    assert [0, 1] == begun
+    assert (2, 0) == (store.run("embed").done, store.run("embed").failed)
+    assert list(range(20)) == embed.map(range(20))
+
+
+def test_a_run_that_is_interrupted_while_it_begins_can_be_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """■ when all but its end has been made ready."""
+    begin = controls.Poller.start
+
+    def interrupted(self: controls.Poller) -> None:
+        begin(self)
+        raise KeyboardInterrupt
+
+    @step
+    def embed(n: int) -> int:
+        return n
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(controls.Poller, "start", interrupted)
+        embed.map([1, 2])
+
+    assert [1, 2] == embed.map([1, 2])
+
+
+def test_a_map_cancelled_before_it_has_begun_makes_no_call(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task was cancelled while the thread beside it opened the run."""
+    computed: list[int] = []
+    opening, may_open = threading.Event(), threading.Event()
+    snapshot = type(store).snapshot
+
+    def slow(self: Store, name: str) -> Any:
+        opening.set()
+        may_open.wait(10)
+        return snapshot(self, name)
+
+    @step
+    def embed(n: int) -> int:
+        computed.append(n)
+        return n
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(embed.amap(range(40)))
+        await asyncio.to_thread(opening.wait)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        may_open.set()
+
+    monkeypatch.setattr(type(store), "snapshot", slow)
+    asyncio.run(cancelled())
+    wait_until(lambda: not session.live and store.run("embed").owner is None, describing="the run is over")
+
+    assert [] == computed
+    assert "interrupted" == store.run("embed").state
+
+
+def test_a_coroutine_that_waits_for_its_next_attempt_is_stopped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the half minute is over."""
+    failed = threading.Event()
+
+    @step(retries=6)
+    async def embed(n: int) -> int:
+        failed.set()
+        raise ValueError(n)
+
+    monkeypatch.setattr("durable_nb.engine.computations.random.random", lambda: 60.0)  # of half a second
+    began = time.monotonic()
+
+    def stop() -> None:
+        failed.wait(10)
+        session.live[0].stop()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(RunStopped):
+        asyncio.run(embed.amap([1]))
+    assert time.monotonic() - began < 15
+
+
+def test_words_that_are_no_text_end_a_run_as_others_do(store: Store) -> None:
+    """An error that names a file whose name is no UTF-8."""
+    for _ in range(2):
+        with pytest.raises(ValueError, match="cannot read"), run("r"):
+            raise ValueError("cannot read caf\udce9.txt")
+    assert "failed" == store.run("r").state
