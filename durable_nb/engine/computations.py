@@ -15,7 +15,7 @@ from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.costs import costed
 from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
-from durable_nb.engine.waits import Waits
+from durable_nb.engine.waits import Halting, Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
@@ -123,8 +123,8 @@ class Computation(Waits):
                 saving.discard(thread)
                 if saving.withheld:
                     saving.give_way()
-            clock.wait(self.live.stopping, delay)
-            self.live.check()
+            clock.wait(Halting(self.live.stopping, halted or self._is_halted), delay)
+            self._refuse_unless(not (halted or self._is_halted)())
             attempt += 1
 
     async def compute_async(self, call: Call) -> Any:

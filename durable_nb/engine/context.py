@@ -55,9 +55,12 @@ def belonging_to(live: LiveRun) -> Iterator[None]:
 
 
 def within(digest: bytes) -> bytes:
-    """The digest of a call, as one made inside of the step call that is being computed, if there is one."""
+    """The digest of a call, as one made inside of the step call that is being computed, if there is one.
+
+    With the name of that step, since calls of two steps with equal arguments have one key.
+    """
     outer = inside.get()
-    return keys.digest((outer[1].key, digest)) if outer else digest
+    return keys.digest((outer[0].step.name, outer[1].key, digest)) if outer else digest
 
 
 def is_inside() -> bool:

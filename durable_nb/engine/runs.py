@@ -49,10 +49,32 @@ class LiveRun:
     ) -> None:
         self.name = config.run_name(name)
         self.store: Store = session.store(url=url)
-        from durable_nb.store import owner_of_this_process  # SQLAlchemy: after the session has imported it in its way
+        from durable_nb.store import (  # SQLAlchemy: after the session has imported it in its way
+            claiming,
+            owner_of_this_process,
+        )
 
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
+        self.finished: list[Callable[[], None]] = []
+        """Called once the run has ended, its end state known."""
+        self.retries: list[Callable[[], object]] = []
+        """What Retry failed would call: one for each map that had failures."""
+        self.saving, self.over = Saving(), False
+        self.outputs: Outputs | None = None  # what its calls print, if somebody listens
+        self.implicit, self.apart = implicit, apart
+        """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
+        self.outer = current()
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._task, self._has_refused = current_task(), False
+        self._versions: dict[tuple[str, str], StepInRun] = {}
+        self._seen: dict[Step[..., Any], StepInRun] = {}
+        self.asked: dict[str, CodeChanged] = {}  # by step, what nobody has answered
+        with claiming(self.owner):
+            self._begin(source, shared=shared, fork=fork)
+            self._attend()
+
+    def _begin(self, source: str, *, shared: bool, fork: str) -> None:
         before = self.store.run(self.name)
         begin_or_join = self.store.join if shared else functools.partial(self.store.begin, fork=fork)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
@@ -68,22 +90,7 @@ class LiveRun:
         self.gate = Gate()
         self.gate.keep_apart(self.suspects.alone())
         self.progress = Progress(about, self.gate)
-        self.finished: list[Callable[[], None]] = []
-        """Called once the run has ended, its end state known."""
-        self.retries: list[Callable[[], object]] = []
-        """What Retry failed would call: one for each map that had failures."""
-        self.saving, self.over = Saving(), False
-        self.outputs: Outputs | None = None  # what its calls print, if somebody listens
-        self.implicit, self.apart = implicit, apart
-        """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
-        self.outer = current()
-        self._stop, self._lock = threading.Event(), threading.Lock()
-        self._task, self._has_refused = current_task(), False
-        self._versions: dict[tuple[str, str], StepInRun] = {}
-        self._seen: dict[Step[..., Any], StepInRun] = {}
-        self.asked: dict[str, CodeChanged] = {}  # by step, what nobody has answered
         self._poller = Poller(self)
-        self._attend()
 
     def _attend(self) -> None:
         """From now on it is live; not if ■ comes meanwhile: then nobody could end it."""
@@ -202,23 +209,23 @@ class LiveRun:
         if error is None and self._has_refused:
             error = RunStopped(self.name)  # somebody caught it, but not everything was computed
         state, message = ending(error, self.progress.failed)
-        self.progress.about_to_end(is_complete=error is None)
-        self._poller.stop()
-        self.gate.end()
         try:
+            self.progress.about_to_end(is_complete=error is None)
+            self._poller.stop()
+            self.gate.end()
             self.store.finish(self.record.id, owner=self.owner, state=state, message=message)
         except StoreError as failure:
             state, message = State.FAILED, str(failure)
             raise
         finally:
-            self.store.unwatch(self.record.id)
-            self.recorder.close()
+            self.over = True  # first what nobody else can do if ■ comes meanwhile
             if _current.get() is self:
                 _current.set(None)
             with contextlib.suppress(ValueError):
                 session.live.remove(self)
+            self.store.unwatch(self.record.id)
+            self.recorder.close()
             self.progress.end(state, message)
-            self.over = True
             while self.finished:  # and forget them: a step remembers its last run, they the whole cell
                 told(self.finished.pop(0))
 

@@ -8,6 +8,7 @@ from durable_nb import clock, retry
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Sequence
 
     from durable_nb.engine.steps import Step
@@ -20,7 +21,26 @@ PATIENCE_S = 2.0
 
 
 _LOOK_S = 0.1
-"""A coroutine that waits looks this often whether the run was stopped."""
+"""Who waits looks this often whether it is still wanted."""
+
+
+class Halting:
+    """Set when the run is stopped, or the map that a call belongs to is not wanted any more; see `clock.wait`."""
+
+    def __init__(self, stopping: threading.Event, halted: Callable[[], bool]) -> None:
+        self._stopping, self._halted = stopping, halted
+
+    def is_set(self) -> bool:
+        """Whether nobody needs to wait."""
+        return self._stopping.is_set() or self._halted()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it is set or the time is over; whether it is set."""
+        left = float("inf") if timeout is None else timeout
+        while not self.is_set() and left > 0:
+            self._stopping.wait(min(left, _LOOK_S))
+            left -= _LOOK_S
+        return self.is_set()
 
 
 class Waits:
@@ -47,7 +67,7 @@ class Waits:
         """The attempt that follows, when its time has come."""
         __tracebackhide__ = True
         backoff = self.left_over.pop((self._step_id, call.key), None)
-        clock.wait(self.live.stopping, self._left_of(backoff))
+        clock.wait(Halting(self.live.stopping, halted), self._left_of(backoff))
         self._refuse_unless(not halted())
         return 1 if backoff is None else backoff.attempts + 1
 
@@ -77,10 +97,9 @@ class Waits:
         """So long, or until the run is stopped."""
         import asyncio
 
-        until = clock.monotonic() + seconds
-        await asyncio.sleep(min(seconds, _LOOK_S))
-        while not self.live.halted and (left := until - clock.monotonic()) > 0:  # noqa: ASYNC110 - threads stop it
-            await asyncio.sleep(min(left, _LOOK_S))
+        while not self.live.halted and seconds > 0:
+            await asyncio.sleep(min(seconds, _LOOK_S))
+            seconds -= _LOOK_S
 
     def _is_halted(self) -> bool:
         return self.live.halted

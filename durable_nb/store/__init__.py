@@ -33,14 +33,14 @@ from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
-from durable_nb.store.leases import Claim, is_alive, owner_of_this_process
+from durable_nb.store.leases import Claim, claiming, is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.sharing import Share, SharedWatch, join
 from durable_nb.store.tallies import Tallies
 from durable_nb.store.trust import Seal, user_key
 from durable_nb.store.writer import HEARTBEAT_S, Writer
 
-__all__ = ["Event", "Ledger", "Share", "Store", "is_alive", "owner_of_this_process"]
+__all__ = ["Event", "Ledger", "Share", "Store", "claiming", "is_alive", "owner_of_this_process"]
 
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 

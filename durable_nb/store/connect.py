@@ -242,7 +242,8 @@ class Database:
             return raw
 
         files.note()
-        writer = sa.create_engine("sqlite://", creator=write, poolclass=QueuePool, pool_size=1, max_overflow=0)
+        # One at a time by the lock, not by the pool: ■ in the pool's own code loses a connection, and it would wait for that.
+        writer = sa.create_engine("sqlite://", creator=write, poolclass=QueuePool, pool_size=1, max_overflow=-1)
         event.listen(writer, "begin", self._begin)
         event.listen(writer, "invalidate", roll_back)
         reader = sa.create_engine("sqlite://", creator=read, poolclass=QueuePool)

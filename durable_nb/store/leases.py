@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from typing import Any, NotRequired, TypedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
@@ -20,6 +21,9 @@ from durable_nb.records import Event, Owner, Run, State
 from durable_nb.store import backoffs, lineages
 from durable_nb.store.dialects import insert, plain
 from durable_nb.store.tables import claims, controls, events, members, run_of, runs, tallies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 watched: set[str] = set()
 """Tokens of the claims that this process keeps alive."""
@@ -35,6 +39,17 @@ def owner_of_this_process(kernel: str = "") -> Owner:
     """A new claim by this process; every claim has its own token."""
     pid = os.getpid()
     return Owner(secrets.token_hex(8), platform.node(), machine(), pid, born(pid) or "", kernel)
+
+
+@contextmanager
+def claiming(owner: Owner) -> Iterator[None]:
+    """A block in which a run is begun and watched: nobody takes the claim for a dead one meanwhile, after an exception all do."""
+    watched.add(owner.token)
+    try:
+        yield
+    except BaseException:
+        watched.discard(owner.token)
+        raise
 
 
 def is_alive(owner: Owner, heartbeat: float) -> bool:

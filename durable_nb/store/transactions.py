@@ -161,7 +161,7 @@ def _sqlite(database: Database) -> sa.Engine:
 
 def _postgres(database: Database) -> sa.Engine:
     engine = sa.create_engine(database.address, pool_pre_ping=True, max_overflow=-1)
-    commit = "on" if database._durability == "full" else "off"
+    commit = "on" if database._durability == "full" else "local"  # never "off", as in `postgres`
 
     @event.listens_for(engine, "connect")
     def _settings(raw: Any, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""■, a second one, and tasks that are cancelled: nothing is recorded that was not so, and nothing stays held."""
+"""■, a second one, and tasks that are cancelled: nothing is recorded or restored that was not so, and nothing stays held."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import run, step
-from durable_nb.engine import controls
+from durable_nb.engine import controls, runs
+from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.session import current as session
-from durable_nb.errors import RunStopped
+from durable_nb.errors import RunBusy, RunStopped
+from durable_nb.progress import Progress
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
@@ -148,3 +150,92 @@ def test_words_that_are_no_text_end_a_run_as_others_do(store: Store) -> None:
         with pytest.raises(ValueError, match="cannot read"), run("r"):
             raise ValueError("cannot read caf\udce9.txt")
     assert "failed" == store.run("r").state
+
+
+def test_a_run_that_is_interrupted_while_it_ends_is_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """■ when its end has been written: later calls, outside of any run, are not kept in it."""
+
+    @step
+    def embed(n: int) -> int:
+        return n
+
+    def interrupted(_self: Recorder) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), run("r"):
+        patch.setattr(Recorder, "close", interrupted)
+        embed(1)
+    embed(7)
+
+    assert [] == session.live
+    assert 1 == store.run("r").done
+    with run("r"):
+        assert 7 == embed(7)
+
+
+def test_a_document_that_waits_for_its_next_attempt_is_dropped_with_its_stream(store: Store) -> None:
+    """Nobody reads on: it is not called again, and the run is over at once."""
+    called: list[int] = []
+
+    @step(retries=6)
+    def embed(n: int) -> int:
+        called.append(n)
+        if n > 1:
+            raise ConnectionError(n)
+        return n
+
+    with embed.stream(range(6), workers=6) as arriving:
+        assert {(0, 0), (1, 1)} == {next(arriving), next(arriving)}
+        wait_until(lambda: len(called) >= 6, describing="all have been tried")
+    calls = len(called)
+    wait_until(lambda: store.run("embed").state == "interrupted", timeout=5, describing="the run is over")
+    time.sleep(1)
+
+    assert calls == len(called)
+
+
+def test_a_run_is_held_from_the_moment_it_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who begins it in this kernel at the same instant is told so, and takes nothing over."""
+    refused: list[str] = []
+
+    def meanwhile(*args: Any) -> Progress:
+        with pytest.raises(RunBusy) as busy:
+            runs.begin("r")
+        refused.append(busy.value.run)
+        return Progress(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "Progress", meanwhile)
+        live = runs.begin("r")
+    live.finish()
+
+    assert ["r"] == refused
+
+
+def test_calls_inside_of_different_steps_are_different_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps with equal arguments call a third one with equal arguments, and the kernel dies during the second."""
+    answers: list[int] = []
+
+    @step
+    def chat(prompt: str) -> int:
+        answers.append(len(answers))
+        return answers[-1]
+
+    @step
+    def summary(doc: str) -> str:
+        return f"summary {chat('go on')}"
+
+    @step
+    def title(doc: str) -> str:
+        answer = chat("go on")
+        if os.environ["KERNEL"] == "dies":
+            raise KeyboardInterrupt
+        return f"title {answer}"
+
+    monkeypatch.setenv("KERNEL", "dies")
+    with pytest.raises(KeyboardInterrupt), run("r"):
+        summary("doc"), title("doc")
+    monkeypatch.setenv("KERNEL", "lives")
+    with run("r"):
+        assert ("summary 0", "title 1") == (summary("doc"), title("doc"))
+    assert [0, 1] == answers

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError, StoreTooNew, StoreUnavailable
 from durable_nb.records import Checkpoint
-from durable_nb.store import Store, rows, tables
+from durable_nb.store import Store, owner_of_this_process, rows, tables
 from durable_nb.store.addresses import file_system_of, is_network
 from tests.kernels import wait_until
 from tests.store.examples import ROOT, begin, failure, key, python, result
@@ -397,6 +397,16 @@ def test_an_interrupted_statement_leaves_nothing_locked(store, path):
 
     assert kept.tb is not None  # it holds the cursor
     begin(store)
+
+
+def test_a_connection_that_an_interrupt_has_lost_is_not_waited_for(store):
+    """■ in the code of the pool itself, which had just taken it out."""
+    begin(store)
+    lost = store._database._open()[0].pool._do_get()
+    store.begin("other", owner=owner_of_this_process())
+
+    assert ["embed", "other"] == sorted(run.name for run in store.runs())
+    lost.close()
 
 
 def test_closing_empties_the_log(url, path):
