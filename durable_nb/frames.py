@@ -8,32 +8,62 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
 Columns = dict[str, list[Any]]
+Row = tuple[Any, str, str | None]
+"""A result, the label of its document, and its error; the result is None where there is one."""
 _EXACT = 1 << 53
 """Whole numbers up to here are exact as floats."""
 
 
-def columns_of(values: list[Any], labels: list[str], errors: list[str | None]) -> Columns:
+def columns_of(rows: Sequence[Row]) -> Columns:
     """``document``, then ``value`` or the keys of results that are dicts, then ``error`` if there is one.
 
-    A value is None where the document failed. A column of that name in the results wins; ours begins with an underscore.
+    A column of that name in the results wins; ours begins with an underscore.
     """
+    values: list[Any] = [value for value, _, _ in rows]
+    errors = [error for _, _, error in rows]
     good = [value for value, error in zip(values, errors, strict=True) if error is None]
     if good and all(isinstance(value, dict) and all(type(key) is str for key in value) for value in good):
         keys = dict.fromkeys(key for value in good for key in value)
         columns = {key: [None if value is None else value.get(key) for value in values] for key in keys}
     else:
         columns = {"value": values}
-    ours: Columns = {_free_name("document", columns): list(labels)}
+    ours: Columns = {_free_name("document", columns): [label for _, label, _ in rows]}
     if any(errors):
-        columns[_free_name("error", columns)] = list(errors)
+        columns[_free_name("error", columns)] = errors
     return ours | columns
+
+
+def telling(parts: Iterable[list[Row]]) -> list[Row]:
+    """The few rows whose table has the columns and types of the table of all; any others may follow them.
+
+    Types are not joined by rules of ours: Arrow is asked what it makes of the rows kept so far with those of a part, and
+    a row that makes a difference is kept as well.
+    """
+    found: list[Row] = []
+    schema = None
+    for part in parts:
+        schema = _learned(found, part, schema)
+    return found
+
+
+def _learned(telling: list[Row], rows: list[Row], schema: pa.Schema | None) -> pa.Schema | None:
+    """The schema with ``rows``; those that change it are added to the telling ones."""
+    after = arrow_table(columns_of(telling + rows)).schema
+    if after == schema:
+        return schema
+    if len(rows) == 1:
+        telling += rows
+        return after
+    middle = len(rows) // 2
+    schema = _learned(telling, rows[:middle], schema)
+    return _learned(telling, rows[middle:], schema)
 
 
 def pandas_frame(columns: Columns) -> pd.DataFrame:

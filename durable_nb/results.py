@@ -124,16 +124,20 @@ class Results(Slots, Sequence[Any]):
         parquet.write_table(self.to_arrow(), path)
 
     def iter_batches(self, rows: int = 1000) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most so many documents, with the columns of `to_arrow`.
+        """Record batches of at most so many documents, all with the columns and types of `to_arrow`.
 
         What was restored is decoded for its batch only and not kept, so that ten million vectors go to a database or a
-        file in the memory of a thousand.
+        file in the memory of a thousand. Where not all are arrays of one shape and dtype, the results are read twice:
+        the columns and types depend on every one of them.
         """
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
             raise ConfigError(f"rows={rows!r} is not possible.", "Give a whole number from 1.")
-        for start in range(0, len(self), rows):
-            part = range(start, min(start + rows, len(self)))
-            yield from frames.arrow_table(self._columns(part)).combine_chunks().to_batches()
+        parts = [range(start, min(start + rows, len(self))) for start in range(0, len(self), rows)]
+        is_told = len(parts) < 2 or self._are_arrays_of_one_layout()
+        telling = [] if is_told else frames.telling(self._rows(part, keep=False) for part in parts)
+        for part in parts:
+            table = frames.arrow_table(frames.columns_of(telling + self._rows(part, keep=False)))
+            yield from table.slice(len(telling)).combine_chunks().to_batches()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -170,13 +174,23 @@ class Results(Slots, Sequence[Any]):
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # whoever reads the pickle needs neither the store nor this library
 
-    def _columns(self, part: range | None = None) -> frames.Columns:
-        """Columns of the tables; None where a document failed."""
-        positions = range(len(self)) if part is None else part
-        values = self._read(positions, keep=part is None)
+    def _columns(self) -> frames.Columns:
+        """Columns of the tables."""
+        return frames.columns_of(self._rows(range(len(self))))
+
+    def _rows(self, positions: range, *, keep: bool = True) -> list[frames.Row]:
+        """Rows of the tables; None where a document failed."""
+        values = self._read(positions, keep=keep)
         failures = list(map(self._failures.get, positions))
         values = [value if failure is None else None for value, failure in zip(values, failures, strict=True)]
-        return frames.columns_of(values, list(map(self._label, positions)), [one and one.error for one in failures])
+        errors = [one and one.error for one in failures]
+        return list(zip(values, map(self._label, positions), errors, strict=True))
+
+    def _are_arrays_of_one_layout(self) -> bool:
+        """Whether that can be seen without reading them."""
+        with self._lock:
+            first = self._codecs[0] or ""
+            return first.startswith("nd:") and self._codecs.count(first) == len(self)
 
     def _filled(self, np: Any) -> Any:
         """One array, filled a part at a time from the database; None unless all results have one shape and dtype."""

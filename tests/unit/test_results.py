@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import pickle
 import sys
@@ -470,6 +471,69 @@ def test_batches_have_all_rows_in_order_and_keep_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr("durable_nb.slots.decode", lambda codec, *_, **__: decoded.append(codec))
     list(made)
     assert 2 == len(decoded)
+
+
+UNEVEN: dict[str, list[Any]] = {
+    "a column that begins with gaps": [{"id": i, "score": None if i < 8 else i / 2} for i in range(12)],
+    "a failure late": [*range(11), ValueError("bad")],
+    "failures early": [ValueError("bad"), ValueError("bad"), *"abc"],
+    "nothing but failures": [ValueError("bad")] * 5,
+    "nothing but None": [None] * 5,
+    "whole numbers, then others": [1, 2, 3, 4, 0.5],
+    "others, then whole numbers": [0.5, 2, 3, 4],
+    "texts, then bytes": ["a", "b", "c", b"d"],
+    "other keys": [{"a": 1}, {"a": 2}, {"b": "x"}, {"c": [1.5], "a": None}, {"c": [1.5, 2.5]}],
+    "our names as keys late": [{"a": 1}, {"a": 2}, {"a": 3}, {"error": 1, "document": 2}, OSError("gone")],
+    "dicts, then None": [{"a": 1}, {"a": 2}, {"b": 1}, {"b": 0.5}, None],
+    "dicts, then other keys": [{"a": {"x": 1}}, {"a": {"x": 2}}, {"a": {"y": "z", "x": None}}],
+    "vectors of one length, then of another": [np.ones(2, "f4"), np.ones(2, "f4"), np.ones(2, "f4"), np.ones(3, "f4")],
+    "vectors of one length": [np.full(2, i, "f4") for i in range(7)],
+    "vectors, None, lists": [np.ones(2), None, None, [1.0, 2.0], [1.0, 2.0]],
+    "vectors and failures": [np.ones(2), ValueError("bad"), ValueError("bad"), ValueError("bad"), np.ones(2)],
+    "lists, then vectors": [[1, 2], [3, 4], [5, 6], np.arange(2)],
+    "lists of floats": [[0.5], [1.5], [], [2.5, 3.5]],
+    "vectors of two dtypes": [np.ones(2, "f4"), np.ones(2, "f4"), np.ones(2, "f8")],
+    "matrices": [np.ones((2, 2)), np.ones((2, 2)), None],
+    "scalars of numpy": [np.float32(1), np.float32(2), 3.5, np.float32(4)],
+    "dates": [dt.date(2020, 1, 1), None, dt.date(2020, 1, 2), None],
+    "nested": [[{"a": 1}], [], [], [{"b": 0.5}]],
+}
+
+
+@pytest.mark.parametrize("values", UNEVEN.values(), ids=UNEVEN)
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_all_batches_have_one_schema(values: list[Any], rows: int, saved: bool) -> None:
+    """Columns and types are those of the whole table, so that a file is written to its end."""
+    pa = pytest.importorskip("pyarrow")
+    made = results(*values, saved=saved)
+    whole = made.to_arrow()
+
+    batches = list(results(*values, saved=saved).iter_batches(rows=rows))
+
+    assert [whole.schema] * len(batches) == [batch.schema for batch in batches]
+    assert whole.equals(pa.Table.from_batches(batches))
+
+
+def test_batches_of_one_layout_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codec says that the first batch speaks for all; what else there is, is read twice."""
+    pytest.importorskip("pyarrow")
+    read: list[range] = []
+    plain = Results._read
+    monkeypatch.setattr(Results, "_read", lambda made, part, **how: read.append(part) or plain(made, part, **how))
+
+    list(results(*np.ones((4, 2)), saved=True).iter_batches(rows=2))
+    vectors = len(read)
+    list(results("a", "b", "c", "d", saved=True).iter_batches(rows=2))
+
+    assert (2, 4) == (vectors, len(read) - vectors)
+
+
+def test_batches_of_mixed_values_are_refused_before_the_first() -> None:
+    """What has no table is told before anything is written."""
+    pytest.importorskip("pyarrow")
+
+    with pytest.raises(ConfigError, match="'value'"):
+        next(results(1, 2, 3, "x").iter_batches(rows=1))
 
 
 @pytest.mark.parametrize("rows", [0, -1, 1.5, True, "10"])
