@@ -125,8 +125,8 @@ def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
         if any(getattr(value, "shape", ()) for value in values) or all(map(_is_vector, values)):
             return _arrow_vectors(arrow, values)
         return arrow.array(values)
-    except (arrow.ArrowException, ValueError, TypeError) as error:
-        problem = f"the values of column {name!r} are not of one Arrow type ({error})."
+    except (arrow.ArrowException, ValueError, TypeError, OverflowError) as error:
+        problem = f"the values of column {name!r} do not fit one Arrow type ({error})."
         raise ConfigError(problem, "Use .to_pandas(), or iterate over the results.") from error
 
 
@@ -137,12 +137,33 @@ def _is_vector(value: Any) -> bool:
 def _arrow_vectors(arrow: Any, values: list[Any]) -> Any:
     import numpy as np
 
-    arrays = [None if value is None else np.asarray(value) for value in values]
+    arrays = [None if value is None else _in_units_of_arrow(np.asarray(value)) for value in values]
     kinds = {(array.shape, array.dtype) for array in arrays if array is not None}
     if len(kinds) == 1:
         shape, dtype = kinds.pop()
-        if len(shape) == 1 and shape[0] and dtype.kind in "biuf":
+        if len(shape) == 1 and shape[0] and dtype.kind in "biufmM":
             flat = np.concatenate([np.zeros(shape, dtype) if array is None else array for array in arrays])
             mask = arrow.array([array is None for array in arrays])
             return arrow.FixedSizeListArray.from_arrays(arrow.array(flat), shape[0], mask=mask)
-    return arrow.array([None if array is None else array.tolist() for array in arrays])
+    return arrow.array([None if array is None else _as_lists(array) for array in arrays])
+
+
+def _in_units_of_arrow(array: Any) -> Any:
+    """Times by the day or shorter, durations by the second or shorter; anything else as it is."""
+    if array.dtype.kind not in "mM":
+        return array
+    import numpy as np
+
+    kind, (unit, _) = array.dtype.kind, np.datetime_data(array.dtype)
+    if kind == "M":
+        unit = {"Y": "D", "M": "D", "W": "D", "h": "s", "m": "s"}.get(unit, unit)
+    else:  # months and years have no length
+        unit = {"W": "s", "D": "s", "h": "s", "m": "s", "M": "generic", "Y": "generic"}.get(unit, unit)
+    return array if unit == "generic" else array.astype(f"{kind}8[{unit}]")
+
+
+def _as_lists(array: Any) -> Any:
+    """The array as lists, with times as scalars that know their unit: ``tolist`` makes whole numbers of nanoseconds."""
+    if array.dtype.kind not in "mM" or array.dtype == "M8[D]":  # Arrow takes no scalar of days in a list
+        return array.tolist()
+    return [_as_lists(part) for part in array] if array.ndim else array[()]

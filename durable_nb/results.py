@@ -111,7 +111,13 @@ class Results(Slots, Sequence[Any]):
         return frames.polars_frame(self._columns())
 
     def to_arrow(self) -> pa.Table:
-        """A pyarrow Table with the columns of `to_pandas`; vectors of equal length become fixed-size lists."""
+        """A pyarrow Table with the columns of `to_pandas`; vectors of equal length become fixed-size lists.
+
+        Raises
+        ------
+        ConfigError
+            The values of a column have no Arrow type in common, or are whole numbers beyond 64 bits; the text names the column.
+        """
         return frames.arrow_table(self._columns())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

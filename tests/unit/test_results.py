@@ -413,6 +413,52 @@ def test_to_arrow_types(values: list[Any], kind: str, saved: bool) -> None:
     assert [getattr(value, "tolist", lambda value=value: value)() for value in values] == found.to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        ("M8[ns]", "timestamp[ns]"),
+        ("M8[us]", "timestamp[us]"),
+        ("M8[s]", "timestamp[s]"),
+        ("M8[25m]", "timestamp[s]"),
+        ("M8[D]", "date32[day]"),
+        ("M8[Y]", "date32[day]"),
+        ("m8[ns]", "duration[ns]"),
+        ("m8[h]", "duration[s]"),
+        ("m8[7D]", "duration[s]"),
+    ],
+)
+def test_vectors_of_times_stay_times(dtype: str, kind: str, saved: bool) -> None:
+    """Also of different lengths, and with gaps; units that Arrow lacks become the next shorter one."""
+    pa = pytest.importorskip("pyarrow")
+    one, two = np.array([1, 2], dtype), np.array([3, "NaT"], dtype)
+
+    alike = results(one, two, saved=saved).to_arrow()["value"]
+    uneven = results(one, two[1:], saved=saved).to_arrow()["value"]
+    square = results(np.array([one, two]), saved=saved).to_arrow()["value"]
+
+    assert alike.type == pa.list_(alike.type.value_type, 2)
+    kinds = [alike.type.value_type, uneven.type.value_type, square.type.value_type.value_type]
+    assert [kind] * 3 == [str(found) for found in kinds]
+    first, second = alike.to_pylist()
+    assert [first, [None]] == uneven.to_pylist()
+    assert [[first, second]] == square.to_pylist()
+    assert [True, True, True, False] == [time is not None for time in first + second]
+    assert first[0] < first[1] < second[0]
+
+
+@pytest.mark.parametrize("method", ["to_arrow", "to_polars"])
+@pytest.mark.parametrize(
+    "values", [[1, 2**64], [{"value": -(2**70)}], [[2**64]], [np.ones(1, "m8")], [np.ones(1, "m8[M]")]], ids=str
+)
+def test_what_no_arrow_type_holds_is_refused(values: list[Any], method: str) -> None:
+    """A whole number beyond 64 bits, or a duration without a unit, is an error that names the column."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("polars")
+
+    with pytest.raises(ConfigError, match="'value'"):
+        getattr(results(*values), method)()
+
+
 def test_to_arrow_of_mixed_values_is_refused() -> None:
     """Values of several types are an error that names the column."""
     pytest.importorskip("pyarrow")
