@@ -176,6 +176,16 @@ def is_setting(value: Any) -> bool:
     return origin_of(type(value).__module__) is Origin.OWN
 
 
+def length_of(value: Any) -> int | None:
+    """How long it is, if it says so: a tqdm around a generator and an iterable data set have a ``__len__`` that raises."""
+    if not hasattr(value, "__len__"):
+        return None
+    try:
+        return len(value)
+    except (TypeError, NotImplementedError, OverflowError):
+        return None
+
+
 def is_small(value: Any, budget: int = _SMALL_BYTES) -> bool:
     """Whether to read all of a value takes microseconds; an estimate that reads little of a large one."""
     waiting, seen = [value], set[int]()

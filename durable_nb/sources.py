@@ -200,7 +200,7 @@ def _seen(value: Any, filled: Filled | None, is_small: bool) -> object:
     except (AttributeError, ValueError, TypeError):  # no ndarray of numpy after all, or no buffer (datetime64)
         pass
     if not is_small:
-        return len(value) if hasattr(value, "__len__") else None
+        return origins.length_of(value)
     try:
         return keys.digest(value)
     except (Unkeyable, RuntimeError):  # another thread adds to it at this moment

@@ -14,6 +14,7 @@ from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import by_priority, gathered, gathered_async
 from durable_nb.engine.waits import Later
+from durable_nb.origins import length_of
 from durable_nb.records import Call, made
 from durable_nb.slots import paused_gc
 
@@ -120,14 +121,15 @@ class Intake:
 
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
         """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
-        if not hasattr(items, "__len__"):
+        length = length_of(items)
+        if length is None:
             first = 0
             for some in gathered(items, most=_CHUNK_OF_ITERATOR):
                 yield self._looked_up(some, first)
                 first += len(some)
             return
         items = items[:] if isinstance(items, list) else items  # as it is now: the step may append to it
-        start = self.live.progress.expect(len(items))  # type: ignore[arg-type]
+        start = self.live.progress.expect(length)
         # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
         iterator, first = iter(items), 0

@@ -13,7 +13,7 @@ from durable_nb.engine.context import within
 from durable_nb.errors import Unkeyable
 from durable_nb.notebook.heap import partly_digested
 from durable_nb.notebook.reads import glimpsed
-from durable_nb.origins import Origin, is_data, is_generator, is_small, origin_of
+from durable_nb.origins import Origin, is_data, is_generator, is_small, length_of, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,7 @@ class Standing:
         if name in site.varying | site.touched or isinstance(value, _CODE) or is_array or is_small(value):
             return keys.digest(value)
         # A large table that the loop does not mention as changed: read once, not in every iteration.
-        size = len(value) if hasattr(value, "__len__") else None
+        size = length_of(value)
         known = self._large.get((name, id(value)))
         if known is None or known[1] != size:
             known = self._large[name, id(value)] = (value, size, keys.digest(value))

@@ -257,6 +257,23 @@ def test_items_may_come_from_a_cursor() -> None:
     assert [2 * i for i in range(1, 301)] == double.map(rows)
 
 
+@pytest.mark.parametrize("error", [TypeError("object has no len()"), NotImplementedError()], ids=repr)
+def test_items_may_not_know_their_number(error: Exception) -> None:
+    """A ``__len__`` that raises is as good as none: a tqdm around a generator, a data set that is read as it goes."""
+
+    class DataSet:
+        def __iter__(self) -> Iterator[str]:
+            return iter(["a", "b", "c"])
+
+        def __len__(self) -> int:
+            raise error
+
+    assert ["A", "B", "C"] == embed.map(DataSet())
+    assert ["A", "B", "C"] == embed.map(DataSet(), limit=3)
+    tqdm = pytest.importorskip("tqdm").tqdm
+    assert ["A", "B", "C"] == embed.map(tqdm((text for text in "abc"), disable=True))
+
+
 def test_a_part_first_then_the_rest() -> None:
     """``limit`` tries the first documents; without it the others follow and these are restored."""
     docs = [f"doc {i}" for i in range(50)]

@@ -555,6 +555,16 @@ def test_name_that_is_not_defined_yet_is_a_part() -> None:
     assert not before.is_current()
 
 
+def test_large_data_need_not_know_its_length() -> None:
+    """A data set whose ``__len__`` raises is read by a step as any other object is."""
+    space = run_cell(
+        "class Rows:\n    def __init__(self): self.rows = ['x' * 100] * 10_000\n    def __len__(self): raise TypeError('no len()')\n"
+        "rows = Rows()\ndef f(x): return rows.rows[x]\n"
+    )
+
+    assert fingerprint(space["f"]).is_current()
+
+
 def test_data_that_changed_inside_is_noticed_without_a_walk() -> None:
     """A dict, list or object that the code reads is compared by value; what the code itself fills is not."""
     space = run_cell(
