@@ -73,6 +73,7 @@ class Batch(Filling):
                 remote.engine.close()
             self.live.store.flush()
         self.live.check()
+        self._intake.source.raise_again()
 
     async def run_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
         """Compute what is missing on the running loop."""
@@ -89,6 +90,7 @@ class Batch(Filling):
             finally:
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
+            self._intake.source.raise_again()
 
     def run_again(self, results: Results, failed: dict[int, Call], *, of: LiveRun) -> None:
         """Compute the calls that failed before in ``of``, into the results they are missing from."""

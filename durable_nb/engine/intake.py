@@ -12,7 +12,7 @@ from durable_nb.engine.ahead import Ahead
 from durable_nb.engine.context import is_inside, within
 from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.remote import RemoteComputation
-from durable_nb.engine.selection import by_priority, gathered, gathered_async
+from durable_nb.engine.selection import Source, by_priority, gathered, gathered_async
 from durable_nb.engine.waits import Later
 from durable_nb.origins import length_of
 from durable_nb.records import Call, made
@@ -63,6 +63,7 @@ class Intake:
         """By position, the number among the equal calls of the run; 0 of all others."""
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
+        self.source = Source(())
 
     def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """What is to be computed: calls that are not known, or groups of them."""
@@ -122,9 +123,10 @@ class Intake:
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
         """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
         length = length_of(items)
+        self.source = Source(items)
         if length is None:
             first = 0
-            for some in gathered(items, most=_CHUNK_OF_ITERATOR):
+            for some in gathered(self.source, most=_CHUNK_OF_ITERATOR):
                 yield self._looked_up(some, first)
                 first += len(some)
             return
@@ -132,7 +134,7 @@ class Intake:
         start = self.live.progress.expect(length)
         # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
-        iterator, first = iter(items), 0
+        iterator, first = iter(self.source if digests is None else items), 0
         while some := list(itertools.islice(iterator, _CHUNK)):
             found = self._digests_of(some) if digests is None else list(itertools.islice(digests, len(some)))
             with paused_gc():
@@ -142,7 +144,8 @@ class Intake:
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
         later, first = Later(self.computation), 0
-        async for some in gathered_async(items, most=_CHUNK_OF_ITERATOR):
+        self.source = Source(items)
+        async for some in gathered_async(self.source, most=_CHUNK_OF_ITERATOR):
             for chunk in later.feed(self._looked_up(some, first)):
                 yield chunk
             first += len(some)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import AsyncIterable
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.errors import DurableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,7 +28,12 @@ def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None)
     if isinstance(items, AsyncIterable):
         return _first_of(items, limit)
     if priority is None:
-        return list(itertools.islice(items, limit))
+        first: list[Any] = []
+        try:
+            first.extend(itertools.islice(items, limit))
+        except Exception as error:  # raised again when these have been taken
+            return _broken_off(first, error)
+        return first
     items = list(items)
     best = heapq.nlargest(limit, range(len(items)), key=lambda at: priority(items[at]))
     return [items[at] for at in sorted(best)]
@@ -53,6 +60,42 @@ def from_loop(items: AsyncIterable[Any], loop: asyncio.AbstractEventLoop) -> Ite
             yield asyncio.run_coroutine_threadsafe(following(), loop).result()
         except StopAsyncIteration:
             return
+
+
+class Source:
+    """Items, or an async iterator of items, as far as they come.
+
+    An error of theirs ends them, for the time being: so what they have given before is computed and saved like any other
+    items, whatever waits between here and there. Then `raise_again`.
+    """
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for item in self._items:  # noqa: UP028 - `yield from` would close the user's generator
+                yield item
+        except (DurableError, CancelledError):
+            raise
+        except Exception as error:
+            self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for item in self._items:
+                yield item
+        except DurableError:
+            raise
+        except Exception as error:
+            self._error = error
+
+    def raise_again(self) -> None:
+        """Raise what the items raised, if they did."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
 
 def gathered(items: Iterable[Any], *, most: int) -> Iterator[list[Any]]:
@@ -90,6 +133,11 @@ class _Gathering:
         taken, self.waiting = self.waiting, []
         self._enough = min(2 * len(taken), self._most)
         return taken
+
+
+def _broken_off(items: list[Any], error: Exception) -> Iterator[Any]:
+    yield from items
+    raise error
 
 
 async def _first_of(items: AsyncIterable[Any], limit: int) -> AsyncIterator[Any]:

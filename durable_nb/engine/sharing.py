@@ -64,6 +64,7 @@ class SharedBatch(Batch):
             finally:
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
+            self._intake.source.raise_again()
 
     def _counted(self, found: dict[bytes, Saved]) -> dict[bytes, Saved]:
         """Without what was claimed in this attempt: that is counted as computed, by whomever."""

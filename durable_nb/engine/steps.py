@@ -130,7 +130,8 @@ class Step(Generic[P, R]):
         Parameters
         ----------
         items : iterable
-            One positional argument each. An iterator is consumed on this thread, a little ahead of the workers.
+            One positional argument each. An iterator is consumed on this thread, a little ahead of the workers. What it
+            raises is raised when all that it gave before is computed and saved.
         key : callable, optional
             ``key(item)`` names the document instead of its value: for items that cannot be keyed, or when a changed
             item shall keep its result. You answer for its being unique to what matters.

@@ -16,7 +16,7 @@ from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from durable_nb.store import Store
 
@@ -272,6 +272,87 @@ def test_items_may_not_know_their_number(error: Exception) -> None:
     assert ["A", "B", "C"] == embed.map(DataSet(), limit=3)
     tqdm = pytest.importorskip("tqdm").tqdm
     assert ["A", "B", "C"] == embed.map(tqdm((text for text in "abc"), disable=True))
+
+
+def breaking(error: BaseException, many: int = 50) -> Iterator[str]:
+    """Pages that come until the connection breaks."""
+    for number in range(many):
+        yield f"page {number}"
+    raise error
+
+
+async def breaking_async(error: BaseException) -> AsyncIterator[str]:
+    """The same, awaited."""
+    for page in breaking(error):
+        yield page
+
+
+class Rows:
+    """The same, with a length."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __iter__(self) -> Iterator[str]:
+        return breaking(ConnectionError("page 600"), 600)
+
+
+def shouted(texts: list[str]) -> list[str]:
+    """What `embed` does, of many."""
+    executed.extend(texts)
+    return [text.upper() for text in texts]
+
+
+async def shouted_async(text: str) -> str:
+    """What `embed` does, awaited."""
+    executed.append(text)
+    return text.upper()
+
+
+many, awaited = step(batch=8)(shouted), step(shouted_async)
+GIVEN: dict[str, tuple[int, Callable[[], Any]]] = {
+    "one by one": (50, lambda: embed.map(breaking(ConnectionError()), workers=1)),
+    "on threads": (50, lambda: embed.map(breaking(ConnectionError()), workers=8)),
+    "in batches": (50, lambda: many.map(breaking(ConnectionError()))),
+    "with a length": (600, lambda: embed.map(Rows())),
+    "with a limit": (50, lambda: embed.map(breaking(ConnectionError()), limit=70)),
+    "by priority": (50, lambda: embed.map(breaking(ConnectionError()), priority=len)),
+    "streamed": (50, lambda: list(embed.stream(breaking(ConnectionError())))),
+    "awaited": (50, lambda: asyncio.run(awaited.amap(breaking_async(ConnectionError())))),
+    "awaited, of a generator": (50, lambda: asyncio.run(awaited.amap(breaking(ConnectionError())))),
+    "awaited, on threads": (50, lambda: asyncio.run(embed.amap(breaking_async(ConnectionError())))),
+    "awaited, in batches": (50, lambda: asyncio.run(many.amap(breaking_async(ConnectionError())))),
+}
+
+
+@pytest.mark.parametrize(("given", "work"), GIVEN.values(), ids=GIVEN)
+def test_what_a_source_gave_before_it_broke_is_saved(given: int, work: Callable[[], Any]) -> None:
+    """All items that were handed over are computed before the error is raised, so that the next time none of them is."""
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            work()
+
+        assert [f"page {number}" for number in range(given)] == sorted(executed, key=lambda page: int(page[5:]))
+
+
+def test_a_stream_hands_over_what_its_source_gave() -> None:
+    """The error comes after the last result."""
+    seen = []
+
+    with pytest.raises(ConnectionError):
+        for page, _ in embed.stream(breaking(ConnectionError())):
+            seen.append(page)
+
+    assert 50 == len(set(seen))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ConfigError("no")], ids=repr)
+def test_an_interrupt_in_a_source_is_heard_at_once(error: BaseException) -> None:
+    """What waits is not computed then; nor if the error is one of ours."""
+    with pytest.raises(type(error)):
+        embed.map(breaking(error), workers=1)
+
+    assert 31 == len(executed)
 
 
 def test_a_part_first_then_the_rest() -> None:
