@@ -69,6 +69,7 @@ class Batch(Filling):
                 abandon=self.cancel,
             )
         finally:
+            self._intake.source.close()
             if remote is not None:
                 remote.engine.close()
             self.live.store.flush()
@@ -88,6 +89,7 @@ class Batch(Filling):
                     chunks = self._after_pilot_async(chunks)
                 await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
             finally:
+                self._intake.source.close()
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
             self._intake.source.raise_again()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine import arguments, runs
-from durable_nb.engine.selection import chosen, from_loop
+from durable_nb.engine.selection import FromLoop, chosen
 from durable_nb.engine.sharing import kind_of
 from durable_nb.engine.streams import Arrivals, Stream, close_unfinished
 from durable_nb.errors import ConfigError, RunStopped
@@ -69,7 +69,7 @@ class Mapping:
 
         if not self.step.is_async:
             if isinstance(self._items, AsyncIterable):
-                self._items = from_loop(self._items, asyncio.get_running_loop())
+                self._items = FromLoop(self._items, asyncio.get_running_loop())
             try:
                 return await asyncio.to_thread(self.run)
             except asyncio.CancelledError:

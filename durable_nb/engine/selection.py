@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterable
@@ -27,6 +28,8 @@ def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None)
         return items
     if isinstance(items, AsyncIterable):
         return _first_of(items, limit)
+    if isinstance(items, FromLoop) and priority is None:
+        return FromLoop(_first_of(items.awaited, limit), items.loop)
     if priority is None:
         first: list[Any] = []
         try:
@@ -46,20 +49,25 @@ def by_priority(chunks: Iterable[Sequence[Call]], priority: Callable[[Any], Any]
     return (calls[start : start + _CHUNK] for start in range(0, len(calls), _CHUNK))
 
 
-def from_loop(items: AsyncIterable[Any], loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+class FromLoop:
     """The items of an async iterator of ``loop``, for a thread beside it."""
-    import asyncio
 
-    iterator = aiter(items)
+    def __init__(self, items: AsyncIterable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.awaited, self.loop = items, loop
 
-    async def following() -> Any:
-        return await anext(iterator)
+    def __iter__(self) -> Iterator[Any]:
+        import asyncio
 
-    while True:
-        try:
-            yield asyncio.run_coroutine_threadsafe(following(), loop).result()
-        except StopAsyncIteration:
-            return
+        iterator = aiter(self.awaited)
+
+        async def following() -> Any:
+            return await anext(iterator)
+
+        while True:
+            try:
+                yield asyncio.run_coroutine_threadsafe(following(), self.loop).result()
+            except StopAsyncIteration:
+                return
 
 
 class Source:
@@ -70,8 +78,10 @@ class Source:
     """
 
     def __init__(self, items: Any) -> None:
-        self._items = items
+        self.loop = items.loop if isinstance(items, FromLoop) else None
+        self._items: Any = items.awaited if isinstance(items, FromLoop) else items
         self._error: Exception | None = None
+        self._reader: _Reader | None = None
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -91,6 +101,16 @@ class Source:
         except Exception as error:
             self._error = error
 
+    def read(self, most: int) -> _Reader:
+        """The task that reads an async iterator."""
+        self._reader = _Reader(self, most)
+        return self._reader
+
+    def close(self) -> None:
+        """Read no further; safe from any thread."""
+        if self._reader is not None:
+            self._reader.close()
+
     def raise_again(self) -> None:
         """Raise what the items raised, if they did."""
         error, self._error = self._error, None
@@ -98,41 +118,112 @@ class Source:
             raise error
 
 
-def gathered(items: Iterable[Any], *, most: int) -> Iterator[list[Any]]:
-    """Some items at a time: one, two, four, never more than ``most``; fewer if they come slowly."""
+def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:
+    """Some items at a time: one, two, four, never more than ``most``; fewer if they come slowly.
+
+    One that its source was waited for is handed on at once. While the source blocks this thread, those before it wait.
+    """
+    if source.loop is not None:
+        yield from FromLoop(gathered_async(source, most=most), source.loop)
+        return
     gathering = _Gathering(most)
-    for item in items:
+    for item in source:
         if gathering.is_full_with(item):
             yield gathering.take()
+            gathering.ask()
     if gathering.waiting:
         yield gathering.take()
 
 
-async def gathered_async(items: AsyncIterable[Any], *, most: int) -> AsyncIterator[list[Any]]:
-    """The same of an async iterator."""
-    gathering = _Gathering(most)
-    async for item in items:
-        if gathering.is_full_with(item):
-            yield gathering.take()
-    if gathering.waiting:
-        yield gathering.take()
+async def gathered_async(source: Source, *, most: int) -> AsyncIterator[list[Any]]:
+    """The same of an async iterator, where none waits for longer than that."""
+    reader = source.read(most)
+    try:
+        while some := await reader.take():
+            yield some
+    finally:
+        reader.close()
 
 
 class _Gathering:
     def __init__(self, most: int) -> None:
         self.waiting: list[Any] = []
         self._most, self._enough, self._due = most, 1, 0.0
+        self.ask()
+
+    def ask(self) -> None:
+        """The source is asked for an item from now on."""
+        self._asked = clock.monotonic()
 
     def is_full_with(self, item: Any) -> bool:
+        now = clock.monotonic()
+        waited_s, self._asked = now - self._asked, now
         self.waiting.append(item)
         if len(self.waiting) == 1:
-            self._due = clock.monotonic() + _PATIENCE_S
-        return len(self.waiting) >= self._enough or clock.monotonic() > self._due
+            self._due = now + _PATIENCE_S
+        return len(self.waiting) >= self._enough or now > self._due or waited_s > _PATIENCE_S
+
+    def left_s(self) -> float:
+        """How much longer those that wait may wait."""
+        return max(0.0, self._due - clock.monotonic())
 
     def take(self) -> list[Any]:
         taken, self.waiting = self.waiting, []
         self._enough = min(2 * len(taken), self._most)
         return taken
+
+
+class _Reader:
+    """Reads an async iterator in a task, while items are wanted; a task for each item would cost more than its look-up."""
+
+    def __init__(self, source: Source, most: int) -> None:
+        import asyncio
+
+        self._gathering = _Gathering(most)
+        self._wanted, self._came, self._full = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._read(source))
+
+    async def take(self) -> list[Any]:
+        """What has come when there is enough of it, or the patience of the first is over; [] at the end."""
+        import asyncio
+
+        self._gathering.ask()
+        self._wanted.set()
+        await self._came.wait()
+        if not self._full.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gathering.left_s()):
+                    await self._full.wait()
+        if not self._gathering.waiting:
+            await self._task  # raises what it raised
+            return []
+        for event in (self._wanted, self._came, self._full):
+            event.clear()
+        if self._task.done():
+            self._end()
+        return self._gathering.take()
+
+    def close(self) -> None:
+        """Read no further; safe from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    async def _read(self, source: Source) -> None:
+        try:
+            async for item in source:
+                if self._gathering.is_full_with(item):
+                    self._wanted.clear()
+                    self._full.set()
+                self._came.set()
+                if not self._wanted.is_set():
+                    await self._wanted.wait()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._came.set()
+        self._full.set()
 
 
 def _broken_off(items: list[Any], error: Exception) -> Iterator[Any]:

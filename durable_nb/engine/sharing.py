@@ -12,7 +12,7 @@ from durable_nb import clock
 from durable_nb.engine import labels
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.context import is_inside
-from durable_nb.engine.selection import from_loop
+from durable_nb.engine.selection import FromLoop
 from durable_nb.errors import ConfigError, StepFailed, StoreError
 from durable_nb.records import Checkpoint, State
 
@@ -53,7 +53,7 @@ class SharedBatch(Batch):
         from durable_nb.executors import aio
 
         with self._giving_back():
-            read = from_loop(items, asyncio.get_running_loop()) if isinstance(items, AsyncIterable) else items
+            read = FromLoop(items, asyncio.get_running_loop()) if isinstance(items, AsyncIterable) else items
             units = self._units(read)
             try:
                 while (unit := await asyncio.to_thread(next, units, None)) is not None:
@@ -62,6 +62,7 @@ class SharedBatch(Batch):
                 self.cancel()  # the thread that waits for others
                 raise
             finally:
+                self._intake.source.close()
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
             self._intake.source.raise_again()

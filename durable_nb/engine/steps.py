@@ -47,12 +47,8 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options
-        self.retry, self.timeout_s, self.version, self.flow = (
-            options.retry,
-            options.timeout_s,
-            options.version,
-            options.flow,
-        )
+        self.retry, self.timeout_s = options.retry, options.timeout_s
+        self.version, self.flow = options.version, options.flow
         self.batch, self.transaction, self.cost = options.batch, options.transaction, options.cost
         self.executor, self.ignored = options.executor, ignoring(function, name, options.ignore)
         self.is_async = arguments.is_coroutine_function(function)
@@ -130,8 +126,9 @@ class Step(Generic[P, R]):
         Parameters
         ----------
         items : iterable
-            One positional argument each. An iterator is consumed on this thread, a little ahead of the workers. What it
-            raises is raised when all that it gave before is computed and saved.
+            One positional argument each. An iterator is consumed on this thread, a little ahead of the workers; one that
+            waits for the result of what it gave may wait for ever (see ``stream``). What it raises is raised when all that
+            it gave before is computed and saved.
         key : callable, optional
             ``key(item)`` names the document instead of its value: for items that cannot be keyed, or when a changed
             item shall keep its result. You answer for its being unique to what matters.
@@ -200,8 +197,10 @@ class Step(Generic[P, R]):
 
         Takes what ``map`` takes, and keeps no results: a million documents go through the memory of some hundred. In place
         of a document comes ``key(item)`` if there is a ``key``. The items are consumed on another thread, a little ahead
-        of the loop; who reads slowly is waited for. A loop that is left early ends the run as interrupted; so does, outside of
-        a run, another ``map`` or ``stream`` of this step while one is not read to its end.
+        of the loop; who reads slowly is waited for. Some wait to be looked up together: an iterator that waits for the
+        result of what it gave may wait for ever. Make plain calls in a run then, or ``amap`` an async iterator. A loop that
+        is left early ends the run as interrupted; so does, outside of a run, another ``map`` or ``stream`` of this step while
+        one is not read to its end.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import StepFailed, run, step
+from durable_nb.engine import selection
 from durable_nb.errors import ConfigError, RunStopped
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
@@ -353,6 +354,96 @@ def test_an_interrupt_in_a_source_is_heard_at_once(error: BaseException) -> None
         embed.map(breaking(error), workers=1)
 
     assert 31 == len(executed)
+
+
+def test_an_item_that_was_waited_for_is_handed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a source that is slower than its items are patient, none waits for the next one to come."""
+    now = [0.0]
+    monkeypatch.setattr(selection.clock, "monotonic", lambda: now[0])
+    asked = []
+
+    def slow() -> Iterator[int]:
+        for number in range(5):
+            asked.append(number)
+            now[0] += 1.0
+            yield number
+
+    for number, some in enumerate(selection.gathered(selection.Source(slow()), most=64)):
+        assert ([number], number) == (some, asked[-1])
+    assert 5 == len(asked)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_an_async_iterator_may_wait_for_the_result_of_what_it_gave(is_async: bool, limit: int | None) -> None:
+    """Its items do not wait for one that comes only after them."""
+    pages = [f"page {number}" for number in range(4)]
+
+    async def work() -> Any:
+        loop, read = asyncio.get_running_loop(), {page: asyncio.Event() for page in pages}
+
+        async def links() -> AsyncIterator[str]:
+            for page in pages:
+                yield page
+                await read[page].wait()
+
+        def note(page: str) -> str:
+            loop.call_soon_threadsafe(read[page].set)
+            return page.upper()
+
+        async def note_async(page: str) -> str:
+            return note(page)
+
+        noting: Any = step(name="note", version="1")(note_async if is_async else note)
+        return await asyncio.wait_for(noting.amap(links(), limit=limit), 20)
+
+    assert [page.upper() for page in pages] == asyncio.run(work())
+
+
+def test_fast_items_of_an_async_iterator_come_together() -> None:
+    """They are looked up many at a time, and it is not read on while nobody asks."""
+    given = 0
+
+    async def fast() -> AsyncIterator[int]:
+        nonlocal given
+        for number in range(200):
+            given += 1
+            yield number
+
+    async def sizes() -> list[int]:
+        found = []
+        async for some in selection.gathered_async(selection.Source(fast()), most=64):
+            found.append(len(some))
+            await asyncio.sleep(0)
+            assert sum(found) == given
+        return found
+
+    assert [1, 2, 4, 8, 16, 32, 64, 64, 9] == asyncio.run(sizes())
+
+
+def test_nothing_reads_on_after_a_map_is_cancelled() -> None:
+    """The task that reads an async iterator ends with the map, and the iterator with it."""
+
+    async def work() -> tuple[bool, int]:
+        closed, asked = asyncio.Event(), asyncio.Event()
+
+        async def pages() -> AsyncIterator[str]:
+            try:
+                yield "page"
+                asked.set()
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        task = asyncio.ensure_future(awaited.amap(pages()))
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.wait_for(closed.wait(), 20)
+        await asyncio.sleep(0)
+        return task.cancelled(), len(asyncio.all_tasks())
+
+    assert (True, 1) == asyncio.run(work())
 
 
 def test_a_part_first_then_the_rest() -> None:
