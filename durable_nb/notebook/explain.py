@@ -34,6 +34,7 @@ class Explanation:
             _remark(site, preflight.verdicts.get(site.number)) for site in plan.sites if not preflight.is_part(site)
         ]
         self.remarks = [remark for remark in self.remarks if remark.verdict]
+        self._reaches_steps = preflight.reaches_steps()
 
     def __repr__(self) -> str:
         lines = []
@@ -43,14 +44,17 @@ class Explanation:
             for remark in dict.fromkeys(here):
                 lines.append(f"     {_SIGNS[remark.verdict]} {remark.verdict:10s} {remark.text}")
                 lines += [f"{'':18s}{line}" for line in remark.why]
-        kept = sum(remark.verdict == _KEPT for remark in self.remarks)
-        end = (
-            "When the cell is run again, finished calls of what is kept return at once;\n"
-            "everything else runs again, as it is written."
-            if kept
-            else "Nothing in this cell is kept. Name what is worth keeping with --steps."
-        )
-        return "\n".join([*lines, "", end])
+        return "\n".join([*lines, "", self._end()])
+
+    def _end(self) -> str:
+        if any(remark.verdict == _KEPT for remark in self.remarks):
+            return (
+                "When the cell is run again, finished calls of what is kept return at once;\n"
+                "everything else runs again, as it is written."
+            )
+        if self._reaches_steps:
+            return "Calls of a @step, and of its .map, are kept by themselves. Everything else in this cell runs again."
+        return "Nothing in this cell is kept. Name what is worth keeping with --steps."
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"

@@ -165,6 +165,10 @@ class Preflight:
                 return _UNKNOWN
         return found
 
+    def reaches_steps(self) -> bool:
+        """Whether the cell, as it has run, may have called a ``@step``, which keeps its calls by itself."""
+        return self._reaches_steps(own_names=True)
+
     def _reaches_steps(self, *, own_names: bool) -> bool:
         """Whether the cell may call a ``@step``, by its name or through a function of the user."""
         called = {name.partition(".")[0] for name in self._plan.called} & self._plan.bound

@@ -179,6 +179,21 @@ def test_a_refused_cell(explaining: Kernel) -> None:
     assert text == explaining.ok("%durable explain refused").result
 
 
+@pytest.mark.parametrize("call", ["one('a')", "many(docs)", "one.map(docs)", "[one(d) for d in docs]", "through(docs)"])
+def test_calls_of_a_step_are_kept_by_themselves(explaining: Kernel, call: str) -> None:
+    """A cell that only calls steps, in a loop or not, is not said to keep nothing."""
+    explaining.ok(
+        "import durable_nb\n@durable_nb.step\ndef one(d): return d.upper()\n@durable_nb.step(batch=2)\n"
+        "def many(ds): return [d.upper() for d in ds]\ndef through(docs): return one.map(docs)"
+    )
+    explaining.ok(f"%%durable steps\nv = {call}")
+
+    assert (
+        "Calls of a @step, and of its .map, are kept by themselves. Everything else in this cell runs again."
+        == explaining.ok("%durable explain").result.splitlines()[-1]
+    )
+
+
 def test_the_last_cell_is_explained(explaining: Kernel) -> None:
     """Without a name it is the last durable cell, and of a run that was repeated its last cell."""
     explaining.ok("%%durable map\nw = [embed(d) for d in docs + ['last']]")
