@@ -118,6 +118,7 @@ class Batch(Filling):
         self._cancelled.set()
         self.live.gate.wake()
         self.computation.cancel()
+        self._intake.source.close()
 
     def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         return self._intake.units(items)

@@ -82,6 +82,7 @@ class Source:
         self._items: Any = items.awaited if isinstance(items, FromLoop) else items
         self._error: Exception | None = None
         self._reader: _Reader | None = None
+        self.is_closed = False
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -108,6 +109,7 @@ class Source:
 
     def close(self) -> None:
         """Read no further; safe from any thread."""
+        self.is_closed = True
         if self._reader is not None:
             self._reader.close()
 
@@ -124,7 +126,11 @@ def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:
     One that its source was waited for is handed on at once. While the source blocks this thread, those before it wait.
     """
     if source.loop is not None:
-        yield from FromLoop(gathered_async(source, most=most), source.loop)
+        try:
+            yield from FromLoop(gathered_async(source, most=most), source.loop)
+        except CancelledError:
+            if not source.is_closed:
+                raise
         return
     gathering = _Gathering(most)
     for item in source:

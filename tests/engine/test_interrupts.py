@@ -21,6 +21,8 @@ from durable_nb.progress import Progress
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from durable_nb.store import Store
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -239,3 +241,27 @@ def test_calls_inside_of_different_steps_are_different_calls(monkeypatch: pytest
     with run("r"):
         assert ("summary 0", "title 1") == (summary("doc"), title("doc"))
     assert [0, 1] == answers
+
+
+def test_a_map_cancelled_while_its_source_is_silent_ends(store: Store) -> None:
+    """A step that is not async, over an async iterator that has nothing to give."""
+
+    @step
+    def embed(n: int) -> int:
+        return n
+
+    async def silent() -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(embed.amap(silent()))
+        await asyncio.to_thread(
+            wait_until, lambda: store.snapshot("embed") and store.run("embed").done, describing="one is done"
+        )
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(wait_until, lambda: store.run("embed").state != "running", describing="it is over")
+
+    asyncio.run(cancelled())
+    assert "interrupted" == store.run("embed").state
