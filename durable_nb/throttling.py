@@ -14,6 +14,9 @@ _NAMES = frozenset(
 _NEVER = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # OpenAI: also a 429, and no wait helps
 _LONGEST_S = 60.0
 
+ASKED = "_durable_nb_seconds_asked"
+"""Attribute of an error that comes from a worker: what was found there, where its response was complete."""
+
 
 def seconds_asked(error: BaseException, now: float) -> float | None:
     """How long a service asks to wait, 0 if it does not say; None for an error that is about something else.
@@ -28,6 +31,9 @@ def seconds_asked(error: BaseException, now: float) -> float | None:
     now : float
         Seconds since the epoch, for a ``Retry-After`` that is a date.
     """
+    told: float | None = error.__dict__.get(ASKED)
+    if told is not None:
+        return told
     try:
         return _asked(error, now)
     except Exception:  # attributes of these names that are something else

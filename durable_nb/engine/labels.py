@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from durable_nb.engine.hidden import told_of
-from durable_nb.executors import worker
+from durable_nb.executors import exceptions
 
 _LENGTH, _CUT = 60, 59
 _NUMBERS, _WRITTEN = (bool, int, float), 10**_LENGTH
@@ -56,13 +56,13 @@ def numbered(_item: Any, position: int) -> str:
 
 def of_error(error: BaseException) -> str:
     """Type and message on one line of at most 300 characters."""
-    return worker.line_of(error, told_of(error, worker.said_by(error)))[:300]
+    return exceptions.line_of(error, told_of(error, exceptions.said_by(error)))[:300]
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback without the frames of this library, of an error in a worker the one there; its last 4,000 characters."""
     told: str | None = error.__dict__.get(TOLD)
-    return told_of(error, worker.traceback_of(error) if told is None else told)[-4000:]
+    return told_of(error, exceptions.traceback_of(error) if told is None else told)[-4000:]
 
 
 def text_of(error: BaseException) -> str:

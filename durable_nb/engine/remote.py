@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb import clock, codecs
+from durable_nb import clock, codecs, throttling
 from durable_nb.byvalue import unpickled
 from durable_nb.engine import labels
 from durable_nb.engine.computations import Computation
@@ -234,13 +234,13 @@ def _as_sent(value: Any) -> tuple[str, bytes]:
 
 
 def _raised(outcome: Outcome) -> BaseException:
-    """The exception as it was raised in the worker; one that pickle does not bring back is told in words."""
-    _, payload, text, traceback = outcome[:4]
+    """The exception as it was raised in the worker; one that no pickle brings back is told in words."""
+    _, payload, text, traceback, asked = outcome[:5]
     try:
         error = RuntimeError(text) if payload is None else unpickled(payload)
     except Exception:
         error = RuntimeError(text)
     if not isinstance(error, BaseException):
         error = RuntimeError(text)
-    setattr(error, labels.TOLD, traceback)
+    error.__dict__.update({labels.TOLD: traceback, throttling.ASKED: asked})  # not setattr: it may be frozen
     return error

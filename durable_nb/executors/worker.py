@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 import secrets
 import signal
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from functools import partial
 from hashlib import blake2b
@@ -23,18 +19,17 @@ from durable_nb.byvalue import unpickled
 from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
+from durable_nb.executors.exceptions import line_of, packed, said_by, traceback_of
+from durable_nb.executors.mains import known_in_main, lock
 from durable_nb.records import CurrentCall
+from durable_nb.throttling import seconds_asked
 
-_OURS = __file__.rpartition("executors")[0]
 _LONGEST_S = 0.2  # four times what calls that are sent together should take: the rest need not wait for a slow one
 _FUNCTIONS = 16  # that are kept; more would only be those of maps long over
-_PLAIN, _ARRAYS = (str, bytes, int, float, bool, type(None)), ("numpy", "torch")  # no class of anybody is in them
 _NO_LISTS = (str, bytes, bytearray, Mapping, Set)
-_NOTHING = object()
 _SEED = secrets.token_bytes(16)
 _functions: dict[bytes, Callable[..., Any]] = {}
 _verified: WeakSet[type] = WeakSet()
-_lock = threading.Lock()
 
 current: ContextVar[CurrentCall | None] = ContextVar("durable_nb_in_worker", default=None)
 """What a function may know of the call that it computes here."""
@@ -67,8 +62,8 @@ def run_batch(
     -------
     list of tuple
         ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
-        ``("error", pickle or None, text, traceback, started, seconds)`` or ``("late", started, seconds)``,
-        ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
+        ``("error", pickle or None, text, traceback, asked, started, seconds)``, where ``asked`` is what `seconds_asked` found,
+        or ``("late", started, seconds)``, ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
         what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here.
     """
     if not hears_interrupts:
@@ -92,20 +87,6 @@ def run_batch(
     return outcomes
 
 
-def traceback_of(error: BaseException) -> str:
-    """The traceback without the frames of this library."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
-    return "".join(traceback.format_list(frames))
-
-
-def said_by(error: BaseException) -> str:
-    """The message of an error, '' of one that cannot say it."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
-
-
 def is_list(value: Any) -> bool:
     """Whether it can be what a batched function returns: a result for each document, in their order.
 
@@ -118,12 +99,6 @@ def is_list(value: Any) -> bool:
     return not (isinstance(value, _NO_LISTS) or hasattr(value, "columns"))
 
 
-def line_of(error: BaseException, said: str) -> str:
-    """Type and message on one line."""
-    text = " ".join(said.split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
     started, before = clock.now(), clock.stopwatch()
     try:
@@ -132,7 +107,8 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
         return "late", started, clock.stopwatch() - before
     except BaseException as error:  # carried to the process that computes the run
         seconds, said = clock.stopwatch() - before, line_of(error, said_by(error))
-        return "error", _pickled(error), said, traceback_of(error), started, seconds
+        asked = seconds_asked(error, clock.now())  # here: what it carries may not all arrive
+        return "error", packed(error), said, traceback_of(error), asked, started, seconds
     seconds = clock.stopwatch() - before
     if is_group and not is_list(value):
         return "misfit", type(value).__name__
@@ -143,7 +119,7 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
 
 def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:
     try:
-        with _known_in_main(value):
+        with known_in_main(value):
             codec, payload = codecs.encode(value)
             if codecs.needs_pickle(codec) and type(value) not in _verified:
                 codecs.verify(codec, payload)  # the classic trap pickles and cannot be unpickled
@@ -153,60 +129,9 @@ def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:
     return "ok", codec, payload, started, seconds
 
 
-def _pickled(error: BaseException) -> bytes | None:
-    """The exception, None for one that pickle does not bring back."""
-    import cloudpickle
-
-    for dumps in (pickle.dumps, cloudpickle.dumps):  # by value if its class is a local one
-        with contextlib.suppress(Exception), _known_in_main(error):
-            made: bytes = dumps(error)
-            unpickled(made)  # and leaves the classes as they are
-            return made
-    return None
-
-
-class _ClassesOfMain(pickle.Pickler):
-    """Finds the classes of ``__main__`` in a value; the pickle itself is of no use."""
-
-    def __init__(self) -> None:
-        super().__init__(io.BytesIO(), 5)
-        self.found: dict[str, type] = {}
-
-    def reducer_override(self, part: Any) -> Any:
-        if isinstance(part, type) and part.__module__ == "__main__":
-            self.found[part.__qualname__] = part
-            return dict, ()
-        return NotImplemented
-
-
-@contextlib.contextmanager
-def _known_in_main(value: object) -> Iterator[None]:
-    """Classes of the notebook are found by their name, as they are where the run is computed, now and after a restart.
-
-    By value they would be other classes there; and cloudpickle, when it reads one that it knows, overwrites its methods.
-    """
-    finder = _ClassesOfMain()
-    if type(value) not in _PLAIN and type(value).__module__ not in _ARRAYS:
-        with contextlib.suppress(Exception):  # it cannot be pickled: whoever does it in earnest says so
-            finder.dump(value)
-    if not finder.found:
-        yield
-        return
-    main: Any = sys.modules["__main__"]
-    with _lock:
-        before = {name: vars(main).get(name, _NOTHING) for name in finder.found}
-        vars(main).update(finder.found)
-        try:
-            yield
-        finally:
-            vars(main).update(before)
-            for name in [name for name, thing in before.items() if thing is _NOTHING]:
-                del vars(main)[name]
-
-
 def _loaded(function: bytes) -> Callable[..., Any]:
     name = blake2b(function, digest_size=16).digest()
-    with _lock:
+    with lock:
         if name not in _functions:
             while len(_functions) >= _FUNCTIONS:
                 del _functions[next(iter(_functions))]
