@@ -86,18 +86,23 @@ class Processes:
         return worker
 
     def _computed(self, worker: _Worker, task: Task) -> list[Outcome]:
+        """The time of a call begins with it: a worker that starts, and what the function imports, may take longer."""
+        deadline = None
         try:
             worker.send(task)
-            deadline = None if task.timeout_s is None else clock.monotonic() + task.timeout_s
-            while not worker.connection.poll(LOOK_S if deadline is None else min(LOOK_S, task.timeout_s or LOOK_S)):
-                self._check(begins=False)
-                if deadline is not None and clock.monotonic() >= deadline:
-                    raise TimeIsUp
-            outcomes: list[Outcome] = worker.connection.recv()
+            while True:
+                while not worker.connection.poll(LOOK_S if deadline is None else min(LOOK_S, task.timeout_s or LOOK_S)):
+                    self._check(begins=False)
+                    if deadline is not None and clock.monotonic() >= deadline:
+                        raise TimeIsUp
+                arrived: list[Outcome] | None = worker.connection.recv()
+                if arrived is not None:
+                    return arrived
+                if task.timeout_s is not None:
+                    deadline = clock.monotonic() + task.timeout_s
         except (EOFError, OSError) as error:
             self._check(begins=False)
             raise WorkerLost(is_certain=True) from error
-        return outcomes
 
     def _check(self, *, begins: bool) -> None:
         if self._end is not None and (begins or clock.monotonic() >= self._end):
@@ -182,7 +187,7 @@ class _Worker:
 
 
 def serve(handle: int) -> None:
-    """Compute what comes through the pipe until it ends."""
+    """Compute what comes through the pipe until it ends: None goes back when the first call of a task begins."""
     connection: Connection[Any, Any] = Connection(handle)
     ignore_interrupts()
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -191,7 +196,7 @@ def serve(handle: int) -> None:
         while True:
             new, items, options = connection.recv()
             function = new or function
-            connection.send(run_batch(function, items, **options))
+            connection.send(run_batch(function, items, begun=partial(connection.send, None), **options))
 
 
 def _end_with_parent() -> None:

@@ -42,6 +42,7 @@ def run_batch(
     timeout_s: float | None = None,
     is_group: bool = False,
     hears_interrupts: bool = True,
+    begun: Callable[[], None] | None = None,
 ) -> list[tuple[Any, ...]]:
     """What became of each call; an error of one is not the end of the others.
 
@@ -57,6 +58,8 @@ def run_batch(
         The function takes a list, and each of its results is encoded by itself.
     hears_interrupts : bool
         False in a process whose pool would keep a pipe locked for ever if KeyboardInterrupt came between two calls.
+    begun : callable, optional
+        Told once function and arguments are loaded, before the first call.
 
     Returns
     -------
@@ -73,6 +76,8 @@ def run_batch(
         calls = _opened(items)
     except Exception as error:
         return [("unready", line_of(error, said_by(error)))]
+    if begun is not None:
+        begun()
     outcomes: list[tuple[Any, ...]] = []
     began = clock.stopwatch()
     for args, name, attempt in calls:

@@ -18,6 +18,7 @@ import pytest
 from durable_nb import current_call, step
 from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors import shipping, worker
+from durable_nb.executors.engines import Abandoned, Task, WorkerLost
 from durable_nb.executors.processes import Processes
 
 if TYPE_CHECKING:
@@ -96,6 +97,47 @@ def test_a_call_beyond_its_timeout_is_ended() -> None:
     assert isinstance(results.errors[3].__cause__, StepTimeout)
     assert [n for n in range(20) if n != 3] == results.ok
     assert set(psutil.Process().children()) <= set(before)
+
+
+def test_the_time_of_a_call_does_not_begin_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start and import longer than a call may take; a call that hangs after that is ended all the same."""
+    (tmp_path / "slow_to_import.py").write_text(f"import time, os\nif os.getpid() != {os.getpid()}: time.sleep(2)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import slow_to_import  # type: ignore[import-not-found]
+
+    @step(timeout=1)
+    def double(number: int) -> int:
+        assert slow_to_import.time is time
+        if number == 2:
+            time.sleep(60)
+        return 2 * number
+
+    results = double.map(range(4), workers=2, executor="processes", on_error="collect")
+
+    assert [0, 2, 6] == results.ok
+    assert isinstance(results.errors[2].__cause__, StepTimeout)
+
+
+def test_a_worker_that_dies_or_waits_while_it_loads_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A death is one of the document; what hangs there is given up with the map, though no call has begun."""
+    here = f"import os, signal, time\nif os.getpid() != {os.getpid()}: "
+    (tmp_path / "deadly_to_import.py").write_text(f"{here}os.kill(os.getpid(), signal.SIGKILL)\n")
+    (tmp_path / "endless_to_import.py").write_text(f"{here}time.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import deadly_to_import  # type: ignore[import-not-found]
+    import endless_to_import  # type: ignore[import-not-found]
+
+    engine = Processes(1)
+    tasks = [
+        Task(shipping.function_bytes(lambda _, module=module: module, "load"), b"", 1, 0.1, False)
+        for module in (deadly_to_import, endless_to_import)
+    ]
+    with pytest.raises(WorkerLost):
+        engine.call(tasks[0])
+    threading.Timer(0.5, engine.cancel).start()
+    with pytest.raises(Abandoned):
+        engine.call(tasks[1])
+    engine.close()
 
 
 def test_a_poisonous_document_stays_aside_until_somebody_asks(tmp_path: Path, store: Store) -> None:
