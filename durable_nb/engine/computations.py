@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from durable_nb.engine.recorder import Recorder, Unrecorded
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
-    from durable_nb.executors.futures import OnThreads
 
 Save = Callable[[Checkpoint], Any]
 """How a checkpoint is saved."""
@@ -51,12 +50,9 @@ class Computation(Waits):
         step: Step[..., Any],
         entered: StepInRun,
         function: Callable[..., Any] | None = None,
-        *,
-        on: OnThreads | None = None,
     ) -> None:
         super().__init__(step, entered)
-        self._function, self._has_deadline = on or function or step.function, step.timeout_s is not None
-        self._on = on
+        self._function, self._has_deadline = function or step.function, step.timeout_s is not None
         # Before the document stand the receiver of a method, or for a call of a cell the function itself.
         self.unlabelled = len(step.bound) if function is None else 1
         self._encode, self._verified = codecs.encode, set[type]()
@@ -185,9 +181,7 @@ class Computation(Waits):
         self._gate.running.discard(call.document)
 
     def cancel(self) -> None:
-        """Nobody waits for the calls of this map any more."""
-        if self._on is not None:
-            self._on.cancel()
+        """Nobody waits for the calls of this map any more; of use to those that have them made elsewhere."""
 
     def set_aside(self, call: Call) -> StepFailed | None:
         """The failure, noted, of a call that is not made because kernels died during it; None for one that may be made."""

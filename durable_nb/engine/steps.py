@@ -16,10 +16,10 @@ from durable_nb.engine.ignored import ignoring
 from durable_nb.engine.maps import Mapping
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.plain import PlainCall
+from durable_nb.engine.pooled import PooledComputation, PooledGroups
 from durable_nb.engine.remote import RemoteComputation, RemoteGroups
 from durable_nb.engine.transactions import TransactionComputation
 from durable_nb.errors import CodeChanged, ConfigError
-from durable_nb.executors.futures import OnThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -293,7 +293,7 @@ class Step(Generic[P, R]):
         if executor in executors.LOCAL:
             return self.computed_in(entered)
         if not executors.leaves_the_process(executor):
-            kind = GroupComputation if self.batch is not None else Computation
-            return kind(self, entered, on=OnThreads(executor, self.function, entered.live.refusal))
+            pooled = PooledGroups if self.batch is not None else PooledComputation
+            return pooled(self, entered, executor)
         remote = RemoteGroups if self.batch is not None else RemoteComputation
         return remote(self, entered, engine=executors.engine(executor, workers), workers=workers)

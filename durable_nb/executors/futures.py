@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
-from durable_nb.executors.engines import GRACE_S, LOOK_S, Abandoned, WorkerLost
+from durable_nb.executors.engines import GRACE_S, LOOK_S, Abandoned, TimeIsUp, WorkerLost
 from durable_nb.executors.worker import run_batch
 
 if TYPE_CHECKING:
@@ -170,19 +170,26 @@ def _like(broken: Executor) -> Executor | None:
 class OnThreads:
     """A function whose calls are made by somebody's ``ThreadPoolExecutor``; nothing is sent anywhere."""
 
-    def __init__(self, pool: Executor, function: Callable[..., Any], refusal: Callable[[], BaseException]) -> None:
-        self._pool, self._function, self._refusal = pool, function, refusal
+    def __init__(
+        self,
+        pool: Executor,
+        function: Callable[..., Any],
+        refusal: Callable[[], BaseException],
+        timeout_s: float | None,
+    ) -> None:
+        self._pool, self._function, self._refusal, self._timeout_s = pool, function, refusal, timeout_s
         self._pending: set[Future[Any]] = set()
         self._is_cancelled = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What the function returns or raises; the refusal of a call that has not begun when it is cancelled."""
+        """What the function returns or raises, or TimeIsUp; the refusal of a call that has not begun when it is cancelled."""
         if self._is_cancelled:
             raise self._refusal()
-        future = self._pool.submit(copy_context().run, self._made, args, kwargs)
+        begun = threading.Event()  # the wait for a thread is not the call's
+        future = self._pool.submit(copy_context().run, self._made, begun, args, kwargs)
         self._pending.add(future)
         try:
-            value, error = future.result()
+            value, error = self._outcome(future, begun)
         except CancelledError:
             if not self._is_cancelled:
                 raise  # by who owns the pool
@@ -193,7 +200,23 @@ class OnThreads:
             raise error  # from here: a traceback through the pool tells nobody anything
         return value
 
-    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, BaseException | None]:
+    def _outcome(self, future: Future[Any], begun: threading.Event) -> tuple[Any, BaseException | None]:
+        """Of the call, which goes on where it is if its time is up: on a thread of the pool, as its initializer made it."""
+        if self._timeout_s is not None:
+            future.add_done_callback(lambda _: begun.set())  # cancelled
+            begun.wait()
+        try:
+            made: tuple[Any, BaseException | None] = future.result(self._timeout_s)
+        except TimeoutError as error:
+            if not future.done():
+                raise TimeIsUp from error
+            made = future.result()
+        return made
+
+    def _made(
+        self, begun: threading.Event, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, BaseException | None]:
+        begun.set()
         try:
             return self._function(*args, **kwargs), None
         except BaseException as error:  # carried to the caller

@@ -374,6 +374,23 @@ def test_a_pool_of_threads_is_sent_nothing() -> None:
     assert all(name.startswith("theirs") for name in names)
 
 
+def test_the_wait_for_a_thread_is_not_the_time_of_a_call() -> None:
+    """In a pool with fewer threads than workers; what hangs on one of its threads, as it was initialised, is given up."""
+    made, over = threading.local(), threading.Event()
+
+    @step(timeout=1)
+    def embed(number: int) -> str:
+        over.wait(60 if number == 7 else 0.3)
+        return made.by
+
+    with ThreadPoolExecutor(1, initializer=lambda: setattr(made, "by", "theirs")) as pool:
+        results = embed.map(range(8), workers=8, executor=pool, on_error="collect")
+        over.set()
+
+    assert ["theirs"] * 7 == results.ok
+    assert isinstance(results.errors[7].__cause__, StepTimeout)
+
+
 def test_an_error_in_a_pool_of_threads_has_the_traceback_of_the_function() -> None:
     """Frames of the pool say nothing about the document."""
 
