@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.groups import GroupComputation
-from durable_nb.errors import StepTimeout
+from durable_nb.errors import ConfigError, StepTimeout
 from durable_nb.executors.engines import TimeIsUp
 from durable_nb.executors.futures import OnThreads
 
@@ -28,6 +28,11 @@ class PooledComputation(Computation):
     def cancel(self) -> None:
         """See `Computation.cancel`."""
         self._on.cancel()
+
+    def _is_excused(self, call: Call, error: Exception) -> bool:
+        if isinstance(error, ConfigError) and self._on.is_unusable:
+            raise error  # nothing that this document is to blame for
+        return super()._is_excused(call, error)
 
     def _limited(self, call: Call) -> Any:
         assert self.step.timeout_s is not None

@@ -60,14 +60,18 @@ class Waiting:
 
     def _unusable(self, error: BaseException) -> ConfigError:
         said = str(error).partition("\n")[0]
-        return ConfigError(
-            f"{self.name} does not compute any more ({type(error).__name__}{f': {said}' if said else ''}).",
-            "What is finished is saved: start it anew and run the cell again, or use another executor.",
-        )
+        return _unusable(self.name, f"{type(error).__name__}{f': {said}' if said else ''}")
 
     def _check(self) -> None:
         if self._end is not None:
             raise Abandoned
+
+
+def _unusable(name: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{name} does not compute any more ({why}).",
+        "What is finished is saved: start it anew and run the cell again, or use another executor.",
+    )
 
 
 class Pool(Waiting):
@@ -178,40 +182,69 @@ class OnThreads:
         timeout_s: float | None,
     ) -> None:
         self._pool, self._function, self._refusal, self._timeout_s = pool, function, refusal, timeout_s
+        self._name = f"the {type(pool).__name__}"
         self._pending: set[Future[Any]] = set()
+        self._late: set[Future[Any]] = set()
+        """What goes on beyond its time, on a thread that nobody else has meanwhile."""
         self._is_cancelled = False
+        self.is_unusable = False
+        """Whether the pool was found to be shut down, broken or stuck, which ConfigError says."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What the function returns or raises, or TimeIsUp; the refusal of a call that has not begun when it is cancelled."""
+        """What the function returns or raises, or TimeIsUp; the refusal of a call that has not begun when it is cancelled.
+
+        Raises
+        ------
+        ConfigError
+            The pool makes no more calls.
+        """
         if self._is_cancelled:
             raise self._refusal()
         begun = threading.Event()  # the wait for a thread is not the call's
-        future = self._pool.submit(copy_context().run, self._made, begun, args, kwargs)
+        try:
+            future = self._pool.submit(copy_context().run, self._made, begun, args, kwargs)
+        except RuntimeError as error:  # it was shut down, or its initializer has failed
+            raise self._unusable(str(error)) from error
         self._pending.add(future)
         try:
-            value, error = self._outcome(future, begun)
-        except CancelledError:
-            if not self._is_cancelled:
-                raise  # by who owns the pool
+            value, raised = self._outcome(future, begun)
+        except CancelledError as error:
+            if not self._is_cancelled:  # by who owns the pool
+                raise self._unusable("it was shut down") from error
             raise self._refusal() from None
+        except BrokenExecutor as error:
+            raise self._unusable(str(error)) from error
         finally:
             self._pending.discard(future)
-        if error is not None:
-            raise error  # from here: a traceback through the pool tells nobody anything
+        if raised is not None:
+            raise raised  # from here: a traceback through the pool tells nobody anything
         return value
 
     def _outcome(self, future: Future[Any], begun: threading.Event) -> tuple[Any, BaseException | None]:
         """Of the call, which goes on where it is if its time is up: on a thread of the pool, as its initializer made it."""
         if self._timeout_s is not None:
             future.add_done_callback(lambda _: begun.set())  # cancelled
-            begun.wait()
+            while not begun.wait(self._timeout_s):
+                self._refuse_if_stuck(future)
         try:
             made: tuple[Any, BaseException | None] = future.result(self._timeout_s)
         except TimeoutError as error:
             if not future.done():
+                self._late.add(future)
+                future.add_done_callback(self._late.discard)
                 raise TimeIsUp from error
             made = future.result()
         return made
+
+    def _refuse_if_stuck(self, future: Future[Any]) -> None:
+        """Calls that hang on all threads of the pool may do so for ever, and what waits behind them has no time to run out."""
+        pool: Any = self._pool
+        if len(self._late) >= pool._max_workers and future.cancel():  # noqa: SLF001 - there is no other way to ask
+            raise self._unusable("calls beyond their timeout go on, on all of its threads")
+
+    def _unusable(self, why: str) -> ConfigError:
+        self.is_unusable = True
+        return _unusable(self._name, why)
 
     def _made(
         self, begun: threading.Event, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -405,18 +405,69 @@ def test_an_error_in_a_pool_of_threads_has_the_traceback_of_the_function() -> No
     assert "concurrent" not in failure.traceback
 
 
-def test_a_pool_that_was_shut_down_is_told() -> None:
-    """Not one failure for each document."""
-    from concurrent.futures import ProcessPoolExecutor
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+def test_a_pool_that_was_shut_down_is_told(kind: Any, store: Store) -> None:
+    """Not one failure for each document; another attempt would not help."""
 
-    @step
+    @step(retries=3)
     def embed(number: int) -> int:
         return number
 
-    pool = ProcessPoolExecutor(1)
+    pool = kind(1)
     pool.shutdown()
-    with pytest.raises(ConfigError, match="the ProcessPoolExecutor does not compute any more"):
-        embed.map(range(5), executor=pool)
+    with pytest.raises(ConfigError, match=f"the {kind.__name__} does not compute any more"):
+        embed.map(range(5), executor=pool, on_error="collect")
+    seen = store.snapshot("embed")
+    assert seen is not None
+    assert 0 == seen.failed
+
+
+def test_a_pool_of_threads_that_breaks_or_is_shut_down_meanwhile_is_told() -> None:
+    """By its initializer, or by whoever drops what waits in it."""
+    begun = threading.Event()
+
+    def refuse() -> None:
+        raise ValueError
+
+    @step
+    def embed(number: int) -> int:
+        begun.set()
+        return number
+
+    with (
+        ThreadPoolExecutor(1, initializer=refuse) as broken,
+        pytest.raises(ConfigError, match="does not compute any more"),
+    ):
+        embed.map(range(5), executor=broken, on_error="collect")
+
+    @step
+    def last(number: int) -> int:
+        pool.shutdown(wait=False, cancel_futures=True)
+        return number
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ConfigError, match="does not compute any more"):
+        last.map(range(5), executor=pool, on_error="collect")
+    assert not begun.is_set()
+
+
+def test_a_pool_of_threads_that_all_hang_is_told() -> None:
+    """What waits for a thread has no time to run out, and is not waited for without end."""
+    over = threading.Event()
+
+    @step(timeout=0.3)
+    def embed(number: int) -> int:
+        if number > 2:
+            over.wait(60)
+        return number
+
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(ConfigError, match="calls beyond their timeout go on, on all of its threads"):
+            embed.map(range(8), workers=4, executor=pool, on_error="collect")
+        over.set()
+    results = embed.map(range(8), on_error="collect")
+
+    assert list(range(8)) == results.ok
+    assert "3 restored" in repr(results)
 
 
 def test_no_engine_is_imported_to_recognise_one() -> None:
