@@ -106,6 +106,8 @@ def is_list(value: Any) -> bool:
 
 def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
     started, before = clock.now(), clock.stopwatch()
+    if is_group:
+        function = partial(_listed, function)
     try:
         value = function() if timeout_s is None else within(function, timeout_s)
     except TimeIsUp:
@@ -115,11 +117,17 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
         asked = seconds_asked(error, clock.now())  # here: what it carries may not all arrive
         return "error", packed(error), said, traceback_of(error), asked, started, seconds
     seconds = clock.stopwatch() - before
-    if is_group and not is_list(value):
+    if is_group and not isinstance(value, list):
         return "misfit", type(value).__name__
     if is_group:
         return "group", [_encoded(one, started, seconds / len(value)) for one in value]
     return _encoded(value, started, seconds)
+
+
+def _listed(function: Callable[[], Any]) -> Any:
+    """What a batched function returns, iterated while its errors are those of the call."""
+    value = function()
+    return list(value) if is_list(value) else value
 
 
 def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:

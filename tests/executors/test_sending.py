@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -22,6 +23,7 @@ from durable_nb.executors.engines import Abandoned, Task, WorkerLost
 from durable_nb.executors.processes import Processes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from durable_nb.store import Store
@@ -272,6 +274,38 @@ def test_groups_of_the_wrong_length_are_told(returned: Any, said: str) -> None:
 
     with pytest.raises(ConfigError, match=said):
         embed.map(range(4), executor="processes")
+
+
+def test_a_result_of_a_group_that_raises_when_it_is_read_is_the_error_of_the_call() -> None:
+    """Of the documents it fails for, and of no worker; one that cannot be read at all is told as in this process."""
+
+    class Lazy:
+        def __init__(self, numbers: list[int]) -> None:
+            self.numbers = numbers
+
+        def __len__(self) -> int:
+            return len(self.numbers)
+
+        def __iter__(self) -> Iterator[int]:
+            for number in self.numbers:
+                if number == 5:
+                    raise OSError("the file is gone")
+                yield number
+
+    @step(batch=4)
+    def read(numbers: list[int]) -> Any:
+        return Lazy(numbers)
+
+    @step(batch=4)
+    def mean(numbers: list[int]) -> Any:
+        return np.array(np.mean(numbers))
+
+    results = read.map(range(8), workers=2, executor="processes", on_error="collect")
+
+    assert [(5, "OSError: the file is gone", 1)] == [(one.position, one.error, one.attempts) for one in results.failed]
+    assert [n for n in range(8) if n != 5] == results.ok
+    with pytest.raises(ConfigError, match="mean returned a ndarray"):
+        mean.map(range(8), workers=2, executor="processes")
 
 
 def test_a_group_that_kills_is_taken_apart() -> None:
