@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
+from durable_nb.paces import Pace
 from durable_nb.throttling import backoff, seconds_asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
+
+    from durable_nb.paces import Slot
 
 _WRITTEN = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?)\s*([kM]?)\s*/\s*(s|sec|second|min|minute|h|hour|d|day)s?\s*")
 _THOUSANDS = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -38,19 +41,12 @@ def parsed(written: object, option: str) -> float:
     return number / _SECONDS.get(match[3], 86400.0)
 
 
-class Pace:
-    """Starts that are evenly spaced. Without bursts: a service that counts in windows of its own is not surprised."""
+class Reservation(NamedTuple):
+    """When a call may start, and what it took for that."""
 
-    def __init__(self, per_s: float) -> None:
-        self.per_s = per_s
-        self._free, self._lock = 0.0, threading.Lock()
-
-    def reserve(self, amount: float, now: float) -> float:
-        """Take the next ``amount``; how many seconds from ``now`` it may go."""
-        with self._lock:
-            at = max(now, self._free)
-            self._free = at + amount / self.per_s
-            return at - now
+    at: float
+    slots: list[tuple[Pace, Slot]]
+    volley: int
 
 
 class Flow:
@@ -92,6 +88,7 @@ class Flow:
         self.holds, self.has_refused = self._is_limited, False
         self._learned: Pace | None = None  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
+        self._volley, self._lock = 0, threading.Lock()
         self.answered, self._counted_from = 0, clock.monotonic()
 
     @property
@@ -103,22 +100,44 @@ class Flow:
         limits = [str(one) for one in (self.rate, self.token_limit and f"{self.token_limit} tokens") if one]
         return f"the limit of {' and '.join(limits)}" if self._waiting else ""
 
-    def waits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[float]:
-        """Seconds to sleep, one after the other, until the call may start; what it needs is taken."""
-        now = clock.monotonic()
-        delay = 0.0 if self._calls is None else self._calls.reserve(1, now)
-        if self._amounts is not None and self.tokens is not None:
-            delay = max(delay, self._amounts.reserve(self.tokens(*args, **kwargs), now))
-        if self._learned is not None:
-            delay = max(delay, self._learned.reserve(1, max(now, self._until)) + max(0.0, self._until - now))
-        at = now + delay
+    def waits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[float]:
+        """Seconds to sleep, one after the other, until the call may start; what it needs is taken.
+
+        Who closes it before gives back what was taken.
+        """
+        amount = 0.0 if self.tokens is None else self.tokens(*args, **kwargs)
+        taken, may_start = self._take(amount), False
         self._waiting += 1
         try:
-            while (left := max(at, self._until) - clock.monotonic()) > 0:
+            while (left := taken.at - clock.monotonic()) > 0:
                 yield min(left, _LOOK_S)
+                now = clock.monotonic()
+                # Anew while it waits: others may have left the line. And after a refusal, or all who waited would go at once.
+                if taken.at > now or taken.at < self._until or taken.volley != self._volley:
+                    self._give_back(taken)
+                    taken = self._take(amount)
+            may_start = True
         finally:
             self._waiting -= 1
+            if not may_start:
+                self._give_back(taken)
         self.holds = self._is_limited or self._learned is not None
+
+    def _take(self, amount: float) -> Reservation:
+        """The first time at which everything that is limited has room."""
+        with self._lock:
+            at = max(clock.monotonic(), self._until)
+            asked = ((self._calls, 1.0), (self._amounts, amount), (self._learned, 1.0))
+            needs = [(pace, much) for pace, much in asked if pace is not None]
+            while (later := max([at, *(pace.first(much, at) for pace, much in needs)])) > at:
+                at = later
+            return Reservation(at, [(pace, pace.take(much, at)) for pace, much in needs], self._volley)
+
+    def _give_back(self, taken: Reservation) -> None:
+        with self._lock:
+            now = clock.monotonic()
+            for pace, slot in taken.slots:
+                pace.give_back(slot, now)
 
     def acquire(self) -> None:
         """Wait for the limiter of somebody else, if there is one."""
@@ -176,6 +195,7 @@ class Flow:
         per_s = max(_SLOWEST_PER_S, self.answered / (now - self._counted_from + wait))
         self._learned = Pace(per_s if self._learned is None else min(per_s, self._learned.per_s))
         self.answered, self._counted_from = 0, now + wait
+        self._volley += 1
 
 
 def _limiter(thing: Any) -> Any:

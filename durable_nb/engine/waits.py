@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, retry
@@ -80,17 +81,19 @@ class Waits:
 
     def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
         __tracebackhide__ = True
-        for seconds in flow.waits(call.args, call.kwargs):
-            self._refuse_unless(not halted())
-            clock.wait(self.live.stopping, seconds)
+        with closing(flow.waits(call.args, call.kwargs)) as waits:
+            for seconds in waits:
+                self._refuse_unless(not halted())
+                clock.wait(self.live.stopping, seconds)
         self._refuse_unless(not halted())
         flow.acquire()
 
     async def _pace_async(self, flow: Flow, call: Call) -> None:
         __tracebackhide__ = True
-        for seconds in flow.waits(call.args, call.kwargs):
-            self._refuse_unless(not self.live.halted)
-            await self._sleep(seconds)
+        with closing(flow.waits(call.args, call.kwargs)) as waits:
+            for seconds in waits:
+                self._refuse_unless(not self.live.halted)
+                await self._sleep(seconds)
         await flow.acquire_async()
 
     async def _sleep(self, seconds: float) -> None:

@@ -204,6 +204,44 @@ def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: st
     assert (service.answered, service.refused) == (DOCUMENTS, 0)
 
 
+def test_what_was_dropped_holds_up_nobody() -> None:
+    """After a stream that was left with calls in line, the next one starts soon, and the limit is still kept."""
+    starts: list[float] = []
+
+    @step(rate_limit="5/s", version="1")
+    def shout(text: str) -> str:
+        starts.append(time.monotonic())
+        return text.upper()
+
+    with shout.stream(DOCS, workers=32) as stream:
+        next(stream)
+    left = time.monotonic()
+    assert ["NEXT"] == list(shout.map(["next"]))
+    assert starts[-1] - left < 3  # 31 in line take six seconds
+    for number in range(3):
+        with shout.stream(f"{number} {doc}" for doc in DOCS) as stream:
+            next(stream)
+            next(stream)
+    assert starts[-1] - starts[0] > (len(starts) - 1) / 5 - 0.1
+
+
+def test_a_call_that_is_cancelled_holds_up_nobody() -> None:
+    """On a loop: what was in line when an ``amap`` was cancelled is not waited for."""
+
+    @step(rate_limit="5/s", version="1")
+    async def shout(text: str) -> str:
+        return text.upper()
+
+    async def cancelled() -> float:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(shout.amap(DOCS), 0.5)
+        started = time.monotonic()
+        await shout.amap(["next"])
+        return time.monotonic() - started
+
+    assert asyncio.run(cancelled()) < 3
+
+
 def test_tokens_are_counted_by_the_function_that_is_given() -> None:
     """Six documents of 10 tokens at 100 a second: half a second for what follows the first."""
     started = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durable_nb.errors import ConfigError
-from durable_nb.rates import Flow, Pace, parsed
+from durable_nb.rates import Flow, parsed
 
 
 @pytest.mark.parametrize(
@@ -29,23 +29,6 @@ def test_what_is_no_limit_is_refused_with_an_example(written: object) -> None:
     """It says which option, and how to write it."""
     with pytest.raises(ConfigError, match=r"token_limit=.*3000/min"):
         parsed(written, "token_limit")
-
-
-def test_starts_are_evenly_spaced() -> None:
-    """Ten at once of twenty a second go a twentieth of a second apart; what was left unused is gone."""
-    pace = Pace(20.0)
-    waits = [pace.reserve(1, 100.0) for _ in range(10)]
-
-    assert [pytest.approx(i / 20) for i in range(10)] == waits
-    assert pace.reserve(1, 200.0) == 0.0
-    assert pace.reserve(1, 200.0) == pytest.approx(0.05)
-
-
-def test_a_large_document_takes_its_share() -> None:
-    """After 500 of 1,000 tokens a second the next one waits half a second, however few it needs."""
-    pace = Pace(1000.0)
-
-    assert [pace.reserve(amount, 0.0) for amount in (500, 1, 1)] == pytest.approx([0.0, 0.5, 0.501])
 
 
 def test_tokens_and_their_limit_belong_together() -> None:
