@@ -7,6 +7,21 @@ from typing import NamedTuple
 
 _NOTHING_S = 1e-9
 """Less is what rounding leaves."""
+_SLOWEST_PER_S = 0.2
+_GUESS_PER_S = 1.0
+"""Of a service that has answered nobody."""
+_FEW = 5
+"""Fewer answers between two refusals tell no pace."""
+_BACK = 0.95
+"""What was refused is not asked for again: of two clients, or of a clock that runs apart, the sum has to fit."""
+_NEAR, _FAR = 0.8, 0.5
+"""No further back at once, after some answers and after few: the wait is a cost already, and may be longer than it need be."""
+_WINDOW_S = 1.0
+"""No service counts in a shorter time: a burst that was answered in less says how much it takes in that."""
+_GROW_S = 1.0
+_SLOW, _FAST, _FASTEST = 0.01, 0.25, 1.0
+"""By which share the pace grows after a second, twice as much after the next, up to the last: from what was measured, and from
+what was not."""
 
 
 class Slot(NamedTuple):
@@ -61,3 +76,46 @@ class Pace:
         if holes[-1].end >= self.free - _NOTHING_S:
             self.free = holes.pop().begin
         self._holes = [hole for hole in holes if hole.end > now]
+
+
+class Learning:
+    """At which pace a service answers, as its refusals tell.
+
+    One cycle is the time from the first call, or from the end of a wait, to the end of the next wait: as many a second as it
+    answered in it, it may be asked for. From there the pace grows, slowly at first, as in "CUBIC: A New TCP-Friendly
+    High-Speed TCP Variant", 2008: near what was refused it stays long, and what was measured wrong does not. Not locked.
+    """
+
+    def __init__(self) -> None:
+        self.pace: Pace | None = None
+        """None until the service has refused a call."""
+        self._answered = 0
+        self._from = self._waited = self._grown = 0.0
+        self._share = _SLOW
+
+    def begin(self, now: float) -> None:
+        """The first call after a time in which none was made: that time says nothing about the service."""
+        self._answered, self._from, self._waited = 0, now, now
+
+    def refused(self, answered: int, now: float, wait: float) -> None:
+        """It refused a volley of calls after so many answers, and is left alone for ``wait`` seconds."""
+        until = now + wait
+        if answered < _FEW:  # a wait that was too short, or still the same limit: the cycle goes on
+            self._answered += answered
+        else:
+            self._answered, self._from = answered, self._waited
+        self._share = _SLOW if answered >= _FEW else _FAST
+        borne, was = self._answered / max(until - self._from, _WINDOW_S), self.pace
+        if was is not None:  # a single cycle may be misleading
+            borne = max((_FAR if answered < _FEW else _NEAR) * was.per_s, min(borne, _BACK * was.per_s))
+        elif self._answered < _FEW:
+            borne, self._share = max(borne, _GUESS_PER_S), _FASTEST
+        self.pace = Pace(max(_SLOWEST_PER_S, borne))
+        self._waited = self._grown = until
+
+    def grow(self, now: float) -> None:
+        """It has answered: if calls are held back, by and by some more are made in a second."""
+        pace = self.pace
+        if pace is not None and now - self._grown >= _GROW_S and pace.free > now:
+            pace.per_s *= 1 + self._share
+            self._share, self._grown = min(_FASTEST, 2 * self._share), now

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
-from durable_nb.paces import Pace
+from durable_nb.paces import Learning, Pace
 from durable_nb.throttling import backoff, seconds_asked
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ _WRITTEN = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?)\s*([kM]?)\s*/\s*(s|sec|second|m
 _THOUSANDS = {"": 1.0, "k": 1e3, "M": 1e6}
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _LOOK_S = 0.5  # who waits looks this often whether it may still be wanted
-_SLOWEST_PER_S = 0.2
-_STEADY = 50  # answers without a refusal, before the pace is raised
+_IDLE_S = 1.0  # so long without a call, and the time is not counted
 _PATIENCE_S = 600.0
 """A service that answers nobody for so long has not asked to wait a moment: then it is a failure like any other."""
 
@@ -67,9 +67,9 @@ class Flow:
     holds : bool
         Whether a call has to ask before it starts.
     answered : int
-        Calls that the service has answered since it refused one.
-    has_refused : bool
-        Whether it ever has.
+        Calls that the service has answered since it refused one, or since none was made for a while.
+    told_from : float
+        ``relieved`` is to be told of answered calls that started later than that, by the stopwatch.
     """
 
     def __init__(
@@ -85,11 +85,10 @@ class Flow:
         self._calls = Pace(parsed(rate, "rate_limit")) if isinstance(rate, str) else None
         self._amounts = None if token_limit is None else Pace(parsed(token_limit, "token_limit"))
         self._is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
-        self.holds, self.has_refused = self._is_limited, False
-        self._learned: Pace | None = None  # how fast the service turned out to answer
+        self.holds, self.answered, self.told_from = self._is_limited, 0, -math.inf
+        self._learning = Learning()  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
-        self._volley, self._lock = 0, threading.Lock()
-        self.answered, self._counted_from = 0, clock.monotonic()
+        self._volley, self._asked_at, self._lock = 0, -math.inf, threading.Lock()
 
     @property
     def waiting_for(self) -> str:
@@ -121,13 +120,13 @@ class Flow:
             self._waiting -= 1
             if not may_start:
                 self._give_back(taken)
-        self.holds = self._is_limited or self._learned is not None
+        self.holds = self._is_limited or self._learning.pace is not None
 
     def _take(self, amount: float) -> Reservation:
         """The first time at which everything that is limited has room."""
         with self._lock:
             at = max(clock.monotonic(), self._until)
-            asked = ((self._calls, 1.0), (self._amounts, amount), (self._learned, 1.0))
+            asked = ((self._calls, 1.0), (self._amounts, amount), (self._learning.pace, 1.0))
             needs = [(pace, much) for pace, much in asked if pace is not None]
             while (later := max([at, *(pace.first(much, at) for pace, much in needs)])) > at:
                 at = later
@@ -159,18 +158,27 @@ class Flow:
 
             await asyncio.to_thread(self._limiter.acquire)
 
-    def succeeded(self) -> None:
-        """The service has answered."""
+    def succeeded(self, started: float) -> None:
+        """The service has answered a call that ``started`` then, by the stopwatch."""
         self.answered += 1
-        if self.has_refused:
-            self.relieved()
+        if started > self.told_from:
+            self.relieved(started)
 
-    def relieved(self) -> None:
+    def relieved(self, started: float) -> None:
         """As ``succeeded``, for who has counted it already and asked whether that is all: it is, of most calls."""
-        self._refused = 0
-        if self._learned is not None and self.answered > _STEADY:
-            self._learned.per_s *= 1.25  # it may do more by now; if not, it will say so
-            self.answered, self._counted_from = 0, clock.monotonic()
+        with self._lock:
+            now = clock.monotonic()
+            began, pace = now - (clock.stopwatch() - started), self._learning.pace
+            if began - self._asked_at > 2 * _IDLE_S + (0.0 if pace is None else 1 / pace.per_s):
+                self.answered = 1
+                self._learning.begin(began)
+            self._asked_at = max(self._asked_at, now)
+            if pace is None:
+                self.told_from = started + _IDLE_S
+                return
+            if now >= self._until:  # not those that were on their way when it refused
+                self._refused = 0
+                self._learning.grow(now)
 
     def refused(self, error: BaseException) -> bool:
         """Whether the service asked to wait, rather than that the call failed; then nobody starts for so long."""
@@ -181,21 +189,18 @@ class Flow:
         self._since = self._since if self._refused else now
         if now - self._since > _PATIENCE_S or asked > _PATIENCE_S:
             return False
-        begins = now >= self._until  # those of one volley count once
-        self._refused += begins
-        wait = asked or backoff(self._refused)
-        if begins:
-            self._learn(now, wait)
-        self._until = max(self._until, now + wait)
-        self.holds = self.has_refused = True
+        with self._lock:
+            if begins := now >= self._until:  # those of one volley count once
+                self._refused += 1
+            wait = asked or backoff(self._refused)
+            if self._refused > 2:  # in a row, after waits as long as it asked for
+                wait = max(wait, backoff(self._refused - 2))
+            if begins:
+                self._learning.refused(self.answered, now, wait)
+                self.answered, self._volley = 0, self._volley + 1
+            self._until = self._asked_at = max(self._until, now + wait)
+        self.holds, self.told_from = True, -math.inf
         return True
-
-    def _learn(self, now: float, wait: float) -> None:
-        """From what was answered since the last volley of refusals, and the wait that it costs, at which pace to go on."""
-        per_s = max(_SLOWEST_PER_S, self.answered / (now - self._counted_from + wait))
-        self._learned = Pace(per_s if self._learned is None else min(per_s, self._learned.per_s))
-        self.answered, self._counted_from = 0, now + wait
-        self._volley += 1
 
 
 def _limiter(thing: Any) -> Any:

@@ -100,8 +100,8 @@ class Computation(Waits):
             else:  # still noted: what it returned may be too large to be turned into bytes
                 if flow is not None:
                     flow.answered += 1
-                    if flow.has_refused:
-                        flow.relieved()
+                    if before > flow.told_from:
+                        flow.relieved(before)
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
@@ -157,7 +157,7 @@ class Computation(Waits):
                     raise
             else:
                 if flow is not None:
-                    flow.succeeded()
+                    flow.succeeded(before)
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
                     self._rest(call, place)

@@ -129,7 +129,7 @@ class RemoteComputation(Computation):
             self.live.check()
             return super().compute(call, halted, attempt)
         if flow is not None:
-            flow.succeeded()
+            flow.succeeded(clock.stopwatch() - outcome[-1])
         commit = self._succeeded(call, sent, attempt, *outcome[-2:])
         if commit is not None:
             commit.result()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies
 
-from durable_nb.paces import Pace, Slot
+from durable_nb.paces import Learning, Pace, Slot
 from durable_nb.rates import Flow
 from durable_nb.testing import frozen_clock
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from durable_nb.testing import FrozenClock
 
 
 def taken(pace: Pace, amount: float, at: float) -> Slot:
@@ -107,3 +110,99 @@ def test_who_still_waits_moves_up() -> None:
                     starts.append(clock.at - begun)
 
         assert starts == [1.0, 2.0, 3.0]
+
+
+class LaterError(Exception):
+    """The service asks to wait."""
+
+    status_code = 429
+
+    def __init__(self, after_s: float | None) -> None:
+        super().__init__("429")
+        self.headers = {} if after_s is None else {"Retry-After": str(after_s)}
+
+
+class Service:
+    """Answers 20 calls in any second; the others are told to come ``after_s``, or when there is room."""
+
+    def __init__(self, clock: FrozenClock, after_s: float | str | None) -> None:
+        self.clock, self.after_s, self.answered, self.refused = clock, after_s, deque[float](), 0
+
+    def ask(self) -> None:
+        """One call."""
+        while self.answered and self.answered[0] <= self.clock.at - 1:
+            self.answered.popleft()
+        if len(self.answered) == 20:
+            self.refused += 1
+            room = self.answered[0] + 1 - self.clock.at
+            raise LaterError(room if isinstance(self.after_s, str) else self.after_s)
+        self.answered.append(self.clock.at)
+
+    def serve(self, flow: Flow, documents: int) -> float:
+        """Seconds until all are answered, asked one after the other."""
+        begun = self.clock.at
+        while documents:
+            for seconds in flow.waits((), {}):
+                self.clock.move(seconds)
+            started = self.clock.at
+            try:
+                self.ask()
+            except LaterError as error:
+                assert flow.refused(error)
+            else:
+                flow.succeeded(started)
+                documents -= 1
+            self.clock.move(0.001)
+        return self.clock.at - begun
+
+
+@pytest.mark.parametrize("idle_s", [0, 600])
+@pytest.mark.parametrize("after_s", ["exact", 1.0, 0.5, 0.1, None])
+def test_the_pace_stays_near_what_the_service_bears(after_s: float | str | None, idle_s: float) -> None:
+    """However long it asks to wait, and whatever time the user thought before: 400 documents, 19 s at best; few are refused."""
+    with frozen_clock() as clock:
+        flow, service = Flow(), Service(clock, after_s)
+        service.serve(flow, 3)
+        clock.move(idle_s)
+
+        assert service.serve(flow, 60) < 10
+        clock.move(idle_s)
+        assert service.serve(flow, 400) < 19 * 1.6
+        assert service.refused < 0.05 * 463
+
+
+def test_a_pace_that_was_measured_wrong_is_left_soon() -> None:
+    """After a wait of a minute for a service that takes 20 a second: 400 documents in another minute."""
+    with frozen_clock() as clock:
+        flow, service = Flow(), Service(clock, 60.0)
+        service.serve(flow, 21)
+        service.after_s = "exact"
+
+        assert service.serve(flow, 400) < 60
+
+
+def test_refusals_in_a_row_halve_the_pace_at_most() -> None:
+    """Nothing is answered for a moment: that says little about the pace, and the waits grow all the same."""
+    learning = Learning()
+    learning.begin(0.0)
+    learning.refused(20, 0.0, 1.0)
+    assert learning.pace is not None
+    assert learning.pace.per_s == 20.0
+    for at in (1.0, 1.1):
+        was = learning.pace.per_s
+        learning.refused(0, at, 0.1)
+
+        assert was / 2 <= learning.pace.per_s < was
+
+
+def test_a_wait_that_is_too_short_again_and_again_is_lengthened() -> None:
+    """A service that says "at once" and refuses is not asked all the time: 20 times in a minute and a half."""
+    with frozen_clock() as clock:
+        flow, begun, asked = Flow(), clock.at, 0
+        while clock.at < begun + 90:
+            for seconds in flow.waits((), {}):
+                clock.move(seconds)
+            asked += 1
+            assert flow.refused(LaterError(0.1))
+
+        assert asked < 20
