@@ -60,7 +60,7 @@ class Flow:
     token_limit : str or None
         ``"1M/min"``.
     tokens : callable or None
-        The arguments of a call → how many tokens it will use.
+        The arguments of a call → how many tokens it will use; of a step with batches of one document, and they are summed up.
 
     Attributes
     ----------
@@ -99,12 +99,11 @@ class Flow:
         limits = [str(one) for one in (self.rate, self.token_limit and f"{self.token_limit} tokens") if one]
         return f"the limit of {' and '.join(limits)}" if self._waiting else ""
 
-    def waits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[float]:
-        """Seconds to sleep, one after the other, until the call may start; what it needs is taken.
+    def waits(self, amount: float = 0.0) -> Generator[float]:
+        """Seconds to sleep, one after the other, until a call with so many tokens may start; what it needs is taken.
 
         Who closes it before gives back what was taken.
         """
-        amount = 0.0 if self.tokens is None else self.tokens(*args, **kwargs)
         taken, may_start = self._take(amount), False
         self._waiting += 1
         try:

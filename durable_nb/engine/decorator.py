@@ -66,7 +66,7 @@ def step(
     token_limit : str, optional
         As ``rate_limit``, of what ``tokens`` counts: ``"1M/min"``.
     tokens : callable, optional
-        The arguments of a call → how many tokens it will use.
+        The arguments of a call → how many tokens it will use. With ``batch`` it gets each document by itself.
     batch : int or "auto", optional
         The function takes a list of so many documents and returns as many results. Each document is saved by itself; a
         batch that fails is halved until the document to blame stands alone. ``auto``: as many as take 50 to 500 ms.

@@ -186,6 +186,9 @@ class GroupComputation(Computation):
         )  # fmt: skip
         return list(map(made, repeat(Checkpoint), columns))  # as `_checkpoint`
 
+    def _documents(self, call: Call) -> Iterable[Call]:
+        return _parts(call)
+
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)
         return super()._failed(parts[0], error, attempt, started, seconds) if len(parts) == 1 else None

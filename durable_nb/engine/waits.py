@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, retry
+from durable_nb.errors import ConfigError
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
@@ -81,7 +83,7 @@ class Waits:
 
     def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
         __tracebackhide__ = True
-        with closing(flow.waits(call.args, call.kwargs)) as waits:
+        with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not halted())
                 clock.wait(self.live.stopping, seconds)
@@ -90,11 +92,37 @@ class Waits:
 
     async def _pace_async(self, flow: Flow, call: Call) -> None:
         __tracebackhide__ = True
-        with closing(flow.waits(call.args, call.kwargs)) as waits:
+        with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not self.live.halted)
                 await self._sleep(seconds)
         await flow.acquire_async()
+
+    def _documents(self, call: Call) -> Iterable[Call]:
+        """What is counted one by one in a call."""
+        return (call,)
+
+    def _tokens(self, flow: Flow, call: Call) -> float:
+        """How many a call uses; ConfigError for what the function that counts them raises: no document is to blame."""
+        __tracebackhide__ = True
+        if flow.tokens is None:
+            return 0.0
+        total = 0.0
+        for one in self._documents(call):
+            try:
+                amount = flow.tokens(*one.args, **one.kwargs)
+                if isinstance(amount, bool | str) or not 0 <= float(amount) < math.inf:
+                    raise ValueError(f"it returned {amount!r:.80}")
+            except Exception as error:
+                said = repr(error)
+                if self.step.ignored is not None:
+                    said = self.step.ignored.taken_out(said, one.args, one.kwargs)
+                raise ConfigError(
+                    f"{self.step.name}: the function given as tokens= failed on {one.label}: {said:.200}.",
+                    "It takes the arguments of a call, with batch= those of one document, and returns a number from 0.",
+                ) from error
+            total += float(amount)
+        return total
 
     async def _sleep(self, seconds: float) -> None:
         """So long, or until the run is stopped."""

@@ -255,6 +255,45 @@ def test_tokens_are_counted_by_the_function_that_is_given() -> None:
     assert time.monotonic() - started >= 0.5
 
 
+def test_tokens_of_a_batch_are_those_of_its_documents() -> None:
+    """``tokens`` gets each document by itself, with what stands before it, as without ``batch``."""
+    started = time.monotonic()
+
+    class Shouter:
+        rest = 2
+
+        @step(token_limit="100/s", tokens=lambda self, text: self.rest + len(text), batch=5, version="1")
+        def shout(self, texts: list[str]) -> list[str]:
+            return [text.upper() for text in texts]
+
+    assert ["X" * 10] * 10 == list(Shouter().shout.map(["x" * 10] * 10))
+    assert time.monotonic() - started >= 0.6
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_counts_tokens_is_told_when_it_fails(batch: int | None, is_async: bool) -> None:
+    """The map stops and names ``tokens``, the step and the document; no document is to blame, and nothing is called."""
+    called: list[Any] = []
+
+    def shout(text: Any) -> Any:
+        called.append(text)
+        return text
+
+    async def shout_async(text: Any) -> Any:
+        return shout(text)
+
+    options: dict[str, Any] = {"token_limit": "100/s", "tokens": lambda doc: len(doc["text"]), "batch": batch}
+    counted: Any = step(shout_async if is_async else shout, name="shout", version="1", **options)
+
+    with pytest.raises(ConfigError, match="shout: the function given as tokens= failed on document 0: TypeError"):
+        if is_async:
+            asyncio.run(counted.amap(DOCS, on_error="collect"))
+        else:
+            counted.map(DOCS, on_error="collect")
+    assert called == []
+
+
 def test_a_batch_is_one_answer_of_the_service() -> None:
     """The pace that is learned from refusals is of calls: ten documents in one of them count once."""
 

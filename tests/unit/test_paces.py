@@ -75,7 +75,7 @@ def test_slots_never_overlap(actions: list[tuple[bool, float, float]]) -> None:
 
 def waiting(flow: Flow, calls: int) -> list[Generator[float]]:
     """So many calls that wait for their turn."""
-    waits = [flow.waits((), {}) for _ in range(calls)]
+    waits = [flow.waits() for _ in range(calls)]
     for one in waits:
         next(one, None)
     return waits
@@ -88,7 +88,7 @@ def test_calls_that_are_dropped_hold_up_nobody() -> None:
         for one in waiting(flow, 32):
             one.close()
         begun = clock.at
-        for seconds in flow.waits((), {}):
+        for seconds in flow.waits():
             clock.move(seconds)
 
         assert clock.at - begun == pytest.approx(1.0)
@@ -142,7 +142,7 @@ class Service:
         """Seconds until all are answered, asked one after the other."""
         begun = self.clock.at
         while documents:
-            for seconds in flow.waits((), {}):
+            for seconds in flow.waits():
                 self.clock.move(seconds)
             started = self.clock.at
             try:
@@ -200,7 +200,7 @@ def test_a_wait_that_is_too_short_again_and_again_is_lengthened() -> None:
     with frozen_clock() as clock:
         flow, begun, asked = Flow(), clock.at, 0
         while clock.at < begun + 90:
-            for seconds in flow.waits((), {}):
+            for seconds in flow.waits():
                 clock.move(seconds)
             asked += 1
             assert flow.refused(LaterError(0.1))
