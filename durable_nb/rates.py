@@ -91,6 +91,11 @@ class Flow:
         self._volley, self._asked_at, self._lock = 0, -math.inf, threading.Lock()
 
     @property
+    def is_only_awaited(self) -> bool:
+        """Whether the limiter of somebody else can hold back no thread."""
+        return self._limiter is not None and inspect.iscoroutinefunction(self._limiter.acquire)
+
+    @property
     def waiting_for(self) -> str:
         """What calls wait for, '' if none does."""
         left = self._until - clock.monotonic()
@@ -150,7 +155,7 @@ class Flow:
         own = next((one for one in named if one is not None), None)
         if own is not None:
             await own()
-        elif inspect.iscoroutinefunction(self._limiter.acquire):
+        elif self.is_only_awaited:
             await self._limiter.acquire()
         else:
             import asyncio

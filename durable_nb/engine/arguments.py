@@ -46,6 +46,12 @@ def check_step(function: Any, name: str) -> None:
         )
 
 
+def check_options(function: Any, name: str, options: Options) -> None:
+    """Raise ConfigError for options that do not go with the function."""
+    check_transaction(function, name, options)
+    check_limiter(function, name, options)
+
+
 def check_transaction(function: Any, name: str, options: Options) -> None:
     """Raise ConfigError for a function that cannot write in a transaction."""
     if not options.transaction:
@@ -67,6 +73,15 @@ def check_transaction(function: Any, name: str, options: Options) -> None:
         )
     if CONNECTION not in signature(function).parameters:
         raise ConfigError(f"{name} has transaction=True and no parameter to receive it.", f"Add: *, {CONNECTION}")
+
+
+def check_limiter(function: Any, name: str, options: Options) -> None:
+    """Raise ConfigError for a limiter that can only be awaited, of a function that is called on threads."""
+    if options.flow is not None and options.flow.is_only_awaited and not is_coroutine_function(function):
+        raise ConfigError(
+            f"{name} is not async, and acquire() of its rate_limit, {type(options.flow.rate).__name__}, has to be awaited.",
+            'Make it an `async def`, or write the limit: rate_limit="20/s".',
+        )
 
 
 def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any, limit: Any, priority: Any) -> None:

@@ -62,7 +62,8 @@ def step(
         Stands for the code instead of its fingerprint: results are kept until you change it.
     rate_limit : str or limiter, optional
         Calls that start in a time, evenly spaced, over all threads and coroutines: ``"3000/min"``, ``"20/s"``. Or an object
-        with ``acquire`` (and ``aacquire``), such as a limiter of LangChain, LlamaIndex or aiolimiter.
+        with ``acquire`` (and ``aacquire``), such as a limiter of LangChain, LlamaIndex or aiolimiter. One that can only be awaited
+        (aiolimiter) limits no step that is not async, and is refused there.
     token_limit : str, optional
         As ``rate_limit``, of what ``tokens`` counts: ``"1M/min"``.
     tokens : callable, optional

@@ -43,7 +43,7 @@ class Step(Generic[P, R]):
     """
 
     def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
-        arguments.check_transaction(function, name, options)
+        arguments.check_options(function, name, options)
         functools.update_wrapper(self, function)
         self.function, self.name = function, name
         self._options = options

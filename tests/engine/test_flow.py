@@ -243,6 +243,25 @@ def test_a_call_that_is_cancelled_holds_up_nobody() -> None:
     assert asyncio.run(cancelled()) < 3
 
 
+@pytest.mark.parametrize("batch", [None, 8])
+def test_a_limiter_that_is_awaited_needs_an_async_step(batch: int | None) -> None:
+    """On threads it would limit nothing: it is refused at ``@step`` and in ``options``, with what to write."""
+
+    def shout(text: Any) -> Any:
+        return text
+
+    async def shout_async(text: Any) -> Any:
+        return text
+
+    limit = AsyncLimiter(20, 1)
+
+    with pytest.raises(ConfigError, match=r"shout is not async.*AsyncLimiter.*async def.*20/s"):
+        step(shout, rate_limit=limit, batch=batch)
+    with pytest.raises(ConfigError, match="shout is not async"):
+        step(shout, batch=batch).options(rate_limit=limit)
+    assert step(shout_async, rate_limit=limit, batch=batch).flow is not None
+
+
 def test_tokens_are_counted_by_the_function_that_is_given() -> None:
     """Six documents of 10 tokens at 100 a second: half a second for what follows the first."""
     started = time.monotonic()
