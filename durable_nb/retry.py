@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from durable_nb.errors import ConfigError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from durable_nb.records import Backoff
+
+_ON_RESULTS = frozenset(
+    {"retry_if_result", "retry_if_not_result", "retry_unless_exception_type", "retry_if_not_exception_message"}
+)
+"""Of tenacity. The last two try again after any result, until there is an error."""
 
 
 class Retry(NamedTuple):
@@ -24,7 +34,7 @@ class Retry(NamedTuple):
     on: tuple[type[BaseException], ...] = (Exception,)
     """Errors worth another attempt."""
 
-    def delay(self, attempt: int, error: BaseException, jitter: float) -> float | None:
+    def delay(self, attempt: int, error: BaseException, jitter: float, elapsed_s: float = 0.0) -> float | None:  # noqa: ARG002 - rules of others count it
         """Seconds to wait after failed attempt number ``attempt`` (from 1), or None to give up.
 
         Parameters
@@ -35,6 +45,8 @@ class Retry(NamedTuple):
             What it raised.
         jitter : float
             Uniform in [0, 1); an argument so that the arithmetic stays pure.
+        elapsed_s : float
+            Since the first attempt began, in this process: after a kernel's death it is counted anew.
         """
         if attempt > self.retries or not isinstance(error, self.on):
             return None
@@ -55,16 +67,49 @@ class TenacityRetry(NamedTuple):
         """What was given."""
         return self.rules
 
-    def delay(self, attempt: int, error: BaseException, jitter: float) -> float | None:  # noqa: ARG002 - wait has its own
-        """As `Retry.delay`."""
+    def delay(self, attempt: int, error: BaseException, jitter: float, elapsed_s: float = 0.0) -> float | None:  # noqa: ARG002 - wait has its own
+        """As `Retry.delay`; ``stop_after_delay`` and ``stop_before_delay`` go by ``elapsed_s``."""
         from tenacity import RetryCallState
 
         state = RetryCallState(self.rules, None, (), {})
         state.attempt_number = attempt
         state.set_exception((type(error), error, error.__traceback__))
-        if not self.rules.retry(state) or self.rules.stop(state):
+        state.start_time = (state.outcome_timestamp or 0.0) - elapsed_s
+        if not self.rules.retry(state):
             return None
-        return float(self.rules.wait(state))
+        state.upcoming_sleep = float(self.rules.wait(state))
+        return None if self.rules.stop(state) else state.upcoming_sleep
+
+
+def refuse_unsupported(rules: Any) -> None:
+    """Raise ConfigError for rules of tenacity about anything but errors: what a call returned is its result here."""
+    if rules.retry_error_callback is not None:
+        raise ConfigError(
+            "retries= has a retry_error_callback, and a call that gave up has no result here.",
+            'Leave it out; map(…, on_error="collect") lists what failed.',
+        )
+    for rule in _leaves(rules.retry):
+        name = getattr(rule, "__name__", type(rule).__name__)
+        if any(kind.__name__ in _ON_RESULTS for kind in type(rule).__mro__):
+            raise ConfigError(
+                f"retries= has {name}, which tries again after a result, and a result is kept here.",
+                "Raise an error in the function instead, and name it: retry=retry_if_exception_type(NotReady).",
+            )
+        if iscoroutinefunction(rule) or iscoroutinefunction(getattr(rule, "__call__", None)):  # noqa: B004 - of an object
+            raise ConfigError(
+                f"retries= has {name} of tenacity.asyncio, which has to be awaited.",
+                "Take the rule of that name from tenacity.",
+            )
+
+
+def _leaves(rule: Any) -> Iterator[Any]:
+    """The rules that one is put together from, with ``|`` and ``&``."""
+    parts = getattr(rule, "retries", None)
+    if not isinstance(parts, tuple):
+        yield rule
+        return
+    for part in parts:
+        yield from _leaves(part)
 
 
 def left(backoff: Backoff, now: float, longest_s: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -266,7 +265,7 @@ class Computation(Waits):
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """Seconds until the next attempt, which is noted; None after the last, which is recorded."""
-        delay = self.step.retry.delay(attempt, error, random.random())  # noqa: S311 - jitter, not a secret
+        delay = self._delay(call, error, attempt, seconds)
         if delay is None:
             self._give_up(error, call, attempt, started, seconds)
             self.attempts[call.key] = attempt

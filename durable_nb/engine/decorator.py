@@ -52,7 +52,8 @@ def step(
         What the step is called in messages and in the database. Default: the function's name.
     retries : int, or tenacity.Retrying
         Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
-        ``stop`` and ``wait`` of an object of tenacity. A kernel that dies in between takes neither count nor time along.
+        ``stop`` and ``wait`` of an object of tenacity; rules about results are refused. A kernel that dies in between takes
+        neither count nor time along, but ``stop_after_delay`` counts from the first attempt in the kernel that runs.
     retry_on : exception type or tuple of them
         Errors worth another attempt.
     timeout : float (seconds) or timedelta, optional

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from durable_nb import executors
 from durable_nb.errors import ConfigError
 from durable_nb.rates import Flow
-from durable_nb.retry import Retry, TenacityRetry, is_tenacity
+from durable_nb.retry import Retry, TenacityRetry, is_tenacity, refuse_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -100,6 +100,7 @@ def _retry(retries: Any, retry_on: Any) -> Retry | TenacityRetry:
     if is_tenacity(retries):
         if retry_on is not Exception:
             raise ConfigError("retry_on does not go with a tenacity object.", "Give it a retry=… of its own.")
+        refuse_unsupported(retries)
         return TenacityRetry(retries)
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ class Waits:
         self._step_id, self._gate = entered.step_id, self.live.gate
         self.left_over = self.live.backoffs
         """Of all steps; mostly empty, and then nothing is asked of it for each call."""
+        self._began: dict[bytes, float] = {}  # by key, the first attempt of those that failed
 
     def has_waited(self, call: Call) -> bool:
         """Whether the kernel before this one died while the call waited for its next attempt."""
@@ -65,6 +67,17 @@ class Waits:
 
     def _left_of(self, backoff: Backoff | None) -> float:
         return 0.0 if backoff is None else retry.left(backoff, clock.now(), self.step.retry.longest_s)
+
+    def _delay(self, call: Call, error: Exception, attempt: int, seconds: float) -> float | None:
+        """Seconds until the next attempt after one that took ``seconds``; None if it was the last."""
+        now = clock.monotonic()
+        if attempt == 1:
+            self._began[call.key] = now - seconds
+        began = self._began.setdefault(call.key, now - seconds)  # what a dead kernel had waited is not known
+        delay = self.step.retry.delay(attempt, error, random.random(), now - began)  # noqa: S311 - jitter, not a secret
+        if delay is None:
+            self._began.pop(call.key, None)  # another thread may have made the same call
+        return delay
 
     def _go_on(self, call: Call, halted: Callable[[], bool]) -> int:
         """The attempt that follows, when its time has come."""

@@ -15,6 +15,7 @@ import httpx
 import openai
 import pytest
 import tenacity
+import tenacity.asyncio
 from aiolimiter import AsyncLimiter
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
@@ -356,6 +357,50 @@ def test_rules_of_tenacity_say_when_to_try_again() -> None:
 
     assert ["slow", "slow", "slow", "gone"] == attempts
     assert [3, 1] == [failure.attempts for failure in results.failed]
+
+
+@pytest.mark.parametrize("stop", [tenacity.stop_after_delay(2), tenacity.stop_before_delay(2)])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_rules_of_tenacity_say_when_to_give_up(stop: Any, is_async: bool) -> None:
+    """After so many seconds since the first attempt, here of attempts that take none, half a second apart."""
+
+    def down(path: str) -> str:
+        raise ConnectionError(path)
+
+    async def down_async(path: str) -> str:
+        raise ConnectionError(path)
+
+    rules = tenacity.Retrying(stop=stop | tenacity.stop_after_attempt(20), wait=tenacity.wait_fixed(0.5))
+    one: Any = step(down_async if is_async else down, retries=rules, version="1")
+    results = asyncio.run(one.amap(["a"], on_error="collect")) if is_async else one.map(["a"], on_error="collect")
+
+    assert 2 <= results.failed[0].attempts <= 5
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"retry": tenacity.retry_if_result(bool)},
+        {"retry": tenacity.retry_if_not_result(bool)},
+        {"retry": tenacity.retry_if_exception_type(OSError) | tenacity.retry_if_result(bool)},
+        {"retry": tenacity.retry_if_exception_type(OSError) & tenacity.retry_if_not_result(bool)},
+        {"retry": tenacity.retry_any(tenacity.retry_all(tenacity.retry_if_result(bool)))},
+        {"retry": tenacity.retry_unless_exception_type(OSError)},
+        {"retry": tenacity.retry_if_not_exception_message("late")},
+        {"retry": tenacity.asyncio.retry_if_exception(bool)},
+        {"retry_error_callback": bool},
+    ],
+)
+def test_rules_of_tenacity_that_would_be_ignored(rules: dict[str, Any]) -> None:
+    """What they are about, a result or what stands in for one, is told where they are written."""
+
+    def any_function(text: str) -> str:
+        return text
+
+    with pytest.raises(ConfigError, match="retries= has a? ?retry_"):
+        step(any_function, retries=tenacity.Retrying(stop=tenacity.stop_after_attempt(3), **rules))
+    with pytest.raises(ConfigError, match="retries= has"):
+        step(any_function).options(retries=tenacity.AsyncRetrying(**rules))
 
 
 def test_a_stop_is_not_kept_waiting(service: Service) -> None:
