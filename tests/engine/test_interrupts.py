@@ -133,7 +133,7 @@ def test_a_coroutine_that_waits_for_its_next_attempt_is_stopped_at_once(monkeypa
         failed.set()
         raise ValueError(n)
 
-    monkeypatch.setattr("durable_nb.engine.computations.random.random", lambda: 60.0)  # of half a second
+    monkeypatch.setattr("random.random", lambda: 60.0)  # of half a second
     began = time.monotonic()
 
     def stop() -> None:
