@@ -8,7 +8,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine.context import is_inside
+from durable_nb.engine.context import is_inside, made_here
 from durable_nb.engine.filling import Filling
 from durable_nb.engine.intake import Intake
 from durable_nb.engine.remote import Pack, RemoteComputation
@@ -53,6 +53,7 @@ class Batch(Filling):
         """Compute what is missing."""
         with self._giving_back():
             self._work_through(self._units(items))
+        made_here(self)
 
     def _work_through(self, units: Iterator[Sequence[Any]]) -> None:
         """Compute units on threads, or inline with one worker; for an engine twice as many send, so that none waits."""
@@ -93,6 +94,7 @@ class Batch(Filling):
                 await asyncio.to_thread(self.live.store.flush)
             self.live.check()
             self._intake.source.raise_again()
+        made_here(self)
 
     def run_again(self, results: Results, failed: dict[int, Call], *, of: LiveRun) -> None:
         """Compute the calls that failed before in ``of``, into the results they are missing from."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs
 from durable_nb.engine import labels
-from durable_nb.engine.context import inside, refuse_inside
+from durable_nb.engine.context import give_back, inside, refuse_inside
 from durable_nb.engine.costs import costed
 from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
@@ -87,12 +87,12 @@ class Computation(Waits):
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
-            started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer))
+            started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer, []))
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
-                if (flow is not None and flow.refused(error)) or self._is_excused(call, error):
-                    continue  # nobody's failure: it uses up no attempt
+                if self._is_no_failure(call, error):
+                    continue
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
                     raise
@@ -145,11 +145,11 @@ class Computation(Waits):
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            before_me = inside.set((self, call, attempt, outer))
+            before_me = inside.set((self, call, attempt, outer, []))
             try:
                 value = await self._awaited(call)
             except Exception as error:
-                if flow is not None and flow.refused(error):
+                if self._is_no_failure(call, error):
                     continue
                 delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
                 if delay is None:
@@ -258,6 +258,11 @@ class Computation(Waits):
 
     def _decoded(self, value: Any) -> Any:
         return value
+
+    def _is_no_failure(self, call: Call, error: Exception) -> bool:
+        """Whether the call is made again without using up an attempt; what was made inside of it is found in any case."""
+        give_back(self.live.store.flush)
+        return (self._flow is not None and self._flow.refused(error)) or self._is_excused(call, error)
 
     def _is_excused(self, call: Call, error: Exception) -> bool:  # noqa: ARG002 - for those that send calls away
         """Whether the call is made again without using up an attempt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_nb import keys
 from durable_nb.engine.session import current as session
@@ -13,17 +13,25 @@ from durable_nb.executors.worker import current as in_worker
 from durable_nb.records import CurrentCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.runs import LiveRun
     from durable_nb.records import Call
 
+
+class Made(Protocol):
+    """A call, or a map, that was made inside of a call."""
+
+    def give_back(self) -> None:
+        """Its numbers are free; again does nothing."""
+
+
 run_here: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
 # The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
 # it, so that a restored outer call takes no number away from the inner calls of another one.
-# With it comes the call that it is made inside of, if there is one.
-Inside = tuple["Computation", "Call", int, Any]
+# With it comes the call that it is made inside of, if there is one, and what was made inside of this attempt.
+Inside = tuple["Computation", "Call", int, Any, list["Made"]]
 inside: ContextVar[Inside | None] = ContextVar("durable_nb_inside", default=None)
 
 
@@ -66,6 +74,21 @@ def within(digest: bytes) -> bytes:
 def is_inside() -> bool:
     """Whether a step call is being computed in this context."""
     return inside.get() is not None
+
+
+def made_here(one: Made) -> None:
+    """It was made inside of the step call that is being computed, if there is one."""
+    if (outer := inside.get()) is not None:
+        outer[4].append(one)
+
+
+def give_back(flush: Callable[[], None]) -> None:
+    """What this attempt, which has failed, has made inside of itself is not made anew by the next one, but found."""
+    found = inside.get()
+    if found is not None and found[4]:
+        flush()
+        for one in reversed(found[4]):
+            one.give_back()
 
 
 @contextlib.contextmanager
@@ -118,7 +141,7 @@ def current_call() -> CurrentCall:
         raise ConfigError(
             "current_call() is for the function of a step.", "Call the step inside of a run or by .map()."
         )
-    computation, call, attempt, _ = found
+    computation, call, attempt, *_ = found
     return CurrentCall(name_of(computation, call), attempt)
 
 

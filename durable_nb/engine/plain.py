@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import codecs, keys
 from durable_nb.engine import labels
-from durable_nb.engine.context import within
+from durable_nb.engine.context import made_here, within
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ class PlainCall:
             ignored = computation.step.ignored
             counting = (args, kwargs) if ignored is None else ignored.without(args, kwargs)
             digest = within(keys.call_digest(*counting))
+            made_here(self)
         self.digest = digest
         self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
+        self._is_given_back = False
 
     def restored(self) -> Any:
         """The saved value, decoded."""
@@ -52,6 +54,13 @@ class PlainCall:
         if live.outputs is not None:
             live.outputs.restored([(self.saved.step_id, self.key)])
         return found
+
+    def give_back(self) -> None:
+        """See `StepInRun.give_back`; what is saved of it is found under its number when it is made again."""
+        if not self._is_given_back:
+            self._is_given_back = True
+            self.entered.give_back(self.digest, self.occurrence)
+            self.entered.refresh()
 
     def __enter__(self) -> Call:
         self.entered.live.check()
@@ -73,6 +82,7 @@ class PlainCall:
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if kind is not None:
+            self._is_given_back = True
             self.entered.give_back(self.digest, self.occurrence)
             self.entered.documents[self.key] = self._document
             self.entered.raised.add(self.key)

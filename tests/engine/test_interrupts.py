@@ -265,3 +265,36 @@ def test_a_map_cancelled_while_its_source_is_silent_ends(store: Store) -> None:
 
     asyncio.run(cancelled())
     assert "interrupted" == store.run("embed").state
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_another_attempt_finds_what_the_one_before_it_had_made(is_async: bool) -> None:
+    """Calls and maps of steps inside of a step that fails twice: each is paid for once."""
+    paid: list[str] = []
+    attempts: list[int] = []
+
+    @step
+    def ask(prompt: str) -> str:
+        paid.append(prompt)
+        return prompt.upper()
+
+    def asked(doc: str) -> list[str]:
+        found = [ask(doc), ask("the same"), ask("the same"), *ask.map([doc, "another"], workers=1)]
+        attempts.append(len(attempts))
+        if len(attempts) < 3:
+            raise ConnectionError(doc)
+        return found
+
+    @step(retries=2)
+    def report(doc: str) -> list[str]:
+        return asked(doc)
+
+    @step(retries=2)
+    async def report_async(doc: str) -> list[str]:
+        return asked(doc)
+
+    with run("r"):
+        found = asyncio.run(report_async("doc")) if is_async else report("doc")  # type: ignore[arg-type]
+    assert ["DOC", "THE SAME", "THE SAME", "DOC", "ANOTHER"] == found
+    assert ["doc", "the same", "the same", "doc", "another"] == paid
+    assert [0, 1, 2] == attempts
