@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.codecs import decode, decode_arrays
 from durable_nb.errors import ConfigError
 from durable_nb.records import STORED
+from durable_nb.sizes import size_of, size_of_all
 from durable_nb.texts import Texts
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Slots:
         with self._lock:
             if self.has_room or key is None:
                 self._values[position], self._codecs[position] = value, None
-                self._kept += sys.getsizeof(value)
+                self._kept += size_of(value)
                 if self._kept >= KEPT_BYTES:
                     self.has_room = self._fetch is None
             else:
@@ -114,7 +114,7 @@ class Slots:
                 return
             self._values[first:end], self._codecs[first:end] = values, [None] * len(calls)
             self._restored[first:end] = bytes(len(calls))
-            self._kept += sum(map(sys.getsizeof, values))
+            self._kept += size_of_all(values)
             self.has_room = self._kept < KEPT_BYTES or self._fetch is None
 
     def put_encoded(self, position: int, codec: str, payload: bytes, key: bytes) -> None:
