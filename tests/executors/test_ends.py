@@ -203,6 +203,7 @@ def test_an_interrupt_gives_control_back(engine: Engine, tmp_path: Path) -> None
         wait_until(
             lambda: len(lines(tmp_path / "executed.log")) >= 12 or child.poll() is not None,
             describing="two long calls have begun",
+            timeout=180,  # calls of the tests before may go on in the cluster, for a minute each
         )
         assert child.poll() is None, child.communicate()
         pressed = time.monotonic()
