@@ -51,9 +51,9 @@ class Batch(Filling):
 
     def run(self, items: Iterable[Any]) -> None:
         """Compute what is missing."""
+        self._check()
         with self._giving_back():
             self._work_through(self._units(items))
-        made_here(self)
 
     def _work_through(self, units: Iterator[Sequence[Any]]) -> None:
         """Compute units on threads, or inline with one worker; for an engine twice as many send, so that none waits."""
@@ -74,7 +74,7 @@ class Batch(Filling):
             if remote is not None:
                 remote.engine.close()
             self.live.store.flush()
-        self.live.check()
+        self._check()
         self._intake.source.raise_again()
 
     async def run_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
@@ -92,9 +92,8 @@ class Batch(Filling):
             finally:
                 self._intake.source.close()
                 await asyncio.to_thread(self.live.store.flush)
-            self.live.check()
+            self._check()
             self._intake.source.raise_again()
-        made_here(self)
 
     def run_again(self, results: Results, failed: dict[int, Call], *, of: LiveRun) -> None:
         """Compute the calls that failed before in ``of``, into the results they are missing from."""
@@ -190,6 +189,12 @@ class Batch(Filling):
     def _retry(self, results: Results) -> None:
         self.step.try_again(self.live, results, self.failed, workers=self.workers, executor=self._executor)
 
+    def _check(self) -> None:
+        """Raise RunStopped if the run is stopped, or if nobody wants this map any more."""
+        self.live.check()
+        if self._cancelled.is_set():
+            raise RunStopped(self.live.name)
+
     def _halted(self) -> bool:
         return self._cancelled.is_set() or self.live.halted
 
@@ -207,4 +212,9 @@ class Batch(Filling):
         if (
             not self.live.implicit or is_inside()
         ):  # else the run ends with this map, and of a million calls it takes a second
-            self._intake.give_back()
+            self._intake.numbers.give_back()
+
+    def is_made(self) -> None:
+        """It has ended well: its numbers are given back only with those of the step call that it was made inside of."""
+        if (around := made_here(self.entered)) is not None:
+            around.take_over(self._intake.numbers)

@@ -87,7 +87,7 @@ class Computation(Waits):
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
-            started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer, []))
+            started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer, {}))
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
@@ -145,7 +145,7 @@ class Computation(Waits):
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
-            before_me = inside.set((self, call, attempt, outer, []))
+            before_me = inside.set((self, call, attempt, outer, {}))
             try:
                 value = await self._awaited(call)
             except Exception as error:
@@ -229,6 +229,8 @@ class Computation(Waits):
         """Save ``value``; the commit to wait for, if the call was slow enough to be worth it and nobody says how to ``save``."""
         if self.live.apart and not self.ships:  # while the user goes on editing
             self.entered.refuse_edited(self.step)
+        if attempt > 1:
+            self._began.pop(call.key, None)
         try:
             codec, payload = self._encode(value)
             if codecs.needs_pickle(codec) and type(value) not in self._verified:

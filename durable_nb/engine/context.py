@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import keys
+from durable_nb.engine.numbers import Numbers
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
 from durable_nb.executors.worker import current as in_worker
@@ -17,21 +18,14 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.runs import LiveRun
+    from durable_nb.engine.versions import StepInRun
     from durable_nb.records import Call
-
-
-class Made(Protocol):
-    """A call, or a map, that was made inside of a call."""
-
-    def give_back(self) -> None:
-        """Its numbers are free; again does nothing."""
-
 
 run_here: ContextVar[LiveRun | None] = ContextVar("durable_nb_run", default=None)
 # The call that is being computed in this context, and which attempt it is: calls of steps inside of it are numbered within
 # it, so that a restored outer call takes no number away from the inner calls of another one.
 # With it comes the call that it is made inside of, if there is one, and what was made inside of this attempt.
-Inside = tuple["Computation", "Call", int, Any, list["Made"]]
+Inside = tuple["Computation", "Call", int, Any, dict["StepInRun", Numbers]]
 inside: ContextVar[Inside | None] = ContextVar("durable_nb_inside", default=None)
 
 
@@ -76,10 +70,12 @@ def is_inside() -> bool:
     return inside.get() is not None
 
 
-def made_here(one: Made) -> None:
-    """It was made inside of the step call that is being computed, if there is one."""
-    if (outer := inside.get()) is not None:
-        outer[4].append(one)
+def made_here(entered: StepInRun) -> Numbers | None:
+    """Where to write which calls of that step have been made inside of the step call that is being computed, if one is."""
+    outer = inside.get()
+    if outer is None:
+        return None
+    return outer[4].get(entered) or outer[4].setdefault(entered, Numbers(entered))
 
 
 def give_back(flush: Callable[[], None]) -> None:
@@ -87,8 +83,8 @@ def give_back(flush: Callable[[], None]) -> None:
     found = inside.get()
     if found is not None and found[4]:
         flush()
-        for one in reversed(found[4]):
-            one.give_back()
+        for numbers in list(found[4].values()):  # threads of its own may still make calls
+            numbers.give_back()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from durable_nb.engine import labels
 from durable_nb.engine.ahead import Ahead
 from durable_nb.engine.context import is_inside, within
 from durable_nb.engine.groups import GroupComputation, Grouping
+from durable_nb.engine.numbers import Numbers
 from durable_nb.engine.remote import RemoteComputation
 from durable_nb.engine.selection import Source, by_priority, gathered, gathered_async
 from durable_nb.engine.waits import Later
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 # Items looked up with one SELECT. An iterator is read less far ahead: its items may be large, and exist only for us.
 _CHUNK, _CHUNK_OF_ITERATOR = 500, 64
-_WIDTH = 16  # of a digest
 _NO_NAMES: dict[str, Any] = {}  # of all calls of maps; nobody writes into it
 
 
@@ -58,9 +58,7 @@ class Intake:
         self.entered, self.live = computation.entered, computation.live
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
         self._ahead = Ahead(self.entered)
-        self._digests = bytearray()
-        self._repeats: dict[int, int] = {}
-        """By position, the number among the equal calls of the run; 0 of all others."""
+        self.numbers = Numbers(self.entered)
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
         self.source = Source(())
@@ -110,15 +108,6 @@ class Intake:
         for chunk in chunks:
             yield from later.feed(chunk)
         yield from later.rest()
-
-    def give_back(self) -> None:
-        """See ``StepInRun.give_back``, for every call of this batch."""
-        for n in reversed(range(len(self._digests) // _WIDTH)):
-            digest = bytes(self._digests[_WIDTH * n : _WIDTH * (n + 1)])
-            self.entered.give_back(digest, self._repeats.get(n, 0))
-        self._digests.clear()
-        self._repeats.clear()
-        self.entered.refresh()
 
     def _chunks(self, items: Iterable[Any]) -> Iterator[list[Call]]:
         """Calls that are not known, a look-up at a time; restored results are put in place on the way."""
@@ -223,9 +212,7 @@ class Intake:
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
         occurrences = self.entered.numbers(digests)
-        before = len(self._digests) // _WIDTH
-        self._digests += b"".join(digests)
+        self.numbers.add(digests, occurrences)
         if not any(occurrences):
             return digests
-        self._repeats.update((n, occurrence) for n, occurrence in enumerate(occurrences, before) if occurrence)
         return [keys.numbered(digest, n) for digest, n in zip(digests, occurrences, strict=True)]

@@ -9,7 +9,7 @@ from durable_nb.engine import arguments, runs
 from durable_nb.engine.selection import FromLoop, chosen
 from durable_nb.engine.sharing import kind_of
 from durable_nb.engine.streams import Arrivals, Stream, close_unfinished
-from durable_nb.errors import ConfigError, RunStopped
+from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -56,11 +56,9 @@ class Mapping:
             batch = self._started = self._batch(live, stream=stream)
             if stream is not None:
                 stream.begin(batch)
-            self._refuse_if_left(live)
+            if self._is_left:
+                batch.cancel()
             batch.run(items)
-            if stream is not None:
-                stream.check()
-            self._refuse_if_left(live)
             return self._finished(batch)
 
     async def run_async(self) -> Results:
@@ -97,10 +95,6 @@ class Mapping:
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
         return kind(computation, executor=self._executor, **self._given, **options)
 
-    def _refuse_if_left(self, live: LiveRun) -> None:
-        if self._is_left:
-            raise RunStopped(live.name)
-
     def _refuse_async(self) -> None:
         if self.step.is_async:
             raise ConfigError(f"{self.step.name} is async.", f"Write: await {self.step.name}.amap(…)")
@@ -113,4 +107,5 @@ class Mapping:
         if batch.failed and not self._collects:
             batch.give_back()
             batch.raise_failures()
+        batch.is_made()
         return batch.results

@@ -26,17 +26,16 @@ class PlainCall:
         occurrence: int | None = None,
     ) -> None:
         self.computation, self.entered = computation, computation.entered
-        self.args, self.kwargs = args, kwargs
+        self.args, self.kwargs, self._made = args, kwargs, None
         if digest is None:
             ignored = computation.step.ignored
             counting = (args, kwargs) if ignored is None else ignored.without(args, kwargs)
             digest = within(keys.call_digest(*counting))
-            made_here(self)
+            self._made = made_here(self.entered)
         self.digest = digest
         self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
         self.key = keys.numbered(self.digest, self.occurrence)
         self.saved = self.entered.find(self.key)
-        self._is_given_back = False
 
     def restored(self) -> Any:
         """The saved value, decoded."""
@@ -53,14 +52,9 @@ class PlainCall:
         live.progress.restore((number,), self.saved.seconds, renumbered=self.saved.position != number, cost=cost)
         if live.outputs is not None:
             live.outputs.restored([(self.saved.step_id, self.key)])
+        if self._made is not None:
+            self._made.add((self.digest,), (self.occurrence,))
         return found
-
-    def give_back(self) -> None:
-        """See `StepInRun.give_back`; what is saved of it is found under its number when it is made again."""
-        if not self._is_given_back:
-            self._is_given_back = True
-            self.entered.give_back(self.digest, self.occurrence)
-            self.entered.refresh()
 
     def __enter__(self) -> Call:
         self.entered.live.check()
@@ -82,7 +76,8 @@ class PlainCall:
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if kind is not None:
-            self._is_given_back = True
             self.entered.give_back(self.digest, self.occurrence)
             self.entered.documents[self.key] = self._document
             self.entered.raised.add(self.key)
+        elif self._made is not None:
+            self._made.add((self.digest,), (self.occurrence,))

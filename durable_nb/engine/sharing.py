@@ -64,7 +64,7 @@ class SharedBatch(Batch):
             finally:
                 self._intake.source.close()
                 await asyncio.to_thread(self.live.store.flush)
-            self.live.check()
+            self._check()
             self._intake.source.raise_again()
 
     def _counted(self, found: dict[bytes, Saved]) -> dict[bytes, Saved]:

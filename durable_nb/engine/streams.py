@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from durable_nb import clock
 from durable_nb.codecs import decode
-from durable_nb.errors import RunStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,11 +49,6 @@ class Arrivals:
             _unfinished[self.name] = self
         if self._is_left:
             batch.cancel()
-
-    def check(self) -> None:
-        """Raise RunStopped if nobody reads on."""
-        if self._is_left:
-            raise RunStopped(self.name)
 
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:  # noqa: ARG002 - as `Results` has it
         """These documents are looked up now, ``first`` is the position of the first of them."""

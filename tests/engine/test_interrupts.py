@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -298,3 +300,45 @@ def test_another_attempt_finds_what_the_one_before_it_had_made(is_async: bool) -
     assert ["DOC", "THE SAME", "THE SAME", "DOC", "ANOTHER"] == found
     assert ["doc", "the same", "the same", "doc", "another"] == paid
     assert [0, 1, 2] == attempts
+
+
+class Page:
+    """A large argument that can be seen to be gone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __getstate__(self) -> int:
+        return self.number
+
+
+def test_a_call_that_makes_many_others_keeps_none_of_their_arguments() -> None:
+    """Neither of plain calls nor of maps, computed or restored; and the next attempt finds them all the same."""
+    seen: list[weakref.ref[Page]] = []
+    paid: list[int] = []
+    alive: list[int] = []
+
+    def page(number: int) -> Page:
+        made = Page(number)
+        seen.append(weakref.ref(made))
+        return made
+
+    @step
+    def ask(one: Page) -> int:
+        paid.append(one.number)
+        return one.number
+
+    @step(retries=1)
+    def book(name: str) -> int:
+        total = sum(ask(page(n)) for n in range(10))
+        total += sum(ask.map([page(n) for n in range(10, 20)], workers=1))
+        gc.collect()
+        alive.append(sum(one() is not None for one in seen))
+        if len(alive) == 1:
+            raise ConnectionError(name)
+        return total
+
+    with run("r"):
+        assert sum(range(20)) == book("name")
+    assert [0, 0] == alive
+    assert list(range(20)) == sorted(paid)

@@ -186,6 +186,24 @@ def test_a_stream_inside_a_run_belongs_to_it(store: Store) -> None:
     assert store.snapshot("embed") is None
 
 
+def test_a_stream_that_is_left_inside_a_run_uses_up_no_number() -> None:
+    """The same documents, asked for again, are found."""
+    computed: list[int] = []
+
+    @step
+    def double(n: int) -> int:
+        computed.append(n)
+        return 2 * n
+
+    with run("numbers"):
+        with double.stream(range(20), workers=1) as stream:
+            next(stream)
+        found = double.map(range(20))
+
+    assert [2 * n for n in range(20)] == list(found)
+    assert list(range(20)) == sorted(computed)
+
+
 def test_an_async_step_has_no_stream() -> None:
     """It says what to write instead."""
 
