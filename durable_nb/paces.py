@@ -10,7 +10,7 @@ _NOTHING_S = 1e-9
 _SLOWEST_PER_S = 0.2
 _GUESS_PER_S = 1.0
 """Of a service that has answered nobody."""
-_FEW = 5
+FEW = 5
 """Fewer answers between two refusals tell no pace."""
 _BACK = 0.95
 """What was refused is not asked for again: of two clients, or of a clock that runs apart, the sum has to fit."""
@@ -19,9 +19,10 @@ _NEAR, _FAR = 0.8, 0.5
 _WINDOW_S = 1.0
 """No service counts in a shorter time: a burst that was answered in less says how much it takes in that."""
 _GROW_S = 1.0
-_SLOW, _FAST, _FASTEST = 0.01, 0.25, 1.0
-"""By which share the pace grows after a second, twice as much after the next, up to the last: from what was measured, and from
-what was not."""
+_USED = 0.8
+"""Of the starts that a pace allows, where it is what holds calls back."""
+_SLOW, _FASTEST = 0.005, 1.0
+"""By which share the pace grows after a second, twice as much after the next once it is above what was refused, up to the last."""
 
 
 class Slot(NamedTuple):
@@ -78,44 +79,83 @@ class Pace:
         self._holes = [hole for hole in holes if hole.end > now]
 
 
+class _Cycle(NamedTuple):
+    begun: int
+    """Calls that were begun, and not refused."""
+    since: float
+
+    def per_s(self, until: float) -> float:
+        """Of them in a second."""
+        return self.begun / max(until - self.since, _WINDOW_S)
+
+
+class _Volley(NamedTuple):
+    """What was known when a service refused the first of several calls that were on their way."""
+
+    at: float
+    was: float | None
+    """The pace before."""
+    before: _Cycle
+    waited: float
+    """When the wait before it was over."""
+
+
 class Learning:
     """At which pace a service answers, as its refusals tell.
 
-    One cycle is the time from the first call, or from the end of a wait, to the end of the next wait: as many a second as it
-    answered in it, it may be asked for. From there the pace grows, slowly at first, as in "CUBIC: A New TCP-Friendly
-    High-Speed TCP Variant", 2008: near what was refused it stays long, and what was measured wrong does not. Not locked.
+    As many a second as were begun and not refused, from the end of one wait until it refuses again, it may be asked for. Those
+    that it has not answered yet are among them, or a service that takes its time would seem to bear nothing; mostly it says
+    before the wait is over that it refuses them, too. From there the pace grows while it is what holds calls back, as in
+    "CUBIC: A New TCP-Friendly High-Speed TCP Variant", 2008: slowly up to what was refused, then faster and faster. Not locked.
     """
 
     def __init__(self) -> None:
         self.pace: Pace | None = None
         """None until the service has refused a call."""
-        self._answered = 0
-        self._from = self._waited = self._grown = 0.0
-        self._share = _SLOW
+        self._cycle, self._until, self._latest = _Cycle(0, 0.0), 0.0, 0
+        self._volley = _Volley(0.0, None, self._cycle, 0.0)
+        self._grown, self._begun, self._share, self._too_much = 0.0, 0, _SLOW, 0.0
 
     def begin(self, now: float) -> None:
         """The first call after a time in which none was made: that time says nothing about the service."""
-        self._answered, self._from, self._waited = 0, now, now
+        self._cycle, self._until = _Cycle(0, now), now
 
-    def refused(self, answered: int, now: float, wait: float) -> None:
-        """It refused a volley of calls after so many answers, and is left alone for ``wait`` seconds."""
-        until = now + wait
-        if answered < _FEW:  # a wait that was too short, or still the same limit: the cycle goes on
-            self._answered += answered
-        else:
-            self._answered, self._from = answered, self._waited
-        self._share = _SLOW if answered >= _FEW else _FAST
-        borne, was = self._answered / max(until - self._from, _WINDOW_S), self.pace
-        if was is not None:  # a single cycle may be misleading
-            borne = max((_FAR if answered < _FEW else _NEAR) * was.per_s, min(borne, _BACK * was.per_s))
-        elif self._answered < _FEW:
-            borne, self._share = max(borne, _GUESS_PER_S), _FASTEST
-        self.pace = Pace(max(_SLOWEST_PER_S, borne))
-        self._waited = self._grown = until
+    def refused(self, begun: int, now: float, wait: float) -> None:
+        """It refused the first of a volley of calls, after so many others were begun, and is left alone for ``wait`` seconds."""
+        self._volley = _Volley(now, None if self.pace is None else self.pace.per_s, self._cycle, self._until)
+        self.pace, self._latest = Pace(_GUESS_PER_S), begun
+        self._settle(now + wait)
 
-    def grow(self, now: float) -> None:
-        """It has answered: if calls are held back, by and by some more are made in a second."""
-        pace = self.pace
-        if pace is not None and now - self._grown >= _GROW_S and pace.free > now:
+    def also_refused(self, until: float) -> None:
+        """And another one of the same volley."""
+        self._latest -= 1
+        self._settle(until)
+
+    def grow(self, begun: int, now: float) -> None:
+        """It has answered: if its pace held calls back, by how many were begun, by and by some more are made in a second."""
+        pace, seconds = self.pace, now - self._grown
+        if pace is None or seconds < _GROW_S:
+            return
+        if begun - self._begun >= _USED * pace.per_s * seconds:
             pace.per_s *= 1 + self._share
-            self._share, self._grown = min(_FASTEST, 2 * self._share), now
+            if _BACK * pace.per_s > self._too_much:
+                self._share = min(_FASTEST, 2 * self._share)
+        self._grown, self._begun = now, begun
+
+    def _settle(self, until: float) -> None:
+        """The pace after a volley, as far as it is known."""
+        assert self.pace is not None
+        at, was, before, waited = self._volley
+        latest, is_few = self._latest, self._latest < FEW
+        if is_few:  # a wait that was too short, or still the same limit: the cycle goes on
+            self._cycle = _Cycle(before.begun + latest, before.since)
+        else:
+            self._cycle = _Cycle(latest, waited)
+        borne, is_known = self._cycle.per_s(at), self._cycle.begun >= FEW
+        if was is None:
+            was = borne = borne if is_known else max(borne, _GUESS_PER_S)
+        else:  # a single cycle may be misleading
+            borne = max((_FAR if is_few else _NEAR) * was, min(borne, _BACK * was))
+        self.pace.per_s = max(_SLOWEST_PER_S, borne)
+        self._share, self._too_much = (_SLOW, was) if is_known else (_FASTEST, 0.0)
+        self._until, self._grown, self._begun = until, until, 0

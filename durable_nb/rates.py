@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
-from durable_nb.paces import Learning, Pace
+from durable_nb.paces import FEW, Learning, Pace
 from durable_nb.throttling import backoff, seconds_asked
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Flow:
     ----------
     holds : bool
         Whether a call has to ask before it starts.
-    answered : int
-        Calls that the service has answered since it refused one, or since none was made for a while.
+    begun : int
+        Calls since the service refused one, or since none was made for a while.
     told_from : float
-        ``relieved`` is to be told of answered calls that started later than that, by the stopwatch.
+        ``begins`` and ``succeeded`` need to be told of what happens later than that, by the stopwatch, only.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Flow:
         self._calls = Pace(parsed(rate, "rate_limit")) if isinstance(rate, str) else None
         self._amounts = None if token_limit is None else Pace(parsed(token_limit, "token_limit"))
         self._is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
-        self.holds, self.answered, self.told_from = self._is_limited, 0, -math.inf
+        self.holds, self.begun, self.told_from = self._is_limited, 0, -math.inf
         self._learning = Learning()  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
-        self._volley, self._asked_at, self._lock = 0, -math.inf, threading.Lock()
+        self._volley, self._heard_at, self._lock = 0, -math.inf, threading.Lock()
 
     @property
     def is_only_awaited(self) -> bool:
@@ -162,27 +162,35 @@ class Flow:
 
             await asyncio.to_thread(self._limiter.acquire)
 
-    def succeeded(self, started: float) -> None:
-        """The service has answered a call that ``started`` then, by the stopwatch."""
-        self.answered += 1
-        if started > self.told_from:
-            self.relieved(started)
+    def crowd(self) -> None:
+        """One call was tried out alone, and now come many: its time says nothing about what the service bears."""
+        with self._lock:
+            if self._learning.pace is None:
+                self.begun = 0
+                self._learning.begin(clock.monotonic())
 
-    def relieved(self, started: float) -> None:
-        """As ``succeeded``, for who has counted it already and asked whether that is all: it is, of most calls."""
+    def begins(self, at: float) -> None:
+        """A call begins, and is counted already."""
+        with self._lock:
+            now, pace = clock.monotonic(), self._learning.pace
+            if now - self._heard_at > 2 * _IDLE_S + (0.0 if pace is None else 1 / pace.per_s):
+                self.begun = 1
+                self._learning.begin(now)
+            self._hear(now, at)
+
+    def succeeded(self, at: float) -> None:
+        """The service has answered a call."""
         with self._lock:
             now = clock.monotonic()
-            began, pace = now - (clock.stopwatch() - started), self._learning.pace
-            if began - self._asked_at > 2 * _IDLE_S + (0.0 if pace is None else 1 / pace.per_s):
-                self.answered = 1
-                self._learning.begin(began)
-            self._asked_at = max(self._asked_at, now)
-            if pace is None:
-                self.told_from = started + _IDLE_S
-                return
+            self._hear(now, at)
             if now >= self._until:  # not those that were on their way when it refused
                 self._refused = 0
-                self._learning.grow(now)
+                self._learning.grow(self.begun, now)
+
+    def _hear(self, now: float, at: float) -> None:
+        self._heard_at = max(self._heard_at, now)
+        if self._learning.pace is None:
+            self.told_from = at + _IDLE_S
 
     def refused(self, error: BaseException) -> bool:
         """Whether the service asked to wait, rather than that the call failed; then nobody starts for so long."""
@@ -195,14 +203,16 @@ class Flow:
             return False
         with self._lock:
             if begins := now >= self._until:  # those of one volley count once
-                self._refused += 1
+                self._refused = 1 if self.begun > FEW else self._refused + 1
             wait = asked or backoff(self._refused)
             if self._refused > 2:  # in a row, after waits as long as it asked for
                 wait = max(wait, backoff(self._refused - 2))
+            self._until = self._heard_at = max(self._until, now + wait)
             if begins:
-                self._learning.refused(self.answered, now, wait)
-                self.answered, self._volley = 0, self._volley + 1
-            self._until = self._asked_at = max(self._until, now + wait)
+                self._learning.refused(self.begun - 1, now, wait)
+                self.begun, self._volley = 0, self._volley + 1
+            else:
+                self._learning.also_refused(self._until)
         self.holds, self.told_from = True, -math.inf
         return True
 

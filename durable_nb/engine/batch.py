@@ -129,6 +129,7 @@ class Batch(Filling):
         for chunk in chunks:
             if chunk:
                 self._several(chunk[0])
+                self.computation.crowd()
                 return itertools.chain([chunk[1:]], chunks)
         return iter(())
 
@@ -136,6 +137,7 @@ class Batch(Filling):
         async for chunk in chunks:
             if chunk:
                 await self._one_async(chunk[0])
+                self.computation.crowd()
                 yield chunk[1:]
                 break
         async for chunk in chunks:

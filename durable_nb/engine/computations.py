@@ -14,7 +14,7 @@ from durable_nb.engine.context import give_back, inside, refuse_inside
 from durable_nb.engine.costs import costed
 from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD, mark_of
-from durable_nb.engine.waits import Halting, Waits
+from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import TimeIsUp
@@ -60,7 +60,6 @@ class Computation(Waits):
         self._run_id = self.live.record.id
         saver = saver_of(self.live)
         self._save, self._save_all, self._save_now = saver.save, saver.save_all, saver.save_now
-        self._flow = step.flow
         self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
         if step.flow is not None:
@@ -88,19 +87,20 @@ class Computation(Waits):
             place, is_saved = places.pop() if places else UNREAD, False
             recorder.memory[place] = mark
             started, before, before_me = clock.now(), clock.stopwatch(), inside.set((self, call, attempt, outer, {}))
+            if flow is not None:
+                flow.begun += 1
+                if before > flow.told_from:
+                    flow.begins(before)
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
                 if self._is_no_failure(call, error):
                     continue
-                delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
-                if delay is None:
+                if (delay := self._failed(call, error, attempt, started, clock.stopwatch() - before)) is None:
                     raise
             else:  # still noted: what it returned may be too large to be turned into bytes
-                if flow is not None:
-                    flow.answered += 1
-                    if before > flow.told_from:
-                        flow.relieved(before)
+                if flow is not None and (after := clock.stopwatch()) > flow.told_from:
+                    flow.succeeded(after)
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
@@ -118,8 +118,7 @@ class Computation(Waits):
                 saving.discard(thread)
                 if saving.withheld:
                     saving.give_way()
-            clock.wait(Halting(self.live.stopping, halted or self._is_halted), delay)
-            self._refuse_unless(not (halted or self._is_halted)())
+            self._wait(delay, halted or self._is_halted)
             attempt += 1
 
     async def compute_async(self, call: Call) -> Any:
@@ -130,8 +129,7 @@ class Computation(Waits):
         gate, flow, recorder, outer, attempt = self._gate, self._flow, self._recorder, inside.get(), 1
         places = recorder.places
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
-        if outer:
-            refuse_inside(outer)
+        refuse_inside(outer)
         if self.left_over:
             attempt = await self._go_on_async(call)
         while True:
@@ -146,17 +144,19 @@ class Computation(Waits):
             recorder.memory[place] = mark
             started, before = clock.now(), clock.stopwatch()
             before_me = inside.set((self, call, attempt, outer, {}))
+            if flow is not None:
+                flow.begun += 1
+                flow.begins(before)
             try:
                 value = await self._awaited(call)
             except Exception as error:
                 if self._is_no_failure(call, error):
                     continue
-                delay = self._failed(call, error, attempt, started, clock.stopwatch() - before)
-                if delay is None:
+                if (delay := self._failed(call, error, attempt, started, clock.stopwatch() - before)) is None:
                     raise
             else:
                 if flow is not None:
-                    flow.succeeded(before)
+                    flow.succeeded(clock.stopwatch())
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
                     self._rest(call, place)

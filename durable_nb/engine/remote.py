@@ -89,6 +89,9 @@ class RemoteComputation(Computation):
             return list(pack)
         documents = {call.document for call in pack}
         gate.running |= documents
+        if flow is not None:
+            flow.begun += len(pack)
+            flow.begins(clock.stopwatch())
         try:
             outcomes = self._computed(pack, 1)
         except TimeIsUp:
@@ -129,7 +132,7 @@ class RemoteComputation(Computation):
             self.live.check()
             return super().compute(call, halted, attempt)
         if flow is not None:
-            flow.succeeded(clock.stopwatch() - outcome[-1])
+            flow.succeeded(clock.stopwatch())
         commit = self._succeeded(call, sent, attempt, *outcome[-2:])
         if commit is not None:
             commit.result()

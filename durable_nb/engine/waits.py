@@ -52,7 +52,7 @@ class Waits:
 
     def __init__(self, step: Step[..., Any], entered: StepInRun) -> None:
         self.step, self.entered, self.live = step, entered, entered.live
-        self._step_id, self._gate = entered.step_id, self.live.gate
+        self._step_id, self._gate, self._flow = entered.step_id, self.live.gate, step.flow
         self.left_over = self.live.backoffs
         """Of all steps; mostly empty, and then nothing is asked of it for each call."""
         self._began: dict[bytes, float] = {}  # by key, the first attempt of those that failed
@@ -83,9 +83,14 @@ class Waits:
         """The attempt that follows, when its time has come."""
         __tracebackhide__ = True
         backoff = self.left_over.pop((self._step_id, call.key), None)
-        clock.wait(Halting(self.live.stopping, halted), self._left_of(backoff))
-        self._refuse_unless(not halted())
+        self._wait(self._left_of(backoff), halted)
         return 1 if backoff is None else backoff.attempts + 1
+
+    def _wait(self, seconds: float, halted: Callable[[], bool]) -> None:
+        """So long, if the call is still wanted then."""
+        __tracebackhide__ = True
+        clock.wait(Halting(self.live.stopping, halted), seconds)
+        self._refuse_unless(not halted())
 
     async def _go_on_async(self, call: Call) -> int:
         __tracebackhide__ = True
@@ -93,6 +98,11 @@ class Waits:
         await self._sleep(self._left_of(backoff))
         self._refuse_unless(not self.live.halted)
         return 1 if backoff is None else backoff.attempts + 1
+
+    def crowd(self) -> None:
+        """One call was tried out alone, and now come many."""
+        if self._flow is not None:
+            self._flow.crowd()
 
     def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
         __tracebackhide__ = True

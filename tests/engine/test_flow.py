@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +36,15 @@ PATIENCE_S = 60
 
 
 class Service(ThreadingHTTPServer):
-    """Answers ``PER_S`` requests a second, from a bucket of as many; refuses the others with 429 and ``Retry-After``."""
+    """Answers so many requests a second, from a bucket of as many; refuses the others with 429 and ``Retry-After``."""
 
     daemon_threads, request_queue_size = True, 128
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, per_s: float = PER_S) -> None:
         super().__init__(("127.0.0.1", port), Answer)
         self.answered, self.refused, self.headers = 0, 0, {"Retry-After": "0.5"}
         self.is_down = False
-        self._left, self._at, self._lock = float(PER_S), time.monotonic(), threading.Lock()
+        self.per_s, self._left, self._at, self._lock = per_s, per_s, time.monotonic(), threading.Lock()
 
     @property
     def url(self) -> str:
@@ -54,7 +55,7 @@ class Service(ThreadingHTTPServer):
         """Whether one more request is answered now."""
         with self._lock:
             now = time.monotonic()
-            self._left, self._at = min(PER_S, self._left + (now - self._at) * PER_S), now
+            self._left, self._at = min(self.per_s, self._left + (now - self._at) * self.per_s), now
             is_answered = self._left >= 1
             self._left -= is_answered
             self.answered += is_answered
@@ -98,18 +99,35 @@ class Answer(BaseHTTPRequestHandler):
         """Nothing on stderr."""
 
 
+@contextmanager
+def served(per_s: float = PER_S) -> Iterator[Service]:
+    """A server that listens."""
+    server = Service(per_s=per_s)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.fixture
 def service() -> Iterator[Service]:
     """A server of its own for each test."""
-    server = Service()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served() as server:
+        yield server
 
 
-DOCS = [f"document {i}" for i in range(DOCUMENTS)]
+MOST_REFUSED = 0.05
+"""Of all requests."""
+
+
+def range_of_documents(count: int) -> list[str]:
+    """Texts that differ."""
+    return [f"document {i}" for i in range(count)]
+
+
+DOCS = range_of_documents(DOCUMENTS)
 EXPECTED = [text.upper() for text in DOCS]
 
 
@@ -139,16 +157,37 @@ def test_coroutines_lose_nothing_against_a_limit(service: Service) -> None:
     assert service.answered == DOCUMENTS
 
 
-def test_client_of_openai_loses_nothing(service: Service) -> None:
-    """Its own two retries alone lose most of them."""
-    client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0)
+def test_client_of_openai_loses_nothing() -> None:
+    """200 documents, 20 a second, no option given: its own two retries alone lose most of them. Hardly one asks in vain."""
+    with served(20) as service:
+        client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S)
 
-    @step
-    def embed(text: str) -> list[float]:
-        return client.embeddings.create(input=text, model="m", encoding_format="float").data[0].embedding
+        @step
+        def embed(text: str) -> list[float]:
+            return client.embeddings.create(input=text, model="m", encoding_format="float").data[0].embedding
 
-    assert [[1.5]] * DOCUMENTS == list(embed.map(DOCS, workers=32))
-    assert service.answered == DOCUMENTS
+        assert [[1.5]] * 200 == list(embed.map(range_of_documents(200)))
+        assert service.answered == 200
+        assert service.refused <= MOST_REFUSED * (200 + service.refused)
+
+
+def test_client_of_openai_loses_nothing_on_a_loop() -> None:
+    """The same with its coroutines, of which 32 run at once."""
+
+    async def embedded(url: str) -> list[list[float]]:
+        async with openai.AsyncOpenAI(api_key="k", base_url=url, max_retries=0, timeout=PATIENCE_S) as client:
+
+            @step
+            async def embed(text: str) -> list[float]:
+                answer = await client.embeddings.create(input=text, model="m", encoding_format="float")
+                return answer.data[0].embedding
+
+            return list(await embed.amap(range_of_documents(200)))
+
+    with served(20) as service:
+        assert [[1.5]] * 200 == asyncio.run(embedded(service.url))
+        assert service.answered == 200
+        assert service.refused <= MOST_REFUSED * (200 + service.refused)
 
 
 def test_a_service_that_does_not_say_how_long(service: Service) -> None:
@@ -323,7 +362,7 @@ def test_a_batch_is_one_answer_of_the_service() -> None:
 
     assert EXPECTED == list(shout.map(DOCS))
     assert shout.flow is not None
-    assert shout.flow.answered == DOCUMENTS // 10
+    assert shout.flow.begun == DOCUMENTS // 10 - 1  # the first is tried out alone
 
 
 def test_options_share_a_limit_that_is_the_same() -> None:

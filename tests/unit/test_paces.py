@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies
 
+from durable_nb import clock
 from durable_nb.paces import Learning, Pace, Slot
 from durable_nb.rates import Flow
 from durable_nb.testing import frozen_clock
@@ -83,31 +86,31 @@ def waiting(flow: Flow, calls: int) -> list[Generator[float]]:
 
 def test_calls_that_are_dropped_hold_up_nobody() -> None:
     """After a map that was stopped with 31 calls in line, the next call waits for one that has started, not for those."""
-    with frozen_clock() as clock:
+    with frozen_clock() as frozen:
         flow = Flow("60/min")
         for one in waiting(flow, 32):
             one.close()
-        begun = clock.at
+        begun = frozen.at
         for seconds in flow.waits():
-            clock.move(seconds)
+            frozen.move(seconds)
 
-        assert clock.at - begun == pytest.approx(1.0)
+        assert frozen.at - begun == pytest.approx(1.0)
         assert flow.waiting_for == ""
 
 
 def test_who_still_waits_moves_up() -> None:
     """A map of another run gets the turns of one that was stopped; the limit is kept."""
-    with frozen_clock() as clock:
-        flow, begun, starts = Flow("60/min"), clock.at, list[float]()
+    with frozen_clock() as frozen:
+        flow, begun, starts = Flow("60/min"), frozen.at, list[float]()
         stopped, others = waiting(flow, 10), waiting(flow, 3)
         for one in stopped:
             one.close()
         while others:
-            clock.move(0.5)
+            frozen.move(0.5)
             for one in list(others):
                 if next(one, None) is None:
                     others.remove(one)
-                    starts.append(clock.at - begun)
+                    starts.append(frozen.at - begun)
 
         assert starts == [1.0, 2.0, 3.0]
 
@@ -125,8 +128,8 @@ class LaterError(Exception):
 class Service:
     """Answers 20 calls in any second; the others are told to come ``after_s``, or when there is room."""
 
-    def __init__(self, clock: FrozenClock, after_s: float | str | None) -> None:
-        self.clock, self.after_s, self.answered, self.refused = clock, after_s, deque[float](), 0
+    def __init__(self, time: FrozenClock, after_s: float | str | None) -> None:
+        self.clock, self.after_s, self.answered, self.refused = time, after_s, deque[float](), 0
 
     def ask(self) -> None:
         """One call."""
@@ -144,13 +147,14 @@ class Service:
         while documents:
             for seconds in flow.waits():
                 self.clock.move(seconds)
-            started = self.clock.at
+            flow.begun += 1
+            flow.begins(clock.stopwatch())
             try:
                 self.ask()
             except LaterError as error:
                 assert flow.refused(error)
             else:
-                flow.succeeded(started)
+                flow.succeeded(clock.stopwatch())
                 documents -= 1
             self.clock.move(0.001)
         return self.clock.at - begun
@@ -160,21 +164,21 @@ class Service:
 @pytest.mark.parametrize("after_s", ["exact", 1.0, 0.5, 0.1, None])
 def test_the_pace_stays_near_what_the_service_bears(after_s: float | str | None, idle_s: float) -> None:
     """However long it asks to wait, and whatever time the user thought before: 400 documents, 19 s at best; few are refused."""
-    with frozen_clock() as clock:
-        flow, service = Flow(), Service(clock, after_s)
+    with frozen_clock() as frozen:
+        flow, service = Flow(), Service(frozen, after_s)
         service.serve(flow, 3)
-        clock.move(idle_s)
+        frozen.move(idle_s)
 
         assert service.serve(flow, 60) < 10
-        clock.move(idle_s)
+        frozen.move(idle_s)
         assert service.serve(flow, 400) < 19 * 1.6
         assert service.refused < 0.05 * 463
 
 
 def test_a_pace_that_was_measured_wrong_is_left_soon() -> None:
     """After a wait of a minute for a service that takes 20 a second: 400 documents in another minute."""
-    with frozen_clock() as clock:
-        flow, service = Flow(), Service(clock, 60.0)
+    with frozen_clock() as frozen:
+        flow, service = Flow(), Service(frozen, 60.0)
         service.serve(flow, 21)
         service.after_s = "exact"
 
@@ -197,12 +201,85 @@ def test_refusals_in_a_row_halve_the_pace_at_most() -> None:
 
 def test_a_wait_that_is_too_short_again_and_again_is_lengthened() -> None:
     """A service that says "at once" and refuses is not asked all the time: 20 times in a minute and a half."""
-    with frozen_clock() as clock:
-        flow, begun, asked = Flow(), clock.at, 0
-        while clock.at < begun + 90:
+    with frozen_clock() as frozen:
+        flow, begun, asked = Flow(), frozen.at, 0
+        while frozen.at < begun + 90:
             for seconds in flow.waits():
-                clock.move(seconds)
+                frozen.move(seconds)
             asked += 1
             assert flow.refused(LaterError(0.1))
 
         assert asked < 20
+
+
+class Bucket:
+    """A service that takes 20 calls a second, from a bucket of as many, and takes its time to answer."""
+
+    def __init__(self, time: FrozenClock, latency_s: float) -> None:
+        self.time, self.latency_s, self.refused = time, latency_s, 0
+        self._left, self._at = 20.0, time.at
+
+    def answers(self) -> bool:
+        """Whether one more call is taken now; that it is not, it says at once."""
+        self._left, self._at = min(20.0, self._left + 20 * (self.time.at - self._at)), self.time.at
+        is_taken = self._left >= 1
+        self._left -= is_taken
+        self.refused += not is_taken
+        return is_taken
+
+    def serve(self, flow: Flow, documents: int, workers: int) -> float:
+        """Seconds until all are answered, the first alone, as a map asks."""
+        begun, order = self.time.at, itertools.count()
+        events: list[tuple[float, int, Generator[float]]] = []
+
+        def worker(crowd: int) -> Generator[float]:
+            nonlocal documents
+            while documents:
+                documents -= 1
+                while not (yield from self._asked(flow)):
+                    pass
+                if crowd:
+                    flow.crowd()
+                    for _ in range(crowd):
+                        heappush(events, (self.time.at, next(order), worker(0)))
+                    return
+
+        heappush(events, (begun, next(order), worker(workers)))
+        while events:
+            at, _, one = heappop(events)
+            self.time.move(max(0.0, at - self.time.at))
+            seconds = next(one, None)
+            if seconds is not None:
+                heappush(events, (self.time.at + float(seconds), next(order), one))
+        return self.time.at - begun
+
+    def _asked(self, flow: Flow) -> Generator[float, None, bool]:
+        """One attempt; what it yields is slept."""
+        if flow.holds:
+            yield from flow.waits()
+        flow.begun += 1
+        flow.begins(clock.stopwatch())
+        yield 0.002
+        if self.answers():
+            yield self.latency_s
+            flow.succeeded(clock.stopwatch())
+            return True
+        yield 0.002
+        assert flow.refused(LaterError(0.5))
+        return False
+
+
+@pytest.mark.parametrize("workers", [32, 64])
+@pytest.mark.parametrize("latency_s", [0.0, 0.5, 1.0, 3.0])
+def test_a_service_that_takes_its_time_is_asked_as_often_as_it_bears(latency_s: float, workers: int) -> None:
+    """Answers that are on their way count as answers: 400 documents, and hardly one is refused after the first volley."""
+    with frozen_clock() as frozen:
+        service = Bucket(frozen, latency_s)
+        ideal = max(379 / 20, 399 * latency_s / workers) + 2 * latency_s
+
+        took = service.serve(Flow(), 400, workers)
+        assert took < 1.15 * ideal
+        volley = (
+            workers - 20 if latency_s else workers - 1
+        )  # who is answered at once asks again before the first is refused
+        assert service.refused <= volley + 3
