@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call_digest", "digest", "digests", "joined", "numbered", "qualified_name", "register"]
 
-_hash = xxhash.xxh3_128_digest
+_hash, _int = xxhash.xxh3_128_digest, canonical.LEAVES[int]
 _ONE_STR, _ONE_BYTES, _CALL, _NUMBERED, _JOINED = (
     1,
     2,
@@ -69,9 +69,13 @@ def call_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
 
 def digests(items: Iterable[Any]) -> list[bytes]:
-    """`call_digest` of each item as the only argument; of texts in a quarter less time."""
+    """`call_digest` of each item as the only argument; of texts and numbers in a quarter less time."""
     return [
-        _hash(item.encode("utf-8", "surrogatepass"), _ONE_STR) if type(item) is str else call_digest((item,), {})
+        _hash(item.encode("utf-8", "surrogatepass"), _ONE_STR)
+        if (kind := type(item)) is str
+        else _hash(_int(item), _CALL)
+        if kind is int
+        else call_digest((item,), {})
         for item in items
     ]
 

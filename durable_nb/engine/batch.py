@@ -8,7 +8,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine.context import is_inside, made_here
+from durable_nb.engine.context import made_here
 from durable_nb.engine.filling import Filling
 from durable_nb.engine.intake import Intake
 from durable_nb.engine.remote import Pack, RemoteComputation
@@ -211,12 +211,11 @@ class Batch(Filling):
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
-        if (
-            not self.live.implicit or is_inside()
-        ):  # else the run ends with this map, and of a million calls it takes a second
-            self._intake.numbers.give_back()
+        if (numbers := self._intake.numbers) is not None:
+            numbers.give_back()
 
     def is_made(self) -> None:
         """It has ended well: its numbers are given back only with those of the step call that it was made inside of."""
-        if (around := made_here(self.entered)) is not None:
-            around.take_over(self._intake.numbers)
+        around, numbers = made_here(self.entered), self._intake.numbers
+        if around is not None and numbers is not None:
+            around.take_over(numbers)

@@ -58,7 +58,8 @@ class Intake:
         self.entered, self.live = computation.entered, computation.live
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
         self._ahead = Ahead(self.entered)
-        self.numbers = Numbers(self.entered)
+        # Else the run ends with this map: nobody asks for them again.
+        self.numbers = Numbers(self.entered) if not self.live.implicit or is_inside() else None
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
         self.source = Source(())
@@ -212,7 +213,8 @@ class Intake:
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
         occurrences = self.entered.numbers(digests)
-        self.numbers.add(digests, occurrences)
+        if self.numbers is not None:
+            self.numbers.add(digests, occurrences)
         if not any(occurrences):
             return digests
         return [keys.numbered(digest, n) for digest, n in zip(digests, occurrences, strict=True)]

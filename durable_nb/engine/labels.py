@@ -31,7 +31,7 @@ def of_item(item: Any, position: int) -> str:
             line = item[: 4 * _LENGTH].strip().partition("\n")[0]
         return f"{line[:_CUT]}…" if len(line) > _LENGTH else line or f"#{position}"
     if isinstance(item, _NUMBERS):
-        return f"#{position}" if isinstance(item, int) and abs(item) > _WRITTEN else repr(item)
+        return repr(item) if type(item) is float or abs(item) <= _WRITTEN else f"#{position}"
     if isinstance(item, dict):
         value = next((item[name] for name in _NAMING if name in item), None)
     elif hasattr(item, "__fspath__"):

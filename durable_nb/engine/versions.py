@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb.engine.digests import Digests
+from durable_nb.engine.digests import nothing_yet
 from durable_nb.errors import ConfigError
 from durable_nb.parts import MISSING
 
@@ -44,7 +44,7 @@ class StepInRun:
         self.raised: set[bytes] = set()
         """Keys of calls that raised in this attempt."""
         self._made: dict[bytes, int] = {}
-        self._made_once, self._most = Digests(), _MANY
+        self._made_once, self._most = nothing_yet(), _MANY
         """Calls that are no longer among these, which are the latest and those made several times."""
         self._given_back: dict[bytes, list[int]] = {}
         self._known: dict[bytes, int] | None = None

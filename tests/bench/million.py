@@ -17,14 +17,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from tests.bench import as_installed
 
 BYTES = 1536
 
 
-def vector(number: int) -> bytes:
-    """A result that only this document has."""
-    return number.to_bytes(8, "big") * (BYTES // 8)
+def vector(number: int) -> np.ndarray:
+    """A result that only this document has: 384 float32."""
+    return np.full(BYTES // 4, number, np.float32)
 
 
 def prepare(url: str, documents: int) -> None:
@@ -46,7 +48,7 @@ def go_on(url: str, documents: int, how: str) -> None:
     process, first = psutil.Process(), []
 
     @step(name="embed", version="1")
-    def embed(number: int) -> bytes:
+    def embed(number: int) -> np.ndarray:
         first.append((time.perf_counter() - began, time.process_time(), process.memory_info().rss))
         return vector(number)
 
@@ -54,9 +56,9 @@ def go_on(url: str, documents: int, how: str) -> None:
     embed.map([], workers=1)  # what any run needs; the growth is that of the documents
     before, wanted = process.memory_info().rss, range(documents + 1)
     if how == "stream":
-        wrong = sum(value != vector(number) for number, value in embed.stream(wanted, workers=1))
+        wrong = sum(not np.array_equal(value, vector(number)) for number, value in embed.stream(wanted, workers=1))
     else:
-        wrong = sum(value != vector(number) for number, value in enumerate(embed.map(wanted, workers=1)))
+        wrong = sum(not np.array_equal(one, vector(number)) for number, one in enumerate(embed.map(wanted, workers=1)))
     seconds, cpu, then = first[0]
     growth = [round((rss - before) / 2**20) for rss in (then, process.memory_info().rss)]
     found = {"first new call, s": round(seconds, 2), "of the processor": round(cpu, 2), "growth, MB": growth}

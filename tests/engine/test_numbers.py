@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from durable_nb import keys
-from durable_nb.engine.digests import Digests
+from durable_nb.engine import digests
+from durable_nb.engine.digests import Digests, SortedDigests
 from durable_nb.engine.versions import StepInRun
 
 
 class NumbersAreCounts(RuleBasedStateMachine):
     """However calls are made, given back and claimed, each digest has each number once, the lowest free one first."""
 
-    @initialize(most=st.sampled_from([0, 3, 10]))
-    def begin(self, most: int) -> None:
+    @initialize(most=st.sampled_from([0, 3, 10]), kind=st.sampled_from([Digests, SortedDigests]))
+    def begin(self, most: int, kind: type[Digests | SortedDigests]) -> None:
         """With more or fewer of them in the dict."""
         self.step = StepInRun(None, 1)  # type: ignore[arg-type]
-        self.step._most = most
+        self.step._most, self.step._made_once = most, kind()
         self.taken: dict[bytes, set[int]] = {}
 
     @rule(documents=st.lists(st.integers(0, 30), max_size=12))
@@ -68,9 +70,11 @@ def digest(n: int) -> bytes:
     return (n % 4 << 56 | n // 4 << 2).to_bytes(8, "little") + bytes(8)
 
 
-def test_many_are_told_apart() -> None:
-    """A hundred thousand digests are found, those taken out are not, and it has grown on the way."""
-    many = Digests()
+@pytest.mark.parametrize("kind", [Digests, SortedDigests])
+def test_many_are_told_apart(kind: type[Digests | SortedDigests], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand digests are found, those taken out are not until they are back, and it has grown on the way."""
+    monkeypatch.setattr(digests, "_MANY", 20_000)
+    many = kind()
     names = [keys.digest(n) for n in range(100_000)]
     for start in range(0, len(names), 9_000):
         many.add(names[start : start + 9_000])
@@ -81,3 +85,6 @@ def test_many_are_told_apart() -> None:
     assert set(names) - set(gone) == many.among(names)
     assert len(names) - len(gone) == many.count
     assert set() == many.among([keys.digest(-n) for n in range(1, 1_000)])
+    many.add(gone)
+    assert set(names) == many.among(names)
+    assert len(names) == many.count
