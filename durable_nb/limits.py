@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
+from durable_nb.locks import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -47,7 +48,7 @@ class Gate:
         self._alone: Hashable = None  # the one of them that runs now
         self._queue: deque[_Waiting] = deque()
         self._next = 0.0  # when the next call may start, for per_minute
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
 
     def pause(self) -> None:
         """Let no further call start."""

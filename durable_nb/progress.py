@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.limits import Gate
+from durable_nb.locks import lock_of
 from durable_nb.reasons import Reasons
 from durable_nb.records import (
     COMPUTED,
@@ -68,7 +68,7 @@ class Progress:
         self._last_commit: float | None = None
         self._last_beat: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(self._started, 0)])
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
 
     @property
     def failed(self) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import clock
 from durable_nb.errors import ConfigError
+from durable_nb.locks import lock_of
 from durable_nb.paces import FEW, Learning, Pace
 from durable_nb.throttling import backoff, seconds_asked
 
@@ -88,7 +88,7 @@ class Flow:
         self.holds, self.begun, self.told_from = self._is_limited, 0, -math.inf
         self._learning = Learning()  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
-        self._volley, self._heard_at, self._lock = 0, -math.inf, threading.Lock()
+        self._volley, self._heard_at, self._lock = 0, -math.inf, lock_of(self)
 
     @property
     def is_only_awaited(self) -> bool:

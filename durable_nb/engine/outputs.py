@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.credentials import known_in
 from durable_nb.engine.context import inside
+from durable_nb.locks import lock_of
 from durable_nb.records import Costed, State
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Outputs:
         self._show, self.shows, self._is_any = show, show is not None, live.store.has_printed(live.record.id)
         self._said: dict[Name, _Said] = {}
         self._restored: list[Name] = []
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
         self.lines = self.shown = self.logged = 0
 
     def printed(self, kind: str, text: str) -> None:

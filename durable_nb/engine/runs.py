@@ -19,6 +19,7 @@ from durable_nb.engine.session import current as session
 from durable_nb.engine.versions import StepInRun
 from durable_nb.errors import CodeChanged, LeaseLost, RunStopped, StoreError
 from durable_nb.limits import Gate
+from durable_nb.locks import lock_of
 from durable_nb.progress import Progress
 from durable_nb.records import Run, State
 
@@ -65,7 +66,7 @@ class LiveRun:
         self.implicit, self.apart = implicit, apart
         """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
         self.outer = current()
-        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._stop, self._lock = threading.Event(), lock_of(self)
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: dict[Step[..., Any], StepInRun] = {}

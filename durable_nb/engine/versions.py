@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.digests import nothing_yet
 from durable_nb.errors import ConfigError
+from durable_nb.locks import lock_of
 from durable_nb.parts import MISSING
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class StepInRun:
         self._given_back: dict[bytes, list[int]] = {}
         self._known: dict[bytes, int] | None = None
         self._ahead: dict[bytes, Saved] = {}
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
 
     def numbers(self, digests: Sequence[bytes]) -> list[int]:
         """For each call, which one of the equal calls of this run it is, from 0."""

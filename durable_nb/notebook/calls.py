@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable_nb.bytecode import scope_of
@@ -10,6 +9,7 @@ from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside, outside
 from durable_nb.engine.versions import may_restore
 from durable_nb.errors import CodeChanged, ConfigError, RunStopped, Unkeyable, Unsaveable
+from durable_nb.locks import lock_of
 from durable_nb.notebook import effects
 from durable_nb.notebook.effects import Effects, NotRestorable, Place, Watch
 from durable_nb.notebook.elsewhere import Elsewhere
@@ -58,7 +58,7 @@ class Calls:
         self._said: set[str] = set()
         self.elsewhere = Elsewhere(live)
         self._not_kept = self._running = self._begun = 0
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
         self._flight = Flight()
 
     def land(self) -> None:
