@@ -85,8 +85,10 @@ class Grouping:
 
     def feed(self, chunk: Sequence[Call]) -> Iterator[list[Group]]:
         """The groups that are full with ``chunk``."""
-        yield [Group.of([call]) for call in chunk if call.key in self._alone]
-        self._waiting += [call for call in chunk if call.key not in self._alone]
+        if self._alone:
+            yield [Group.of([call]) for call in chunk if call.key in self._alone]
+            chunk = [call for call in chunk if call.key not in self._alone]
+        self._waiting += chunk
         while len(self._waiting) >= self._sizes.now:
             size = self._sizes.now
             yield [Group.of(self._waiting[:size])]
@@ -122,10 +124,11 @@ class GroupComputation(Computation):
         """The first document is noted as any call is; if the kernel dies, each of the others may be to blame as well."""
         taken: list[slice] = []
         places, memory, mark = self._recorder.places, self._recorder.memory, self._mark
+        others: tuple[Call, ...] = ()
         if isinstance(group, Group):
-            group.noted = taken
+            group.noted, others = taken, group.parts[1:]
         try:
-            for part in _parts(group)[1:]:
+            for part in others:
                 place = places.pop() if places else UNREAD
                 taken.append(place)
                 if place is UNREAD:  # so would be those of the others

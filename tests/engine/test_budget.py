@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("store")
 
+TRIES = 6
 OURS = str(Path(durable_nb.__file__).parent)
 
 
@@ -52,10 +53,10 @@ def calls_in(work: Callable[[], object]) -> Counter[str]:
 def per_document(work: Callable[[list[str]], object], tag: str) -> tuple[float, Counter[str]]:
     """Calls that one more document costs: 1,000 against 2,000 of them, so that what is paid once a batch drops out.
 
-    The least of three tries: on a busy machine commits are slow, and waiting for one takes calls too.
+    The least of several tries: on a busy machine commits are slow, and waiting for one takes calls too.
     """
     found = []
-    for attempt in range(3):
+    for attempt in range(TRIES):
         few, many = ([f"{tag} {attempt} {count} {i}" for i in range(count)] for count in (1000, 2000))
         first, second = calls_in(lambda few=few: work(few)), calls_in(lambda many=many: work(many))
         found.append(((second.total() - first.total()) / 1000, second))
@@ -78,7 +79,7 @@ def test_a_new_document_of_a_batch_takes_at_most_6_calls() -> None:
 
 def test_a_restored_document_takes_at_most_6_calls() -> None:
     """Restoring one more document of a map enters our functions at most 6 times, its decoding included."""
-    for attempt in range(3):
+    for attempt in range(TRIES):
         for count in (1000, 2000):
             shout.map([f"old {attempt} {count} {i}" for i in range(count)], workers=1)
 
