@@ -9,15 +9,15 @@ _NOTHING_S = 1e-9
 """Less is what rounding leaves."""
 _SLOWEST_PER_S = 0.2
 _GUESS_PER_S = 1.0
-"""Of a service that has answered nobody."""
+"""Of a service that has taken no call yet."""
 FEW = 5
-"""Fewer answers between two refusals tell no pace."""
+"""Fewer calls between two refusals tell no pace."""
 _BACK = 0.95
 """What was refused is not asked for again: of two clients, or of a clock that runs apart, the sum has to fit."""
 _NEAR, _FAR = 0.8, 0.5
-"""No further back at once, after some answers and after few: the wait is a cost already, and may be longer than it need be."""
+"""No further back at once, after some calls and after few: the wait is a cost already, and may be longer than it need be."""
 _WINDOW_S = 1.0
-"""No service counts in a shorter time: a burst that was answered in less says how much it takes in that."""
+"""No service counts in a shorter time: a burst that was taken in less says how much it takes in that."""
 _GROW_S = 1.0
 _USED = 0.8
 """Of the starts that a pace allows, where it is what holds calls back."""

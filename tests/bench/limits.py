@@ -6,7 +6,6 @@ The ideal is all that one can do who knows the limit: as many as it has in store
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 import tempfile
 import time
@@ -14,13 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import openai
-
-from durable_nb import configure, step
-from tests.engine.test_flow import PATIENCE_S, Service, served
+from durable_nb import configure
+from tests.engine.test_flow import Service, embed_on_a_loop, embed_on_threads, served
 
 PER_S = 20
-MODEL = "m"
 
 
 class Asked(NamedTuple):
@@ -28,33 +24,6 @@ class Asked(NamedTuple):
 
     seconds: float
     refused: int
-
-
-def on_threads(service: Service, documents: list[str], workers: int) -> None:
-    """``map`` of a function."""
-    client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S)
-
-    @step
-    def embed(text: str) -> list[float]:
-        return client.embeddings.create(input=text, model=MODEL, encoding_format="float").data[0].embedding
-
-    assert [[1.5]] * len(documents) == list(embed.map(documents, workers=workers))
-
-
-def on_a_loop(service: Service, documents: list[str], workers: int) -> None:
-    """``amap`` of a coroutine function."""
-
-    async def embedded() -> list[list[float]]:
-        async with openai.AsyncOpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S) as client:
-
-            @step
-            async def embed(text: str) -> list[float]:
-                answer = await client.embeddings.create(input=text, model=MODEL, encoding_format="float")
-                return answer.data[0].embedding
-
-            return list(await embed.amap(documents, workers=workers))
-
-    assert [[1.5]] * len(documents) == asyncio.run(embedded())
 
 
 def once(
@@ -83,12 +52,12 @@ def main() -> None:
         f"{len(documents)} documents, {PER_S} a second, ideal {ideal:.1f} s; medians of {options.rounds} rounds (worst)\n"
     )
     print("| | `Retry-After` | time | refused of all requests |\n|---|---|---|---|")
-    for ask, workers in ((on_threads, 8), (on_threads, 32), (on_a_loop, 32)):
+    for ask, workers in ((embed_on_threads, 8), (embed_on_threads, 32), (embed_on_a_loop, 32)):
         for after in ("0.5", None):
             all_asked = [once(ask, documents, workers, after) for _ in range(options.rounds)]
             times = [one.seconds / ideal for one in all_asked]
             shares = [one.refused / (len(documents) + one.refused) for one in all_asked]
-            kind = "`map`" if ask is on_threads else "`amap`"
+            kind = "`map`" if ask is embed_on_threads else "`amap`"
             print(
                 f"| {kind}, {workers} workers | {after or 'none'} | {statistics.median(times):.2f} × ({max(times):.2f}) | "
                 f"{statistics.median(shares):.1%} ({max(shares):.1%}) |",

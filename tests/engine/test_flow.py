@@ -157,35 +157,47 @@ def test_coroutines_lose_nothing_against_a_limit(service: Service) -> None:
     assert service.answered == DOCUMENTS
 
 
-def test_client_of_openai_loses_nothing() -> None:
-    """200 documents, 20 a second, no option given: its own two retries alone lose most of them. Hardly one asks in vain."""
-    with served(20) as service:
-        client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S)
+def embed_on_threads(service: Service, documents: list[str], workers: int) -> None:
+    """``map`` with the client of OpenAI; every document has its vector then."""
+    client = openai.OpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S)
 
-        @step
-        def embed(text: str) -> list[float]:
-            return client.embeddings.create(input=text, model="m", encoding_format="float").data[0].embedding
+    @step
+    def embed(text: str) -> list[float]:
+        return client.embeddings.create(input=text, model="m", encoding_format="float").data[0].embedding
 
-        assert [[1.5]] * 200 == list(embed.map(range_of_documents(200)))
-        assert service.answered == 200
-        assert service.refused <= MOST_REFUSED * (200 + service.refused)
+    assert [[1.5]] * len(documents) == list(embed.map(documents, workers=workers))
 
 
-def test_client_of_openai_loses_nothing_on_a_loop() -> None:
-    """The same with its coroutines, of which 32 run at once."""
+def embed_on_a_loop(service: Service, documents: list[str], workers: int) -> None:
+    """The same with ``amap`` and its coroutines."""
 
-    async def embedded(url: str) -> list[list[float]]:
-        async with openai.AsyncOpenAI(api_key="k", base_url=url, max_retries=0, timeout=PATIENCE_S) as client:
+    async def embedded() -> list[list[float]]:
+        async with openai.AsyncOpenAI(api_key="k", base_url=service.url, max_retries=0, timeout=PATIENCE_S) as client:
 
             @step
             async def embed(text: str) -> list[float]:
                 answer = await client.embeddings.create(input=text, model="m", encoding_format="float")
                 return answer.data[0].embedding
 
-            return list(await embed.amap(range_of_documents(200)))
+            return list(await embed.amap(documents, workers=workers))
 
+    assert [[1.5]] * len(documents) == asyncio.run(embedded())
+
+
+def test_client_of_openai_loses_nothing() -> None:
+    """200 documents, 20 a second, no option given: its own two retries alone lose most of them. Hardly one asks in vain."""
     with served(20) as service:
-        assert [[1.5]] * 200 == asyncio.run(embedded(service.url))
+        embed_on_threads(service, range_of_documents(200), 8)
+
+        assert service.answered == 200
+        assert service.refused <= MOST_REFUSED * (200 + service.refused)
+
+
+def test_client_of_openai_loses_nothing_on_a_loop() -> None:
+    """The same with its coroutines, of which 32 run at once."""
+    with served(20) as service:
+        embed_on_a_loop(service, range_of_documents(200), 32)
+
         assert service.answered == 200
         assert service.refused <= MOST_REFUSED * (200 + service.refused)
 
