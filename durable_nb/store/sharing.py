@@ -18,6 +18,7 @@ from durable_nb import clock, retry
 from durable_nb.errors import ConfigError
 from durable_nb.records import Backoff, Checkpoint, Failure, Owner, Run, State
 from durable_nb.store import backoffs, leases
+from durable_nb.store.backoffs import Name
 from durable_nb.store.connect import Database
 from durable_nb.store.dialects import insert
 from durable_nb.store.ledgers import Ledger, Watch
@@ -38,9 +39,6 @@ RETURNING step_id, key"""
 _LOOK = """
 SELECT c.key, c.token, c.state FROM unnest(%s::bytea[]) AS d(key)
 JOIN claims AS c ON c.run_id = %s AND c.step_id = %s AND c.key = d.key"""
-
-Name = tuple[int, bytes]
-"""Step id and key of a call."""
 
 
 class Taken(NamedTuple):
@@ -98,8 +96,7 @@ class Share:
         """Let go of all claims that have not ended; the last kernel ends the run. As `leases.release`."""
         run_id, face = self.run.id, self.run.owner
         assert face is not None
-        restored = conn.scalar(sa.select(runs.c.restored).where(runs.c.id == run_id).with_for_update())
-        last = _whole(conn, run_id, last | {"restored": max(restored or 0, last["restored"])})
+        last = _whole(conn, run_id, last | {"restored": max(_lock(conn, run_id), last["restored"])})
         _drop(conn, run_id, self.member.token)
         mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == face.token)
         if not any(leases.is_alive(owner, beat) for owner, beat in _members(conn, run_id)):
@@ -132,6 +129,11 @@ class SharedWatch(Watch):
         super().__init__(share.member, ledger)
         self.share = share
         self._fenced: set[Name] = set()
+
+    def write_rest(self, conn: sa.Connection, run_id: int) -> None:
+        """As of one kernel, once no other commits: those lock the run before its mosaic too."""
+        _lock(conn, run_id)
+        super().write_rest(conn, run_id)
 
     def write(self, conn: sa.Connection, run_id: int, batch: Sequence[Checkpoint]) -> bool:
         """As of one kernel; and end the claims of what is committed. What others have claimed meanwhile is fenced."""
@@ -212,6 +214,11 @@ def _join(
     return Share(database, run, member, dead)
 
 
+def _lock(conn: sa.Connection, run_id: int) -> int:
+    """Until this transaction ends no other kernel commits to the run; how many calls of it were restored."""
+    return conn.scalar(sa.select(runs.c.restored).where(runs.c.id == run_id).with_for_update()) or 0
+
+
 def _members(conn: sa.Connection, run_id: int) -> list[tuple[Owner, float]]:
     columns = (members.c[f] for f in (*Owner._fields, "heartbeat"))
     rows = conn.execute(sa.select(*columns).where(members.c.run_id == run_id).order_by(members.c.token))
@@ -226,7 +233,7 @@ def _enrol(conn: sa.Connection, run_id: int, member: Owner, now: float) -> None:
 
 def _bury(conn: sa.Connection, run_id: int, token: str) -> list[str]:
     """Of all members but that one."""
-    conn.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())  # nobody commits meanwhile
+    _lock(conn, run_id)
     there = _members(conn, run_id)
     dead = [owner for owner, beat in there if owner.token != token and not leases.is_alive(owner, beat)]
     for owner in dead:

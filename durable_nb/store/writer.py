@@ -279,7 +279,7 @@ class Writer:
 
     def _transact(self, rows: list[Checkpoint], counted: list[Checkpoint]) -> dict[int, Watch]:
         with self._lock:
-            watched = dict(self._watched)
+            watched = dict(sorted(self._watched.items()))  # kernels that share several runs lock them in one order
         lost, held, shares = [], set[int](), by_run(counted)
         with self._writing() as conn:
             for run_id, watch in watched.items():

@@ -8,6 +8,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import pytest
 
 from durable_nb import codecs, keys, step
 from durable_nb.errors import ConfigError
-from durable_nb.records import COMPUTED, Checkpoint, State
+from durable_nb.records import COMPUTED, Checkpoint, Mosaic, State
 from durable_nb.store import Store, leases, owner_of_this_process
 from tests.crash.faults import Work, ask
 from tests.crash.test_faults_owners import _freeze_between_commits
@@ -23,6 +25,7 @@ from tests.kernels import ROOT, lines, wait_until
 from tests.store.examples import Counts, key, result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.postgres import Postgres
@@ -154,6 +157,48 @@ def test_stop_stops_all(server: Postgres, tmp_path: Path) -> None:
     assert [True, True] == [end["error"].startswith("RunStopped") for end in ends], ends
     assert ("interrupted", 2_000) == kept[:2]
     assert sum(executions(works).values()) == kept[2] < 2_000
+
+
+class _Squares(Counts):
+    """A ledger with squares, and something that happens before they are written."""
+
+    def __init__(self, before: Callable[[], object]) -> None:
+        super().__init__(1)
+        self._before = before
+
+    def mosaic(self) -> Mosaic:
+        self._before()
+        return Mosaic(1, bytes((COMPUTED,)))
+
+
+def test_one_ends_while_another_commits(server: Postgres) -> None:
+    """Neither waits for what the other has, so that none has to begin again, which who is stopped would not."""
+    urls = [server.url, server.url.replace("127.0.0.1", "localhost")]  # in one process a database has one writer
+    stores = [Store.open(url) for url in urls]
+    shares = [store.join("met", owner=owner_of_this_process()) for store in stores]
+    step_id = stores[0].step("s", fingerprint="1", parts={}, source="")
+    commits, ends = threading.Event(), threading.Event()
+
+    def meet() -> None:
+        commits.set()
+        if ends.wait(2):
+            time.sleep(0.3)  # the other one writes its squares meanwhile
+
+    ledgers = [_Squares(meet), _Squares(ends.set)]
+    for store, share, ledger in zip(stores, shares, ledgers, strict=True):
+        share.take(step_id, [key(1)], 1)
+        store.watch(share.run.id, owner=share.member, ledger=ledger, share=share)
+        store.hurry(share.run.id)
+    saved = stores[0].save_now(result(shares[0].run.id, step_id, 1))
+    commits.wait(2)
+    stores[1].finish(shares[1].run.id, owner=shares[1].member, state=State.INTERRUPTED)
+    saved.result()
+    stores[0].finish(shares[0].run.id, owner=shares[0].member, state=State.INTERRUPTED)
+    ended = counts(server.url)
+    for store in stores:
+        store.close()
+
+    assert ("interrupted", 1, 1) == ended[:3]
 
 
 _FAILING = """
