@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import re
@@ -14,7 +15,7 @@ from durable_nb.paces import FEW, Learning, Pace
 from durable_nb.throttling import backoff, seconds_asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from durable_nb.paces import Slot
 
@@ -66,6 +67,8 @@ class Flow:
     ----------
     holds : bool
         Whether a call has to ask before it starts.
+    is_limited : bool
+        Whether somebody said how fast calls may start.
     begun : int
         Calls since the service refused one, or since none was made for a while.
     told_from : float
@@ -84,8 +87,8 @@ class Flow:
         self._limiter = None if rate is None or isinstance(rate, str) else _limiter(rate)
         self._calls = Pace(parsed(rate, "rate_limit")) if isinstance(rate, str) else None
         self._amounts = None if token_limit is None else Pace(parsed(token_limit, "token_limit"))
-        self._is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
-        self.holds, self.begun, self.told_from = self._is_limited, 0, -math.inf
+        self.is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
+        self.holds, self.begun, self.told_from = self.is_limited, 0, -math.inf
         self._learning = Learning()  # how fast the service turned out to answer
         self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
         self._volley, self._heard_at, self._lock = 0, -math.inf, lock_of(self)
@@ -124,7 +127,7 @@ class Flow:
             self._waiting -= 1
             if not may_start:
                 self._give_back(taken)
-        self.holds = self._is_limited or self._learning.pace is not None
+        self.holds = self.is_limited or self._learning.pace is not None
 
     def _take(self, amount: float) -> Reservation:
         """The first time at which everything that is limited has room."""
@@ -143,9 +146,24 @@ class Flow:
                 pace.give_back(slot, now)
 
     def acquire(self) -> None:
-        """Wait for the limiter of somebody else, if there is one."""
-        if self._limiter is not None:
-            self._limiter.acquire()
+        """Wait for the limiter of somebody else, if there is one.
+
+        Raises
+        ------
+        ConfigError
+            It failed, which no document is to blame for, or it can only be awaited.
+        """
+        if self._limiter is None:
+            return
+        with self._naming():
+            leave = self._limiter.acquire()
+        if inspect.isawaitable(leave):
+            if inspect.iscoroutine(leave):
+                leave.close()
+            raise ConfigError(
+                f"acquire() of the rate_limit, {type(self.rate).__name__}, has to be awaited, and the step is not async.",
+                'Make it an `async def`, or write the limit: rate_limit="20/s".',
+            )
 
     async def acquire_async(self) -> None:
         """As ``acquire``, without blocking the loop."""
@@ -153,14 +171,27 @@ class Flow:
             return
         named = (getattr(self._limiter, name, None) for name in ("aacquire", "async_acquire"))
         own = next((one for one in named if one is not None), None)
-        if own is not None:
-            await own()
-        elif self.is_only_awaited:
-            await self._limiter.acquire()
-        else:
-            import asyncio
+        with self._naming():
+            if own is not None:
+                await own()
+            elif self.is_only_awaited:
+                await self._limiter.acquire()
+            else:
+                import asyncio
 
-            await asyncio.to_thread(self._limiter.acquire)
+                leave = await asyncio.to_thread(self._limiter.acquire)
+                if inspect.isawaitable(leave):
+                    await leave
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise ConfigError(
+                f"the object given as rate_limit=, {type(self.rate).__name__}, failed: {error!r:.200}.",
+                "What is finished is saved: mend it and run the cell again.",
+            ) from error
 
     def crowd(self) -> None:
         """One call was tried out alone, and now come many: its time says nothing about what the service bears."""
@@ -221,5 +252,10 @@ def _limiter(thing: Any) -> Any:
     if not callable(getattr(thing, "acquire", None)):
         raise ConfigError(
             f"rate_limit={thing!r:.60} is not possible.", 'Write "3000/min", or give an object with acquire().'
+        )
+    if callable(getattr(thing, "release", None)):  # nobody would
+        raise ConfigError(
+            f"rate_limit={thing!r:.60} limits calls at a time, and not how many start in a while.",
+            "Write workers=2 for two at a time.",
         )
     return thing

@@ -56,8 +56,12 @@ class Batch(Filling):
             self._work_through(self._units(items))
 
     def _work_through(self, units: Iterator[Sequence[Any]]) -> None:
-        """Compute units on threads, or inline with one worker; for an engine twice as many send, so that none waits."""
+        """Compute units on threads, or inline with one worker; for an engine twice as many send, so that none waits.
+
+        Not where calls may start only now and then: one that waits for a worker would use up the time of another one.
+        """
         remote = self.computation if isinstance(self.computation, RemoteComputation) else None
+        is_paced = self.step.flow is not None and self.step.flow.is_limited
         is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
         try:
             if not self.entered.proven:
@@ -65,7 +69,7 @@ class Batch(Filling):
             (inline if is_inline else threads).run(
                 self._several if remote is not None else self._one,
                 units,
-                workers=self.workers if remote is None else 2 * self.workers,
+                workers=self.workers if remote is None or is_paced else 2 * self.workers,
                 halted=self._halted,
                 abandon=self.cancel,
             )

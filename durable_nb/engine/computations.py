@@ -78,10 +78,8 @@ class Computation(Waits):
             refuse_inside(outer)
         attempt = self._go_on(call, halted or self._is_halted) if self.left_over else attempt
         while True:
-            if flow is not None and flow.holds:
-                self._pace(flow, call, halted or self._is_halted)
-            if gate.limited and not outer:
-                self._await_admission(call, halted)
+            if (flow is not None and flow.holds) or (gate.limited and not outer):
+                self._enter(call, halted, is_inner=bool(outer))
             else:
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
@@ -133,11 +131,8 @@ class Computation(Waits):
         if self.left_over:
             attempt = await self._go_on_async(call)
         while True:
-            if flow is not None and flow.holds:
-                await self._pace_async(flow, call)
-            if gate.limited and not outer:
-                name = (self._step_id, call.key)
-                self._refuse_unless(await gate.admit_async(call.document, self._is_halted, name))
+            if (flow is not None and flow.holds) or (gate.limited and not outer):
+                await self._enter_async(call, is_inner=bool(outer))
             else:
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False

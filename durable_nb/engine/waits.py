@@ -27,6 +27,9 @@ PATIENCE_S = 2.0
 _LOOK_S = 0.1
 """Who waits looks this often whether it is still wanted."""
 
+_FRESH_S = 0.1
+"""A call whose time came longer ago than that, because something else held it back, has to ask for another one."""
+
 
 class Halting:
     """Set when the run is stopped, or the map that a call belongs to is not wanted any more; see `clock.wait`."""
@@ -104,22 +107,75 @@ class Waits:
         if self._flow is not None:
             self._flow.crowd()
 
-    def _pace(self, flow: Flow, call: Call, halted: Callable[[], bool]) -> None:
+    def _enter(self, call: Call, halted: Callable[[], bool] | None, *, is_inner: bool) -> None:
+        """Note a call as running once nothing holds it back; ``is_inner`` if it is made inside of another one."""
         __tracebackhide__ = True
+        gate, paced_at = self._gate, self._pace(call, halted or self._is_halted)
+        while gate.limited and not is_inner:
+            self._await_admission(call, halted)
+            if self._is_fresh(paced_at):
+                return
+            try:
+                paced_at = self._pace(call, halted or self._is_halted)
+            except BaseException:
+                self._leave(call)
+                raise
+            if not gate.paused:
+                return
+            self._leave(call)
+        gate.running.add(call.document)
+
+    async def _enter_async(self, call: Call, *, is_inner: bool) -> None:
+        __tracebackhide__ = True
+        gate, paced_at = self._gate, await self._pace_async(call)
+        while gate.limited and not is_inner:
+            name = (self._step_id, call.key)
+            self._refuse_unless(await gate.admit_async(call.document, self._is_halted, name))
+            if self._is_fresh(paced_at):
+                return
+            try:
+                paced_at = await self._pace_async(call)
+            except BaseException:
+                self._leave(call)
+                raise
+            if not gate.paused:
+                return
+            self._leave(call)
+        gate.running.add(call.document)
+
+    def _is_fresh(self, paced_at: float) -> bool:
+        """Whether a call that was let in may use the time that it was given: all who waited for a place would start at once."""
+        return self._flow is None or not self._flow.holds or clock.monotonic() - paced_at < _FRESH_S
+
+    def _leave(self, call: Call) -> None:
+        self._gate.running.discard(call.document)
+        self._gate.left((self._step_id, call.key), is_saved=False)
+
+    def _pace(self, call: Call, halted: Callable[[], bool]) -> float:
+        """Wait for the pace of the service, if it has one; when the call was given its time."""
+        __tracebackhide__ = True
+        flow = self._flow
+        if flow is None or not flow.holds:
+            return -math.inf
         with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not halted())
                 clock.wait(self.live.stopping, seconds)
         self._refuse_unless(not halted())
         flow.acquire()
+        return clock.monotonic()
 
-    async def _pace_async(self, flow: Flow, call: Call) -> None:
+    async def _pace_async(self, call: Call) -> float:
         __tracebackhide__ = True
+        flow = self._flow
+        if flow is None or not flow.holds:
+            return -math.inf
         with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not self.live.halted)
                 await self._sleep(seconds)
         await flow.acquire_async()
+        return clock.monotonic()
 
     def _documents(self, call: Call) -> Iterable[Call]:
         """What is counted one by one in a call."""

@@ -22,6 +22,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 
 from durable_nb import step
 from durable_nb.engine import runs
+from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped, StepFailed
 from tests.kernels import wait_until
 
@@ -254,6 +255,108 @@ def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: st
 
     assert EXPECTED == asyncio.run(everything())
     assert (service.answered, service.refused) == (DOCUMENTS, 0)
+
+
+def most_in_a_second(starts: list[float]) -> int:
+    """Of sorted times, how many at most are within a second."""
+    return max(sum(1 for other in starts if at <= other < at + 1) for at in starts)
+
+
+@pytest.mark.parametrize("limit", ["rate", "tokens", "limiter"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["threads", "loop"])
+def test_a_pause_saves_up_no_starts(is_async: bool, limit: str) -> None:
+    """After Resume calls go on at the pace that is allowed: what was allowed meanwhile is gone."""
+    starts: list[float] = []
+    options: dict[str, Any] = {
+        "rate": {"rate_limit": "10/s"},
+        "tokens": {"token_limit": "1000/s", "tokens": lambda _: 100},
+        "limiter": {"rate_limit": InMemoryRateLimiter(requests_per_second=10, check_every_n_seconds=0.01)},
+    }[limit]
+
+    @step(**options)
+    def plain(n: int) -> int:
+        starts.append(time.monotonic())
+        return n
+
+    @step(**options)
+    async def coroutine(n: int) -> int:
+        starts.append(time.monotonic())
+        return n
+
+    def steer() -> None:
+        wait_until(lambda: len(starts) >= 3, describing="calls are made")
+        (live,) = session.live
+        live.control("pause")
+        time.sleep(2.5)
+        live.control("resume")
+
+    steering = threading.Thread(target=steer)
+    steering.start()
+    if is_async:
+        asyncio.run(coroutine.amap(range(30), workers=16))
+    else:
+        plain.map(range(30), workers=16)
+    steering.join()
+
+    assert 30 == len(starts)
+    assert most_in_a_second(sorted(starts)) <= 12
+
+
+def test_workers_that_are_busy_save_up_no_starts() -> None:
+    """Of worker processes: calls that had to wait for one do not all begin when the slow ones end."""
+
+    @step(rate_limit="10/s")
+    def slow_at_first(n: int) -> float:
+        at = time.time()
+        time.sleep(2.5 if n < 8 else 0.05)
+        return at
+
+    starts = sorted(slow_at_first.map(range(40), workers=8, executor="processes"))
+
+    assert most_in_a_second(starts) <= 12
+
+
+class Odd:
+    """A limiter of somebody else that is not as it should be."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.awaited = kind, 0
+
+    def acquire(self) -> Any:
+        if self.kind == "fails":
+            raise ValueError("no connection to the counter")
+        return self._soon()
+
+    async def _soon(self) -> None:
+        self.awaited += 1
+
+
+def test_a_limiter_that_fails_is_told() -> None:
+    """No document is to blame: the map ends, and says what it was."""
+    with pytest.raises(ConfigError, match=r"rate_limit=, Odd, failed: ValueError\('no connection.*is saved"):
+        step(rate_limit=Odd("fails"))(str.upper).map(["a"])
+
+
+def test_a_limiter_that_gives_a_coroutine() -> None:
+    """It is awaited, or refused where that cannot be; it never limits nothing without a word."""
+
+    async def upper(text: str) -> str:
+        return text.upper()
+
+    limiter = Odd("coroutine")
+    found = asyncio.run(step(rate_limit=limiter)(upper).amap(["a", "b"]))
+
+    assert ["A", "B"] == list(found)
+    assert 2 == limiter.awaited
+    with pytest.raises(ConfigError, match="acquire.. of the rate_limit, Odd, has to be awaited"):
+        step(rate_limit=limiter, name="plain")(str.upper).map(["a"])
+
+
+@pytest.mark.parametrize("lock", [threading.Semaphore(2), threading.Lock(), asyncio.Semaphore(2)])
+def test_a_lock_is_no_limiter(lock: Any) -> None:
+    """Nobody would release it: the map would hang."""
+    with pytest.raises(ConfigError, match="limits calls at a time.*workers=2"):
+        step(rate_limit=lock)(str.upper)
 
 
 def test_what_was_dropped_holds_up_nobody() -> None:
