@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,17 +69,25 @@ class TenacityRetry(NamedTuple):
         return self.rules
 
     def delay(self, attempt: int, error: BaseException, jitter: float, elapsed_s: float = 0.0) -> float | None:  # noqa: ARG002 - wait has its own
-        """As `Retry.delay`; ``stop_after_delay`` and ``stop_before_delay`` go by ``elapsed_s``."""
+        """As `Retry.delay`; ``stop_after_delay`` and ``stop_before_delay`` go by ``elapsed_s``.
+
+        Rules that fail themselves, as those made for errors of another kind may, give up: a note at the error says so.
+        """
         from tenacity import RetryCallState
 
         state = RetryCallState(self.rules, None, (), {})
         state.attempt_number = attempt
         state.set_exception((type(error), error, error.__traceback__))
         state.start_time = (state.outcome_timestamp or 0.0) - elapsed_s
-        if not self.rules.retry(state):
+        try:
+            if not self.rules.retry(state):
+                return None
+            state.upcoming_sleep = float(self.rules.wait(state))
+            return None if self.rules.stop(state) else state.upcoming_sleep
+        except Exception as failure:
+            with suppress(Exception):  # a frozen one
+                error.add_note(f"durable_nb: the rules given as retries= failed on it: {failure!r:.200}")
             return None
-        state.upcoming_sleep = float(self.rules.wait(state))
-        return None if self.rules.stop(state) else state.upcoming_sleep
 
 
 def refuse_unsupported(rules: Any) -> None:

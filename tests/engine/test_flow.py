@@ -24,10 +24,13 @@ from durable_nb import step
 from durable_nb.engine import runs
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped, StepFailed
+from durable_nb.records import State
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from durable_nb.store import Store
 
 pytestmark = pytest.mark.usefixtures("store")
 PER_S = 40
@@ -555,6 +558,27 @@ def test_rules_of_tenacity_that_would_be_ignored(rules: dict[str, Any]) -> None:
         step(any_function, retries=tenacity.Retrying(stop=tenacity.stop_after_attempt(3), **rules))
     with pytest.raises(ConfigError, match="retries= has"):
         step(any_function).options(retries=tenacity.AsyncRetrying(**rules))
+
+
+def test_rules_of_tenacity_that_fail(store: Store) -> None:
+    """The document has failed with the error that it raised, is recorded so, and a note says what the rules did."""
+    rules = tenacity.Retrying(retry=tenacity.retry_if_exception(lambda error: error.response.status_code == 500))
+
+    @step(retries=rules)
+    def ask(n: int) -> int:
+        if n == 1:
+            raise ConnectionError("reset by peer")
+        return n
+
+    found = ask.map(range(3), on_error="collect")
+    (failure,) = store.failures(store.run("ask").id)
+
+    error = found.errors[1].__cause__
+
+    assert isinstance(error, ConnectionError)
+    assert "ConnectionError: reset by peer" == failure.error
+    assert "retries= failed on it: AttributeError" in error.__notes__[0]
+    assert (State.FAILED, 1) == (store.run("ask").state, store.snapshot("ask").failed)
 
 
 def test_a_stop_is_not_kept_waiting(service: Service) -> None:
