@@ -27,6 +27,9 @@ _IDLE_S = 1.0  # so long without a call, and the time is not counted
 _PATIENCE_S = 600.0
 """A service that answers nobody for so long has not asked to wait a moment: then it is a failure like any other."""
 
+_QUOTA_S, _DAY_S = 60.0, 86_400.0
+"""A wait that is longer than the first of these is one for a quota to be filled again: it is waited out, up to the second."""
+
 
 def parsed(written: object, option: str) -> float:
     """Of ``"3000/min"``, ``"20/s"`` or ``"1M/min"`` how many a second.
@@ -90,7 +93,7 @@ class Flow:
         self.is_limited = self._calls is not None or self._amounts is not None or self._limiter is not None
         self.holds, self.begun, self.told_from = self.is_limited, 0, -math.inf
         self._learning = Learning()  # how fast the service turned out to answer
-        self._until, self._refused, self._since, self._waiting = 0.0, 0, 0.0, 0
+        self._until, self._refused, self._patient_until, self._waiting = 0.0, 0, 0.0, 0
         self._volley, self._heard_at, self._lock = 0, -math.inf, lock_of(self)
 
     @property
@@ -229,10 +232,13 @@ class Flow:
         if asked is None:
             return False
         now = clock.monotonic()
-        self._since = self._since if self._refused else now
-        if now - self._since > _PATIENCE_S or asked > _PATIENCE_S:
+        if not self._refused:
+            self._patient_until = now + _PATIENCE_S
+        if now > self._patient_until or asked > _DAY_S:
             return False
         with self._lock:
+            if asked > _QUOTA_S:
+                self._patient_until = max(self._patient_until, now + asked + _PATIENCE_S)
             if begins := now >= self._until:  # those of one volley count once
                 self._refused = 1 if self.begun > FEW else self._refused + 1
             wait = asked or backoff(self._refused)

@@ -6,6 +6,7 @@ import pytest
 
 from durable_nb.errors import ConfigError
 from durable_nb.rates import Flow, parsed
+from durable_nb.testing import frozen_clock
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,38 @@ def test_tokens_and_their_limit_belong_together() -> None:
         Flow(tokens=len)
     with pytest.raises(ConfigError, match="acquire"):
         Flow(rate=object())
+
+
+class Refusal(Exception):  # noqa: N818 - as clients name it
+    """An answer of 429."""
+
+    def __init__(self, wait_s: float) -> None:
+        self.status_code, self.headers = 429, {"retry-after": str(wait_s)}
+
+
+def test_a_quota_is_waited_out() -> None:
+    """A service that asks to wait for an hour, again and again, is asked once an hour: no document has failed."""
+    flow = Flow()
+    with frozen_clock() as frozen:
+        for hour in range(1, 4):
+            for _ in range(8):
+                assert flow.refused(Refusal(3600))
+            waits = flow.waits()
+            for seconds in waits:
+                frozen.move(seconds)
+
+            assert 3600 * hour == pytest.approx(frozen.at - 1_000_000, abs=150)
+
+
+def test_a_wait_of_days_is_a_failure() -> None:
+    """Nobody leaves a cell waiting for that; nor is it asked to wait a second for an hour."""
+    with frozen_clock() as frozen:
+        assert not Flow().refused(Refusal(90_000))
+        flow = Flow()
+        answers = []
+        for _ in range(720):
+            answers.append(flow.refused(Refusal(1)))
+            frozen.move(1.0)
+
+        assert answers[:500] == [True] * 500
+        assert not any(answers[650:])
