@@ -63,7 +63,13 @@ class Mapping:
 
     async def run_async(self) -> Results:
         """The same beside the running loop, or on it if the step is async."""
-        import asyncio  # 20 ms that whoever has no loop does not pay
+        from durable_nb.executors import aio  # imports asyncio: 20 ms that whoever has no loop does not pay
+
+        with aio.awake():
+            return await self._run_async()
+
+    async def _run_async(self) -> Results:
+        import asyncio
 
         if not self.step.is_async:
             if isinstance(self._items, AsyncIterable):

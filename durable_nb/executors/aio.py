@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from durable_nb.records import Call
+
+
+_WAKE_S = 0.2
+
+
+@contextlib.contextmanager
+def awake() -> Iterator[None]:
+    """Let the running loop look a few times a second: ipykernel 7 cancels an interrupted cell by a callback that wakes no loop."""
+    loop, timers = asyncio.get_running_loop(), deque[asyncio.TimerHandle](maxlen=1)
+
+    def tick() -> None:
+        timers.append(loop.call_later(_WAKE_S, tick))
+
+    tick()
+    try:
+        yield
+    finally:
+        timers[0].cancel()
 
 
 async def run(

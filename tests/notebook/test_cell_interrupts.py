@@ -170,3 +170,29 @@ def test_worker_processes_outlive_an_interrupt_between_calls(kernel: Start, tmp_
 
     assert "[0, 1, 4, 9, 16, 25, 36, 49]" == one.ok("r").result
     assert sorted(map(str, range(8))) == sorted(lines(tmp_path / "ended.log"))
+
+
+AWAITED = {
+    "threads": "@step\ndef long(i):\n    slow(i)\n    return i",
+    "loop": "@step\nasync def long(i):\n    note('begun.log', i)\n    await asyncio.sleep(20 if i > 4 else 0.01)\n"
+    "    note('ended.log', i)\n    return i",
+}
+
+
+@pytest.mark.parametrize("kind", AWAITED)
+def test_a_plain_cell_that_awaits_a_map_stops(kernel: Start, tmp_path: Path, kind: str) -> None:
+    """Also without the magic, in a kernel whose loop would sleep on: no further call begins, what has ended is kept."""
+    one = prepared(kernel)
+    one.ok(f"from durable_nb import step\n{AWAITED[kind]}")
+    cell = one.start("r = await long.amap(range(80), workers=2)")
+    wait_until(lambda: len(lines(tmp_path / "begun.log")) >= 7, describing="calls have begun")
+    began = time.monotonic()
+    one.interrupt()
+    reply = one.finish(cell)
+    took = time.monotonic() - began
+    begun = len(lines(tmp_path / "begun.log"))
+    one.ok("time.sleep(0.5)")
+
+    assert reply.error
+    assert took < BOUND_S / 2
+    assert len(lines(tmp_path / "begun.log")) == begun < 40
