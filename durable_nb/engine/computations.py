@@ -42,7 +42,7 @@ class Computation(Failures):
         function: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(step, entered)
-        self._function, self._has_deadline = function or step.function, step.timeout_s is not None
+        self._function, self._has_deadline = function or self._callee(), step.timeout_s is not None
         # Before the document stand the receiver of a method, or for a call of a cell the function itself.
         self.unlabelled = len(step.bound) if function is None else 1
         self._encode, self._verified = codecs.encode, set[type]()
@@ -159,6 +159,10 @@ class Computation(Failures):
         """All that is left of a call is its commit: a paused run is seen to rest with that, and not after it."""
         self._recorder.memory[place] = FREE  # first: one that runs alone may start now, and kill
         self._gate.running.discard(call.document)
+
+    def _callee(self) -> Callable[..., Any]:
+        """What is called with the arguments of a call."""
+        return self.step.function
 
     def cancel(self) -> None:
         """Nobody waits for the calls of this map any more; of use to those that have them made elsewhere."""

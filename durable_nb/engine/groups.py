@@ -107,6 +107,9 @@ class GroupComputation(Computation):
         super().__init__(*args, **options)
         self.sizes = Sizes(self.step.batch or 1)
 
+    def _callee(self) -> Callable[..., Any]:
+        return taking_lists(self.step.function, is_async=self.step.is_async)
+
     def compute(self, call: Call, halted: Callable[[], bool] | None = None, attempt: int = 1) -> Any:
         """The values of a group, saved; what its last attempt raised, unsaved unless it is of one document."""
         __tracebackhide__ = True
@@ -195,6 +198,25 @@ class GroupComputation(Computation):
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         parts = _parts(call)
         return super()._failed(parts[0], error, attempt, started, seconds) if len(parts) == 1 else None
+
+
+def taking_lists(function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
+    """A batched function that is handed a list of its own each time: what it does to that, no further attempt sees."""
+    if is_async:
+
+        async def called_async(*args: Any) -> Any:
+            __tracebackhide__ = True
+            *bound, items = args
+            return await function(*bound, items.copy())
+
+        return called_async
+
+    def called(*args: Any) -> Any:
+        __tracebackhide__ = True
+        *bound, items = args
+        return function(*bound, items.copy())
+
+    return called
 
 
 def wrong_number(step: str, call: Call, returned: str) -> ConfigError:

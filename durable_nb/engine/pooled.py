@@ -23,7 +23,7 @@ class PooledComputation(Computation):
 
     def __init__(self, step: Step[..., Any], entered: StepInRun, pool: Executor) -> None:
         super().__init__(step, entered)
-        self._on = self._function = OnThreads(pool, step.function, self.live.refusal, step.timeout_s)
+        self._on = self._function = OnThreads(pool, self._function, self.live.refusal, step.timeout_s)
 
     def cancel(self) -> None:
         """See `Computation.cancel`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -351,3 +353,47 @@ def test_retry_takes_what_failed_alone() -> None:
     calls.extend([0] * 50)
     assert [5] * 8 == list(results.retry())
     assert calls[-1] == 2
+
+
+class Later(Exception):
+    """A service asks to wait."""
+
+    status_code = 429
+    response = SimpleNamespace(status_code=429, headers={"retry-after": "0.01"})
+
+
+@pytest.mark.parametrize("error", [Later, OSError])
+@pytest.mark.parametrize("executor", ["threads", "inline", "pool"])
+def test_each_call_is_handed_a_list_of_its_own(error: type[Exception], executor: str) -> None:
+    """What the function does to its list before it fails, or is asked to wait, no further call of it sees."""
+    calls: list[int] = []
+
+    @step(batch=6)
+    def embed(numbers: list[int]) -> list[int]:
+        numbers.reverse()
+        calls.append(numbers.pop())
+        if len(calls) == 2:
+            raise error("later")
+        return [calls[-1], *reversed(numbers)]
+
+    with ThreadPoolExecutor(1) as pool:
+        results = embed.map(range(12), workers=1, executor=pool if executor == "pool" else executor)
+
+    assert [*range(12)] == list(results)
+    assert len(calls) >= 3
+
+
+def test_a_coroutine_is_handed_a_list_of_its_own_each_time() -> None:
+    """As of functions."""
+    calls: list[int] = []
+
+    @step(batch=6)
+    async def embed(numbers: list[int]) -> list[int]:
+        numbers.reverse()
+        calls.append(len(numbers))
+        if len(calls) == 1:
+            raise Later
+        return list(reversed(numbers))
+
+    assert [*range(6)] == list(asyncio.run(embed.amap(range(6))))
+    assert [6, 6] == calls
