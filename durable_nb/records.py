@@ -36,6 +36,8 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     document: int
     """Number of the document in the run, where its square is in the panel; the position of its checkpoint."""
+    digest: bytes | None = None
+    """Of the argument values without the receiver of a method; None where they do not name the call, as with ``key=``."""
 
 
 class CurrentCall(NamedTuple):

@@ -103,6 +103,8 @@ class Batch(Filling):
         """Compute the calls that failed before in ``of``, into the results they are missing from."""
         self.results = self._arrived = results
         calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
+        errors = {position: error.__cause__ or error for position, error in results.errors.items()}
+        calls = [call for call in calls if not self._is_changed(call, errors[call.position])]
         self.computation.spare(calls)
         self._work_through(self._intake.grouped([calls]))
 

@@ -78,7 +78,7 @@ class Computation(Failures):
             try:
                 value = self._limited(call) if self._has_deadline else self._function(*call.args, **call.kwargs)
             except Exception as error:
-                if self._is_no_failure(call, error):
+                if self._is_no_failure(call, error, attempt):
                     continue
                 if (delay := self._failed(call, error, attempt, started, clock.stopwatch() - before)) is None:
                     raise
@@ -131,7 +131,7 @@ class Computation(Failures):
             try:
                 value = await self._awaited(call)
             except Exception as error:
-                if self._is_no_failure(call, error):
+                if self._is_no_failure(call, error, attempt):
                     continue
                 if (delay := self._failed(call, error, attempt, started, clock.stopwatch() - before)) is None:
                     raise

@@ -53,7 +53,8 @@ def step(
     retries : int, or tenacity.Retrying
         Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
         ``stop`` and ``wait`` of an object of tenacity; rules about results are refused. A kernel that dies in between takes
-        neither count nor time along, but ``stop_after_delay`` counts from the first attempt in the kernel that runs.
+        neither count nor time along, but ``stop_after_delay`` counts from the first attempt in the kernel that runs. A
+        document that the function has changed in place is not tried again, unless ``key=`` names it.
     retry_on : exception type or tuple of them
         Errors worth another attempt.
     timeout : float (seconds) or timedelta, optional

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import clock
+from durable_nb import clock, keys
 from durable_nb.engine import labels
 from durable_nb.engine.context import give_back
 from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.waits import Waits
-from durable_nb.errors import StepFailed
+from durable_nb.errors import StepFailed, Unkeyable
 from durable_nb.records import DEATHS, Backoff, Call, Checkpoint
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
+
+_CHANGED = "its document was changed in place, so it is not called with it again"
+_REMEDY = "let the step work on a copy, and return what it makes of it"
 
 
 class Failures(Waits):
@@ -55,10 +58,37 @@ class Failures(Waits):
             self.left_over.pop((self._step_id, key), None)
         self._gate.keep_apart(self.live.suspects.spare(self._step_id, keys))
 
-    def _is_no_failure(self, call: Call, error: Exception) -> bool:
+    def changed(self, call: Call, error: BaseException, attempt: int = 1) -> StepFailed | None:
+        """The failure, noted, of a call that cannot be made again: its document was changed in place. Else None."""
+        if self.ships or not is_changed(self.step, call):
+            return None
+        if self.step.ignored is not None:
+            self.step.ignored.hide(error, call.args, call.kwargs)
+        said = f"{_CHANGED} ({labels.of_error(error)}); {_REMEDY}"
+        self._save(self._failure(call, f"{said}\n{labels.traceback_of(error)}", attempt, clock.now(), 0.0))
+        self._began.pop(call.key, None)
+        if attempt > 1:
+            self._note(call, None)
+        failed = StepFailed(self.step.name, call.label, attempt, said)
+        failed.__cause__ = error
+        return failed
+
+    def _is_no_failure(self, call: Call, error: Exception, attempt: int) -> bool:
         """Whether the call is made again without using up an attempt; what was made inside of it is found in any case."""
         give_back(self.live.store.flush)
-        return (self._flow is not None and self._flow.refused(error)) or self._is_excused(call, error)
+        if self._flow is None or not self._flow.refused(error):
+            return self._is_excused(call, error)
+        documents = tuple(self._documents(call))
+        if len(documents) == 1:
+            self._refuse_changed(documents[0], error, attempt)
+            return True
+        return self.ships or not any(is_changed(self.step, one) for one in documents)  # else it is taken apart
+
+    def _refuse_changed(self, call: Call, error: Exception, attempt: int) -> None:
+        __tracebackhide__ = True
+        failed = self.changed(call, error, attempt)
+        if failed is not None:
+            raise failed
 
     def _is_excused(self, call: Call, error: Exception) -> bool:  # noqa: ARG002 - for those that send calls away
         """Whether the call is made again without using up an attempt."""
@@ -74,6 +104,7 @@ class Failures(Waits):
                 with suppress(Exception):  # a frozen one
                     error.add_note(f"durable_nb: {self.step.name} gave up after {attempt} attempts")
         else:
+            self._refuse_changed(call, error, attempt)
             self._note(call, Backoff(attempt, clock.now(), delay))
         return delay
 
@@ -92,3 +123,20 @@ class Failures(Waits):
             self._run_id, self._step_id, call.key, "failed", call.document, call.label, attempt,
             error, started, seconds, "", None,
         )  # fmt: skip
+
+
+def own_digest(step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """See `Call.digest`. Without the receiver: a method may well keep something in it, a client for example."""
+    start, ignored = len(step.bound), step.ignored
+    args, kwargs = (args[start:], kwargs) if ignored is None else ignored.without(args, kwargs, start=start)
+    return keys.call_digest(args, kwargs)
+
+
+def is_changed(step: Step[..., Any], call: Call) -> bool:
+    """Whether the arguments of a call are not what they were when it was named; False where nobody can tell."""
+    if call.digest is None:
+        return False
+    try:
+        return own_digest(step, call.args, call.kwargs) != call.digest
+    except Unkeyable:  # it had a name before
+        return True

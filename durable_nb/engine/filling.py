@@ -46,7 +46,8 @@ class Filling:
         elif len(call.parts) == 1:
             self._put_failure(call.parts[0], error)
         else:
-            return call.singles() if isinstance(error, WorkerLost) else call.halves()
+            parts = [part for part in call.parts if not self._is_changed(part, error)]
+            return Group.singles(parts) if isinstance(error, WorkerLost) else Group.halves(parts)
         return []
 
     def _put_value(self, call: Call, value: Any) -> None:
@@ -63,8 +64,10 @@ class Filling:
             self._arrived.put_value(call.position, value, call.key)
 
     def _put_failure(self, call: Call, error: Exception) -> None:
-        if isinstance(error, StepFailed) and error.aside:  # it has been noted
-            self._put_failed(call, error)
+        here = (self.computation.step.name, call.label)
+        if isinstance(error, StepFailed) and (error.aside or (error.step, error.label) == here):  # it has been noted
+            cause = error.__cause__
+            self._put_failed(call, error, "" if cause is None else labels.traceback_of(cause))
             return
         attempts, text = self.computation.attempts.pop(call.key, 1), labels.of_error(error)
         failed = StepFailed(self.computation.step.name, call.label, attempts, text)
@@ -77,6 +80,14 @@ class Filling:
         if failed is None:
             return False
         self._put_failed(call, failed)
+        return True
+
+    def _is_changed(self, call: Call, error: BaseException) -> bool:
+        """Whether a call cannot be made again, since its document is another one by now; its failure is put in place then."""
+        failed = self.computation.changed(call, error)
+        if failed is None:
+            return False
+        self._put_failed(call, failed, labels.traceback_of(error))
         return True
 
     def _put_failed(self, call: Call, failed: StepFailed, traceback: str = "") -> None:

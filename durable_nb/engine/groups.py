@@ -44,14 +44,16 @@ class Group(Call):
         group.parts = tuple(parts)
         return group
 
-    def halves(self) -> list[Group]:
-        """Two groups of half the documents."""
-        middle = len(self.parts) // 2
-        return [Group.of(self.parts[:middle]), Group.of(self.parts[middle:])]
+    @classmethod
+    def halves(cls, parts: Sequence[Call]) -> list[Group]:
+        """Groups of half the documents."""
+        middle = len(parts) // 2
+        return [cls.of(some) for some in (parts[:middle], parts[middle:]) if some]
 
-    def singles(self) -> list[Group]:
+    @classmethod
+    def singles(cls, parts: Sequence[Call]) -> list[Group]:
         """Each document by itself."""
-        return [Group.of([part]) for part in self.parts]
+        return [cls.of([part]) for part in parts]
 
 
 class Sizes:
@@ -185,7 +187,7 @@ class GroupComputation(Computation):
             return []
         self.entered.proven = True
         codec, payloads = alike
-        _, keys, names, _, _, documents = zip(*parts, strict=True)
+        _, keys, names, _, _, documents, _ = zip(*parts, strict=True)
         columns = zip(
             repeat(self._run_id), repeat(self._step_id), keys, repeat("done"), documents, names, repeat(attempt),
             repeat(None), repeat(started), repeat(seconds), repeat(codec), payloads, strict=False,

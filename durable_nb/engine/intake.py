@@ -166,7 +166,8 @@ class Intake:
             bound = self.step.bound
             args = [(*bound, item) for item in items] if bound else zip(items, strict=True)
             numbers, documents = itertools.count(first), itertools.count(start + first)
-            columns = zip(numbers, call_keys, names, args, itertools.repeat(_NO_NAMES), documents, strict=False)
+            own = self._compared(items, digests)
+            columns = zip(numbers, call_keys, names, args, itertools.repeat(_NO_NAMES), documents, own, strict=False)
             calls = map(made, itertools.repeat(Call), columns)
             missing = [call for call in calls if call.key not in known] if known else list(calls)
         if live.suspects.deaths:
@@ -204,14 +205,17 @@ class Intake:
         if ignored is not None:  # an argument of the step itself: its receiver
             bound = ignored.without(bound, {})[0]
         if key is not None:  # as a keyword no argument can have: a document *named* x is not the argument x
-            digests = [call_digest(bound, {"key=": key(item)}) for item in items]
-        elif bound:
-            digests = [call_digest((*bound, item), {}) for item in items]
-        else:
-            digests = keys.digests(items)
-        return list(map(within, digests)) if is_inside() else digests
+            return [call_digest(bound, {"key=": key(item)}) for item in items]
+        return [call_digest((*bound, item), {}) for item in items] if bound else keys.digests(items)
+
+    def _compared(self, items: list[Any], digests: list[bytes]) -> Iterable[bytes | None]:
+        """See `Call.digest`."""
+        if self._key is not None:
+            return itertools.repeat(None)
+        return keys.digests(items) if self.step.bound else digests
 
     def _keys(self, digests: list[bytes]) -> list[bytes]:
+        digests = list(map(within, digests)) if is_inside() else digests
         occurrences = self.entered.numbers(digests)
         if self.numbers is not None:
             self.numbers.add(digests, occurrences)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import codecs, keys
 from durable_nb.engine import labels
 from durable_nb.engine.context import made_here, within
+from durable_nb.engine.failures import own_digest
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ class PlainCall:
         occurrence: int | None = None,
     ) -> None:
         self.computation, self.entered = computation, computation.entered
-        self.args, self.kwargs, self._made = args, kwargs, None
+        self.args, self.kwargs, self._made, self._own = args, kwargs, None, None
         if digest is None:
             ignored = computation.step.ignored
             counting = (args, kwargs) if ignored is None else ignored.without(args, kwargs)
-            digest = within(keys.call_digest(*counting))
+            self._own = keys.call_digest(*counting)
+            digest = within(self._own)
             self._made = made_here(self.entered)
         self.digest = digest
         self.occurrence = self.entered.numbers((self.digest,))[0] if occurrence is None else occurrence
@@ -61,14 +63,17 @@ class PlainCall:
         entered = self.entered
         before = entered.documents.pop(self.key, None) if entered.documents else None
         number = self._document = entered.live.progress.number() if before is None else before
-        start, ignored = self.computation.unlabelled, self.computation.step.ignored
+        start, step, own = self.computation.unlabelled, self.computation.step, self._own
+        ignored = step.ignored
         if not entered.live.settings.labels:
             label = f"#{number}"
         elif ignored is None:
             label = labels.of_arguments(self.args[start:], self.kwargs, number)
         else:
             label = labels.of_arguments(*ignored.without(self.args, self.kwargs, start=start), number)
-        call = Call(number, self.key, label, self.args, self.kwargs, number)
+        if own is not None and step.bound:
+            own = own_digest(step, self.args, self.kwargs)
+        call = Call(number, self.key, label, self.args, self.kwargs, number, own)
         if entered.live.suspects.deaths and (aside := self.computation.set_aside(call)) is not None:
             self.__exit__(type(aside), aside, None)
             raise aside
