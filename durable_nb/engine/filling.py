@@ -52,12 +52,11 @@ class Filling:
 
     def _put_value(self, call: Call, value: Any) -> None:
         if isinstance(call, Group):
-            values = list(value)
-            if isinstance(values[0], Sent):
-                for part, one in zip(call.parts, values, strict=True):
+            if isinstance(value[0], Sent):
+                for part, one in zip(call.parts, value, strict=True):
                     self._put_value(part, one)
             else:
-                self._arrived.put_values(call.parts, values)
+                self._arrived.put_values(call.parts, value)
         elif isinstance(value, Sent):
             self._arrived.put_encoded(call.position, value.codec, value.payload, call.key)
         else:

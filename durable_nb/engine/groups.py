@@ -13,7 +13,7 @@ from durable_nb import codecs
 from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
 from durable_nb.errors import ConfigError
-from durable_nb.executors.worker import is_list
+from durable_nb.executors.worker import is_list, listed
 from durable_nb.records import Call, Checkpoint, made
 
 if TYPE_CHECKING:
@@ -203,20 +203,23 @@ class GroupComputation(Computation):
 
 
 def taking_lists(function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
-    """A batched function that is handed a list of its own each time: what it does to that, no further attempt sees."""
+    """A batched function that is handed a list of its own each time, and returns one.
+
+    What it does to the first, no further attempt sees; the other one gives the same each time it is read.
+    """
     if is_async:
 
         async def called_async(*args: Any) -> Any:
             __tracebackhide__ = True
             *bound, items = args
-            return await function(*bound, items.copy())
+            return listed(await function(*bound, items.copy()))
 
         return called_async
 
     def called(*args: Any) -> Any:
         __tracebackhide__ = True
         *bound, items = args
-        return function(*bound, items.copy())
+        return listed(function(*bound, items.copy()))
 
     return called
 

@@ -104,10 +104,15 @@ def is_list(value: Any) -> bool:
     return not (isinstance(value, _NO_LISTS) or hasattr(value, "columns"))
 
 
+def listed(value: Any) -> Any:
+    """What a batched function returned, iterated once, and while its errors are those of the call."""
+    return list(value) if is_list(value) else value
+
+
 def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group: bool) -> tuple[Any, ...]:
     started, before = clock.now(), clock.stopwatch()
     if is_group:
-        function = partial(_listed, function)
+        function = partial(_made_list, function)
     try:
         value = function() if timeout_s is None else within(function, timeout_s)
     except TimeIsUp:
@@ -124,10 +129,8 @@ def _computed(function: Callable[[], Any], timeout_s: float | None, *, is_group:
     return _encoded(value, started, seconds)
 
 
-def _listed(function: Callable[[], Any]) -> Any:
-    """What a batched function returns, iterated while its errors are those of the call."""
-    value = function()
-    return list(value) if is_list(value) else value
+def _made_list(function: Callable[[], Any]) -> Any:
+    return listed(function())
 
 
 def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:

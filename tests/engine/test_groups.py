@@ -397,3 +397,43 @@ def test_a_coroutine_is_handed_a_list_of_its_own_each_time() -> None:
 
     assert [*range(6)] == list(asyncio.run(embed.amap(range(6))))
     assert [6, 6] == calls
+
+
+class Lazy:
+    """Results that are computed when they are read, as of a data set of torch."""
+
+    def __init__(self, texts: list[str], reads: list[str]) -> None:
+        self.texts, self.reads = texts, reads
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> str:
+        text = self.texts[index]
+        self.reads.append(text)
+        if text == "doc 3":
+            raise ValueError("no text")
+        return f"{text}: read {self.reads.count(text)}"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_is_computed_when_it_is_read_is_read_once(store: Store, is_async: bool) -> None:
+    """The saved value is the returned one, and an error on the way is the document's: it is recorded."""
+    reads: list[str] = []
+
+    async def work_async(texts: list[str]) -> Lazy:
+        return Lazy(texts, reads)
+
+    embed: Any = step(name="embed", batch=2)(work_async if is_async else lambda texts: Lazy(texts, reads))
+
+    def mapped() -> Any:  # the list that the step reads is another one by then
+        given: Any = {"on_error": "collect", "on_change": "keep", "workers": 1}
+        return asyncio.run(embed.amap(DOCS[:4], **given)) if is_async else embed.map(DOCS[:4], **given)
+
+    first = mapped()
+    expected = ["doc 0: read 1", "doc 1: read 1", "doc 2: read 2"]  # the last one again, when its batch was halved
+
+    assert expected == first.ok
+    assert expected == mapped().ok
+    assert ["ValueError: no text"] == [failure.error for failure in first.failed]
+    assert 1 == store.runs()[0].failed
