@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from durable_nb.errors import Unsaveable
+
 
 def by_value(value: object, instead: Callable[[Any], Any] | None = None) -> bytes:
     """A pickle with the code of lambdas and local classes in it.
@@ -26,6 +28,19 @@ def by_value(value: object, instead: Callable[[Any], Any] | None = None) -> byte
     buffer = io.BytesIO()
     Pickler(buffer, 5).dump(value)
     return buffer.getvalue()
+
+
+def by_value_after(refusal: Exception, value: object, instead: Callable[[Any], Any]) -> bytes:
+    """The same once plain pickle has refused a value; Unsaveable, with the part that is to blame, if this does too."""
+    try:
+        return by_value(value, instead)
+    except MemoryError:
+        raise
+    except Exception as error:
+        path, part = culprit(value)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = f"value{path} is a {type(part).__qualname__} ({reason})" if path else reason
+        raise Unsaveable(type(value).__qualname__, reason) from refusal
 
 
 def unpickled(data: bytes) -> Any:

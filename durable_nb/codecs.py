@@ -33,11 +33,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from durable_nb import foreign, layouts
-from durable_nb.byvalue import by_value, culprit
+from durable_nb.byvalue import by_value_after
 from durable_nb.errors import DurableError, StoreError, Unsaveable, UntrustedStore, ValueUnavailable
+from durable_nb.proofs import Met
 from durable_nb.records import Outcome
 
 Encoder = Callable[[Any], "tuple[str, bytes] | None"]  # None: this one value needs pickle after all
+Check = Callable[[str, bytes, Met], None]
 
 OUTCOME = "outcome+"
 FOREIGN = "foreign+"
@@ -54,8 +56,8 @@ _DATA = frozenset(
 _SHORTEST_F64 = 8 if sys.byteorder == "little" else sys.maxsize  # shorter lists are smaller and faster as `data`
 
 
-def encode(value: object) -> tuple[str, bytes]:
-    """Name of the codec and payload of a value.
+def encode(value: object, check: Check | None = None) -> tuple[str, bytes]:
+    """Name of the codec and payload of a value; a pickle is shown to ``check`` first, with what it is made of.
 
     Raises
     ------
@@ -66,9 +68,9 @@ def encode(value: object) -> tuple[str, bytes]:
     if encoder is not None and (encoded := encoder(value)) is not None:
         return encoded
     if type(value) is Outcome:
-        codec, payload = encode(tuple(value))
+        codec, payload = encode(tuple(value), check)
         return OUTCOME + codec, payload
-    return _encode_by_pickle(value)
+    return _encode_by_pickle(value, check)
 
 
 def encode_arrays(values: Any) -> tuple[str, list[bytes]] | None:
@@ -164,6 +166,13 @@ def verify(codec: str, payload: bytes) -> None:
         raise Unsaveable("value", f"it can be pickled but not read back ({error.__cause__ or error})") from error
 
 
+def prove(codec: str, payload: bytes, met: Met) -> None:
+    """As `verify`, of pickles in which something is met for the first time in this process."""
+    if not met.is_proven():
+        verify(codec, payload)
+        met.prove()
+
+
 def _encode_list(value: list[Any]) -> tuple[str, bytes] | None:
     if len(value) < _SHORTEST_F64 or type(value[0]) is not float or set(map(type, value)) != {float}:
         return None
@@ -173,6 +182,7 @@ def _encode_list(value: list[Any]) -> tuple[str, bytes] | None:
 class _Pickler(pickle.Pickler):
     """Notes whether a value needs more than ``_DATA``; the hook is never called for plain types, so those cost nothing."""
 
+    met: Met
     foreign = False
 
     def reducer_override(self, part: Any) -> Any:
@@ -187,32 +197,27 @@ class _Pickler(pickle.Pickler):
             known = (part.__module__, part.__qualname__) in _DATA
         else:
             known = name in _DATA and name[0] != "uuid" and not getattr(part, "__dict__", None)
-        self.foreign = self.foreign or not (known or part is revive)
-        return NotImplemented
+        if known or part is revive:
+            return NotImplemented
+        self.foreign = True
+        return self.met.note(part)
 
 
-def _encode_by_pickle(value: object) -> tuple[str, bytes]:
-    buffer = io.BytesIO()
+def _encode_by_pickle(value: object, check: Check | None) -> tuple[str, bytes]:
+    buffer, met = io.BytesIO(), Met()
     pickler = _Pickler(buffer, 5)
+    pickler.met = met
     try:
         pickler.dump(value)
     except MemoryError:
         raise
     except Exception as error:
-        return _encode_by_cloudpickle(value, error)
-    return "pickle" if pickler.foreign else "data", buffer.getvalue()
-
-
-def _encode_by_cloudpickle(value: object, refusal: Exception) -> tuple[str, bytes]:
-    try:
-        return "cloudpickle", by_value(value)
-    except MemoryError:
-        raise
-    except Exception as error:
-        path, part = culprit(value)
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        reason = f"value{path} is a {type(part).__qualname__} ({reason})" if path else reason
-        raise Unsaveable(type(value).__qualname__, reason) from refusal
+        codec, payload = "cloudpickle", by_value_after(error, value, met.note)
+    else:
+        codec, payload = "pickle" if pickler.foreign else "data", buffer.getvalue()
+    if check is not None and codec != "data":
+        check(codec, payload, met)
+    return codec, payload
 
 
 class _Unpickler(pickle.Unpickler):

@@ -45,7 +45,8 @@ class Computation(Failures):
         self._function, self._has_deadline = function or self._callee(), step.timeout_s is not None
         # Before the document stand the receiver of a method, or for a call of a cell the function itself.
         self.unlabelled = len(step.bound) if function is None else 1
-        self._encode, self._verified = codecs.encode, set[type]()
+        # The classic trap pickles and cannot be unpickled: found at its first result, not after the restart.
+        self._encode: Callable[[Any], tuple[str, bytes]] = partial(codecs.encode, check=codecs.prove)
         self._recorder: Recorder | Unrecorded = self.live.recorder
         self._mark = mark_of(self._step_id)
         if step.flow is not None:
@@ -200,10 +201,6 @@ class Computation(Failures):
             self._began.pop(call.key, None)
         try:
             codec, payload = self._encode(value)
-            if codecs.needs_pickle(codec) and type(value) not in self._verified:
-                # The classic trap pickles and cannot be unpickled: found at its first result, not after the restart.
-                codecs.verify(codec, payload)
-                self._verified.add(type(value))
             self.entered.proven = True
         except Unsaveable as error:
             located = Unsaveable(error.type_name, error.reason, self.step.name, call.label)

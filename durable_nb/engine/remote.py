@@ -74,7 +74,7 @@ class RemoteComputation(Computation):
         self._has_deadline = True  # whether it has one or not, its function is not called here
         self._recorder = Unrecorded()
         self.engine, self.packing = engine, Packing(workers)
-        self._encode, self._verified = _as_sent, {Sent}
+        self._encode = _as_sent
         self._sent_function = shipping.function_bytes(self.step.function, self.step.name)
         self._arrived: dict[bytes, Outcome] = {}
         self._deaths: Counter[bytes] = Counter()  # by key, of those that another call may have caused

@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from functools import partial
 from hashlib import blake2b
 from typing import Any
-from weakref import WeakSet
 
 from durable_nb import clock, codecs
 from durable_nb.byvalue import unpickled
@@ -29,7 +28,6 @@ _FUNCTIONS = 16  # that are kept; more would only be those of maps long over
 _NO_LISTS = (str, bytes, bytearray, Mapping, Set)
 _SEED = secrets.token_bytes(16)
 _functions: dict[bytes, Callable[..., Any]] = {}
-_verified: WeakSet[type] = WeakSet()
 
 current: ContextVar[CurrentCall | None] = ContextVar("durable_nb_in_worker", default=None)
 """What a function may know of the call that it computes here."""
@@ -136,10 +134,7 @@ def _made_list(function: Callable[[], Any]) -> Any:
 def _encoded(value: object, started: float, seconds: float) -> tuple[Any, ...]:
     try:
         with known_in_main(value):
-            codec, payload = codecs.encode(value)
-            if codecs.needs_pickle(codec) and type(value) not in _verified:
-                codecs.verify(codec, payload)  # the classic trap pickles and cannot be unpickled
-                _verified.add(type(value))
+            codec, payload = codecs.encode(value, check=codecs.prove)  # the classic trap cannot be unpickled
     except Unsaveable as error:
         return "unsaveable", error.type_name, error.reason, started, seconds
     return "ok", codec, payload, started, seconds

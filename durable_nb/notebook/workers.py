@@ -53,7 +53,7 @@ class InWorker:
             store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
             raise
         seconds = clock.stopwatch() - before
-        codec, payload = codecs.encode(value)
+        codec, payload = codecs.encode(value, check=codecs.prove)
         label = labels.of_arguments(args, kwargs, 0) if self._labels else "#0"
         checkpoint = Checkpoint(
             self._run_id,

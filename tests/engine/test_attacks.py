@@ -380,6 +380,18 @@ def test_a_later_result_that_cannot_be_read_back() -> None:
     assert [0, 1, 1] == executed
 
 
+@pytest.mark.parametrize("executor", [None, "processes"])
+def test_a_later_part_that_cannot_be_read_back(executor: str | None) -> None:
+    """A result inside of which something cannot be read back is refused, though others of its type have been saved."""
+
+    @step
+    def f(x: int) -> Any:
+        return {"id": x, "error": OneWay(1, "bad page") if x == 2 else ValueError("x")}
+
+    with pytest.raises(Unsaveable, match="not read back"):
+        f.map(range(3), workers=1, executor=executor)
+
+
 def test_a_pool_inside_a_run_inside_a_run() -> None:
     """Calls in the user's threads are kept, in the innermost run, or refused; never silently computed each time."""
     executed: list[int] = []

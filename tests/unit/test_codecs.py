@@ -26,6 +26,7 @@ from durable_nb import codecs
 from durable_nb.codecs import decode, encode, needs_pickle, verify
 from durable_nb.errors import StoreError, Unsaveable, UntrustedStore, ValueUnavailable
 from durable_nb.layouts import matrix
+from durable_nb.proofs import Met
 
 
 class Invoice(NamedTuple):
@@ -532,6 +533,53 @@ def test_verify_finds_what_pickles_but_does_not_unpickle() -> None:
         verify(codec, payload)
     verify(*encode(Invoice(1)))
     verify("data", b"not even looked at")
+
+
+class Page(NamedTuple):
+    """Met in one test only."""
+
+    number: int
+
+
+class Parcel:
+    """Unpacked by whatever it names."""
+
+    def __init__(self, maker: Any) -> None:
+        self.maker = maker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return self.maker, ("late",)
+
+
+def refuse(text: str) -> None:
+    """Make nothing."""
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize(
+    "trap", [OneWay(3, "late"), [{"error": OneWay(3, "late")}], Parcel(refuse), {"f": lambda: 1, "x": Parcel(refuse)}]
+)
+def test_a_trap_is_found_at_any_depth(trap: object) -> None:
+    """What cannot be read back is refused wherever it stands, also after others of its type and of what holds it."""
+    encode([{"error": Page(1)}, OneWay, Parcel(str), lambda: 1], codecs.prove)
+
+    with pytest.raises(Unsaveable, match="not read back"):
+        encode(trap, codecs.prove)
+
+
+def test_a_pickle_is_read_back_once_for_what_is_in_it() -> None:
+    """Only what is met for the first time in a process is read back; what needs no pickle is not."""
+    proven: list[bool] = []
+
+    def check(codec: str, payload: bytes, met: Met) -> None:
+        proven.append(met.is_proven())
+        codecs.prove(codec, payload, met)
+
+    for number in range(3):
+        encode([{"page": Page(number)}, lambda: number], check)
+        encode([1, "a", np.arange(3), dt.date(2020, 1, 1)], check)
+
+    assert [False, True, True] == proven
 
 
 def test_matrix_joins_payloads_of_one_layout() -> None:
