@@ -147,13 +147,17 @@ def decode_tensor(detail: str, payload: bytes) -> Any:
 
 
 def encode_arrow(value: Any) -> tuple[str, bytes] | None:
-    """Codec and Arrow IPC stream of a table, batch or array; None with extension types."""
+    """Codec and Arrow IPC stream of a table, batch or array; None with extension types, and of what Arrow says is not valid."""
     import pyarrow as pa
 
     kind = type(value).__name__
     if isinstance(value, pa.Array):
         kind, value = "Array", pa.record_batch([value], names=["value"])
     if "extension<" in str(value.schema):  # whether the type is registered where it is read is not ours to know
+        return None
+    try:
+        value.validate(full=True)  # as it is read: a text that is not UTF-8, or half a day, would never be again
+    except pa.ArrowInvalid:
         return None
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, value.schema) as stream:

@@ -302,6 +302,22 @@ def test_arrow_comes_back_equal_without_pickle() -> None:
     assert "pickle" == encode(pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"1" * 16], pa.binary(16))))[0]
 
 
+@pytest.mark.parametrize("kind", ["text that is not UTF-8", "half a day", "a time before midnight"])
+def test_arrow_that_is_not_valid_comes_back_all_the_same(kind: str) -> None:
+    """What Arrow makes and would refuse when reading it is pickled, also as a part, and comes back as it was."""
+    pa = pytest.importorskip("pyarrow")
+    array = {
+        "text that is not UTF-8": pa.array([b"caf\xe9"]).view(pa.string()),
+        "half a day": pa.array([43_200_000]).view(pa.date64()),
+        "a time before midnight": pa.array([-5], pa.int32()).view(pa.time32("s")),
+    }[kind]
+
+    for value in (array, pa.table({"a": array}), pa.record_batch([array], ["a"])):
+        assert "pickle" == encode(value)[0]
+        assert value.equals(own(value))
+        assert value.equals(own({"part": value})["part"])
+
+
 def test_arrow_is_not_read_from_strangers() -> None:
     """A table, also as a part of plain data, needs trust: its buffers may be bombs, and old readers unpickle."""
     pa = pytest.importorskip("pyarrow")
