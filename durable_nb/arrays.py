@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from durable_nb.errors import Unkeyable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -120,10 +122,20 @@ def _column(values: Any) -> Iterator[object]:
 def polars_series(column: Any) -> Iterator[object]:
     """Of a polars Series."""
     yield (column.name, str(column.dtype), len(column))
-    if str(column.dtype) == "Object":
+    if str(column.dtype) in ("Object", "Int128", "UInt128"):  # Arrow has none of them
         yield column.to_list()
     else:
-        yield from arrow(column.to_arrow())
+        yield from arrow(_exported(column))
+
+
+def _exported(column: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return column.to_arrow()
+    except pa.ArrowException as error:
+        # A list of what Arrow lacks: as Python objects, times beside it would be rounded.
+        raise Unkeyable("Series", f"Arrow cannot hold its {column.dtype} ({error})") from error
 
 
 def polars_frame(table: Any) -> Iterator[object]:
@@ -210,6 +222,7 @@ def tensor(array: Any) -> Iterator[object]:
 
 
 PARTS: dict[tuple[str, str], Callable[[Any], Iterator[object]]] = {
+    ("numpy", "MaskedConstant"): lambda _: iter(()),  # there is one
     ("numpy", "MaskedArray"): masked,
     ("numpy", "ndarray"): ndarray,
     ("numpy", "generic"): ndarray,

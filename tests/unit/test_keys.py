@@ -155,14 +155,14 @@ ALONE = [  # all different from each other, and the same in every process
     "array.array('i', [1])", "array.array('l', [1])", "np.random.default_rng(1)", "np.random.default_rng(2)",
     "np.array(1)", "np.array([1])", "np.array([[1]])", "np.array([1], np.int32)", "np.array([1], '>i8')", "np.array([], np.float32)", "np.array([], np.float64)",
     "np.zeros((0, 3))", "np.zeros((3, 0))", "np.zeros((2, 3))", "np.zeros((3, 2))", "-np.zeros((3, 2))", "np.array(['a'], object)", "np.array(['a'])",
-    "np.array(['2020'], 'M8[D]')", "np.array(['2020'], 'M8[s]')", "np.array([(1, 2.0)], [('a', 'i4'), ('b', 'f8')])", "np.ma.array([1, 2], mask=[0, 1])", "np.matrix([[1]])",
+    "np.array(['2020'], 'M8[D]')", "np.array(['2020'], 'M8[s]')", "np.array([(1, 2.0)], [('a', 'i4'), ('b', 'f8')])", "np.ma.array([1, 2], mask=[0, 1])", "np.ma.masked", "[np.ma.masked]", "np.matrix([[1]])",
     "np.dtype('f4')", "np.add", "np.longdouble(1)",
     "frame", "frame[['a']]", "frame['a']", "frame.rename(columns={'a': 'b'})", "frame.set_axis([0, 5], axis=0)", "frame.index", "pd.Index([1.0])", "frame.astype({'a': 'int32'})",
     "pd.Series([1], name='x')", "pd.Series([1], name='y')", "pd.Timestamp('2024')", "pd.Timestamp('2024', tz='UTC')", "pd.NaT", "pd.NA", "pd.Categorical(['a', 'b'])",
     "pd.Categorical(['a', 'b'], ordered=True)", "pd.Categorical(['a', 'b'], ['b', 'a'])", "pd.DataFrame({'c': pd.Categorical(['a', 'b'])})", "pd.Series([1], dtype='Int64')",
     "pd.Series(['a'], dtype=object)", "pd.Series(['a'], dtype='str')", "pd.Series(['a'], dtype='category')", "pd.Series([[1]])", "pd.MultiIndex.from_product([[1, 2], ['a']])",
     "pd.Series(pd.period_range('2020', periods=2))", "pd.Series(pd.interval_range(0, 2))",
-    "pl.DataFrame({'a': [1]})", "pl.DataFrame({'a': [1.0]})", "pl.Series('a', [1])", "pl.Series('b', [1])", "pl.Series('a', ['x'], dtype=pl.Categorical)", "pl.Series('a', [[1]])",
+    "pl.DataFrame({'a': [1]})", "pl.DataFrame({'a': [1.0]})", "pl.Series('a', [1])", "pl.Series('b', [1])", "pl.Series('a', [1], pl.Int128)", "pl.Series('a', [2**100], pl.Int128)", "pl.Series('a', ['x'], dtype=pl.Categorical)", "pl.Series('a', [[1]])",
     "pa.table({'a': [1]})", "pa.table({'a': ['x', None]})", "pa.table({'a': [[1], None]})", "pa.record_batch({'a': [1]})", "pa.array([1])", "pa.array([1, None])",
     "pa.array([True, None])", "pa.array(['a'])", "pa.array([b'a'])", "pa.array(['a']).dictionary_encode()",
 ]  # fmt: skip
@@ -245,6 +245,14 @@ def refused() -> dict[str, Any]:
         "in a set": ({1: frozenset([len, Broken()])}, "[1]{…}"),
         "executor": ([ThreadPoolExecutor()], "[0]"),
     }
+
+
+def test_whole_numbers_inside_a_column_that_arrow_lacks_are_refused() -> None:
+    """A list of 128-bit integers has no key, and the error names its type."""
+    pl = pytest.importorskip("polars")
+
+    with pytest.raises(Unkeyable, match="Int128"):
+        keys.digest([pl.Series([[1]], dtype=pl.List(pl.Int128))])
 
 
 @pytest.mark.parametrize("case", refused())
