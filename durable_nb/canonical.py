@@ -11,7 +11,6 @@ last ``__reduce_ex__(4)``: what pickle would store, but sorted and without refer
 
 from __future__ import annotations
 
-import copyreg
 import io
 import struct
 import sys
@@ -30,6 +29,7 @@ import xxhash
 
 from durable_nb import arrays
 from durable_nb.errors import Unkeyable
+from durable_nb.reductions import AndBeside, in_slots, is_pythons, left_out, reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -168,10 +168,10 @@ RULES: dict[type, Callable[[Any], object]] = {
     MethodType: lambda method: (method.__func__, method.__self__),
     partial: lambda bound: (bound.func, bound.args, bound.keywords, vars(bound)),
     Enum: lambda member: member._value_,
-    PurePath: str,
+    PurePath: AndBeside(str),
     Pattern: lambda pattern: (pattern.pattern, pattern.flags),
-    Decimal: str,
-    Fraction: lambda fraction: (fraction.numerator, fraction.denominator),
+    Decimal: AndBeside(str),
+    Fraction: AndBeside(lambda fraction: (fraction.numerator, fraction.denominator)),
     UUID: lambda uuid: uuid.int,
 }
 ARRAY_LIBRARIES = frozenset({"numpy", "pandas", "polars", "pyarrow", "torch"})
@@ -218,6 +218,8 @@ def _choose_writer(kind: type) -> Callable[[Any, Memo], bytes]:
     for base in kind.__mro__:
         if base in RULES:
             rule = RULES[base]
+            if type(rule) is AndBeside and is_pythons(kind):
+                rule = rule.rule
             if base is kind or base is PurePath:  # pathlib moved its classes to another module in 3.13
                 return _by_rule(rule, base.__name__ if base is kind else f"{base.__name__}:{kind.__name__}")
             return _by_rule(rule, base.__name__, of=kind)
@@ -225,8 +227,13 @@ def _choose_writer(kind: type) -> Callable[[Any, Memo], bytes]:
         if origin in arrays.PARTS:
             return _by_parts(arrays.PARTS[origin], kind)
     if issubclass(kind, (set, frozenset)):
-        return _by_rule(lambda value: (kind, frozenset(value), getattr(value, "__dict__", None)), "set")
+        return _by_rule(_set_parts, "set")
     return _reduced
+
+
+def _set_parts(value: Any) -> tuple[object, ...]:
+    parts = (type(value), frozenset(value), getattr(value, "__dict__", None))
+    return (*parts, slots) if (slots := in_slots(value)) else parts
 
 
 def _refuse(reason: str) -> Callable[[Any, Memo], bytes]:
@@ -259,36 +266,16 @@ def _by_parts(parts: Callable[[Any], Iterator[object]], kind: type) -> Callable[
     return write
 
 
-def reduction(value: object) -> tuple[Any, ...] | str:
-    """What pickle would make of a value, padded to six items; a name for what is stored by name.
-
-    Raises
-    ------
-    Unkeyable
-        Whatever the class raises when it is asked.
-    """
-    kind = type(value)
-    reducer = copyreg.dispatch_table.get(kind)
-    try:
-        reduced = reducer(value) if reducer is not None else kind.__reduce_ex__(value, 4)
-    except (Unkeyable, RecursionError):
-        raise
-    except Exception as error:
-        raise Unkeyable(kind.__qualname__, f"it has no value that could be stored ({error})") from error
-    return reduced if isinstance(reduced, str) else (*reduced, None, None, None, None)[:6]
-
-
 def _reduced(value: object, memo: Memo) -> bytes:
     reduced = reduction(value)
     if isinstance(reduced, str):
         return b"g" + _hash(encode((type(value), getattr(value, "__module__", None), reduced), memo))
     rebuild, args, state, members, items, _ = reduced
-    name = getattr(rebuild, "__qualname__", "<")
     parts = [
         encode(type(value), memo),
-        encode(rebuild if "<" in name else qualified_name(rebuild), memo),
+        encode(_maker(rebuild), memo),
         encode(args, memo),
-        encode(state, memo),
+        encode(left_out(value) if state is None else state, memo),
         sequence(list(members or ()), memo),
         # Two OrderedDicts in another order are unequal, other mappings are not.
         sequence(list(items or ()), memo)
@@ -296,3 +283,12 @@ def _reduced(value: object, memo: Memo) -> bytes:
         else _hash(b"".join(_sorted_items(items or (), memo))),
     ]
     return b"R" + _hash(b"".join(parts))
+
+
+def _maker(rebuild: Any) -> object:
+    """What a constructor is written as: its name; with it the object whose method it is, or all of it if others have the name."""
+    if "<" in getattr(rebuild, "__qualname__", "<"):
+        return rebuild
+    receiver = getattr(rebuild, "__self__", None)
+    named = qualified_name(rebuild)
+    return named if receiver is None or isinstance(receiver, (type, ModuleType)) else (named, receiver)

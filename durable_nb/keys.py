@@ -14,6 +14,7 @@ import xxhash
 from durable_nb import canonical
 from durable_nb.canonical import Arguments, encode, qualified_name
 from durable_nb.errors import Unkeyable
+from durable_nb.reductions import reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -155,7 +156,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _reduced_children(value: object) -> Iterator[tuple[str, Any]]:
     try:
-        reduced = canonical.reduction(value)
+        reduced = reduction(value)
     except Unkeyable:
         return
     if isinstance(reduced, str):

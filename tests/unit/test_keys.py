@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import ctypes
+import datetime as dt
 import json
 import os
 import socket
@@ -13,13 +14,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xxhash import xxh3_128_digest
 
 from durable_nb import keys
+from durable_nb.canonical import encode
 from durable_nb.errors import Unkeyable
 
 # Evaluated in the test process and in two others: what the expressions may use.
@@ -335,6 +341,111 @@ def test_registered_type_and_subclasses_stand_for_their_rule() -> None:
 
     assert keys.digest(Tokenizer("a")) == keys.digest(Tokenizer("a"))
     assert 3 == len({keys.digest(value) for value in (Tokenizer("a"), Tokenizer("b"), Other("a"))})
+
+
+class Money(Decimal):
+    """A number with a unit."""
+
+
+class Page(type(Path())):  # type: ignore[misc]
+    """A path with a number."""
+
+
+class Half(Fraction):
+    """Of something."""
+
+
+class Stamp(dt.datetime):
+    """A time, and whose."""
+
+
+class Found(set[int]):
+    """Numbers, and where, in a slot."""
+
+    __slots__ = ("of",)
+
+
+class Book:
+    """What its pages are made again by."""
+
+    def __init__(self, of: object) -> None:
+        self.of = of
+
+    def page(self, number: int) -> Leaf:
+        return Leaf(self, number)
+
+
+class Leaf:
+    """Stored as a call of a method of its book."""
+
+    def __init__(self, book: Book, number: int) -> None:
+        self.book, self.number = book, number
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return self.book.page, (self.number,)
+
+
+class Cached(Page):
+    """Leaves out what it has looked up."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self),)
+
+
+def with_attribute(value: Any, of: object) -> Any:
+    value.of = of
+    return value
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "Decimal": lambda: Money("1.50"),
+    "Path": lambda: Page("a.pdf"),
+    "Fraction": lambda: Half(1, 2),
+    "datetime": lambda: Stamp(2024, 1, 1),
+    "set": lambda: Found({1}),
+    "defaultdict": lambda: type("Tally", (collections.defaultdict,), {"__module__": __name__})(int, a=1),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_attributes_beside_a_value_count(kind: str) -> None:
+    """What an instance of a user's class carries beside a value of Python's own tells it from others, as from one without."""
+    make = MAKERS[kind]
+    values = [make(), with_attribute(make(), "a"), with_attribute(make(), "b")]
+
+    assert 3 == len({keys.digest(value) for value in values})
+    assert keys.digest(values[1]) == keys.digest(with_attribute(make(), "a"))
+    assert keys.digest(values[0]) == keys.digest(make())
+
+
+def test_instances_without_attributes_keep_the_keys_that_they_had() -> None:
+    """Values of classes derived from Python's own are found under the keys of databases written before attributes counted."""
+
+    def written(name: str, *parts: object) -> bytes:
+        form = b"r" + xxh3_128_digest(b"".join(encode(part, {}) for part in (name, *parts)))
+        return xxh3_128_digest(form)
+
+    saved = {
+        "Decimal": written("Decimal", Money, "1.50"),
+        "Path": written("PurePath:Page", "a.pdf"),
+        "Fraction": written("Fraction", Half, (1, 2)),
+        "set": written("set", (Found, frozenset({1}), None)),
+    }
+
+    assert saved == {kind: keys.digest(MAKERS[kind]()) for kind in saved}
+
+
+def test_an_object_whose_method_makes_a_value_counts() -> None:
+    """Values that are stored as a call of a method of another object are told apart by that object."""
+    values = [Leaf(Book("a"), 0), Leaf(Book("b"), 0), Leaf(Book("a"), 1)]
+
+    assert 3 == len({keys.digest(value) for value in values})
+    assert keys.digest(values[0]) == keys.digest(Leaf(Book("a"), 0))
+
+
+def test_attributes_that_a_class_leaves_out_do_not_count() -> None:
+    """A class that says itself what there is to its instances may carry what has no value."""
+    assert keys.digest(with_attribute(Cached("a"), threading.Lock())) == keys.digest(with_attribute(Cached("a"), 1))
 
 
 def test_redefined_notebook_class_keeps_the_key() -> None:

@@ -1,0 +1,86 @@
+"""What pickle would make of a value, and the attributes that it leaves out: of a Path with a page number, that number."""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+from contextlib import suppress
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, Any
+
+from durable_nb.errors import Unkeyable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def reduction(value: object) -> tuple[Any, ...] | str:
+    """What pickle would make of a value, padded to six items; a name for what is stored by name.
+
+    Raises
+    ------
+    Unkeyable
+        Whatever the class raises when it is asked.
+    """
+    kind = type(value)
+    reducer = copyreg.dispatch_table.get(kind)
+    try:
+        reduced = reducer(value) if reducer is not None else kind.__reduce_ex__(value, 4)
+    except (Unkeyable, RecursionError):
+        raise
+    except Exception as error:
+        raise Unkeyable(kind.__qualname__, f"it has no value that could be stored ({error})") from error
+    return reduced if isinstance(reduced, str) else (*reduced, None, None, None, None)[:6]
+
+
+class AndBeside:
+    """A rule for a type of Python's own, with the attributes that an instance of a user's class carries beside the value.
+
+    If that class says itself what there is to its instances, that is taken: it may leave caches out.
+    """
+
+    def __init__(self, rule: Callable[[Any], object]) -> None:
+        self.rule = rule
+
+    def __call__(self, value: Any) -> object:
+        """What the value is written as."""
+        kept = _beside(value)
+        if not kept:
+            return self.rule(value)
+        return self.rule(value), kept if _is_reduced_by_python(type(value)) else reduction(value)[1:3]
+
+
+def left_out(value: object) -> dict[str, Any] | None:
+    """The attributes that a ``__reduce__`` of Python's own does not know of, as that of datetime; None if there are none."""
+    kind = type(value)
+    return (_beside(value) or None) if not is_pythons(kind) and _is_reduced_by_python(kind) else None
+
+
+def in_slots(value: object) -> dict[str, Any]:
+    """What is in the slots of those classes that are not Python's own, which hold the value itself or a cache."""
+    found: dict[str, Any] = {}
+    for cls in type(value).__mro__:
+        if is_pythons(cls):
+            continue
+        for name, slot in vars(cls).items():
+            if type(slot) is MemberDescriptorType and name not in found:
+                with suppress(AttributeError):  # never set
+                    found[name] = slot.__get__(value)
+    return found
+
+
+def _beside(value: object) -> dict[str, Any]:
+    return {**(getattr(value, "__dict__", None) or {}), **in_slots(value)}
+
+
+def _is_reduced_by_python(kind: type) -> bool:
+    """Whether what pickle makes of an instance is up to a class of Python's own; not ``object``, which leaves nothing out."""
+    if kind in copyreg.dispatch_table:
+        return False
+    by = next(cls for cls in kind.__mro__ if not vars(cls).keys().isdisjoint(("__reduce_ex__", "__reduce__")))
+    return by is not object and is_pythons(by)
+
+
+def is_pythons(cls: type) -> bool:
+    """Whether a class comes with Python."""
+    return str(cls.__module__).partition(".")[0] in sys.stdlib_module_names
