@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
-from durable_nb.errors import DurableError
+from durable_nb.errors import LeaseLost, StoreError
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 500
 _PATIENCE_S = 0.05  # items that are here wait so long for others to be looked up with
+# Nothing can be saved any more, or nobody waits for it; a step that feeds this one may raise any other error of ours.
+_AT_ONCE = (LeaseLost, StoreError, CancelledError)
 
 
 def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None) -> Any:
@@ -88,7 +90,7 @@ class Source:
         try:
             for item in self._items:  # noqa: UP028 - `yield from` would close the user's generator
                 yield item
-        except (DurableError, CancelledError):
+        except _AT_ONCE:
             raise
         except Exception as error:
             self._error = error
@@ -97,7 +99,7 @@ class Source:
         try:
             async for item in self._items:
                 yield item
-        except DurableError:
+        except _AT_ONCE:
             raise
         except Exception as error:
             self._error = error

@@ -12,7 +12,7 @@ import pytest
 
 from durable_nb import StepFailed, run, step
 from durable_nb.engine import selection
-from durable_nb.errors import ConfigError, RunStopped
+from durable_nb.errors import ConfigError, LeaseLost, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
 
@@ -365,9 +365,37 @@ def test_a_stream_hands_over_what_its_source_gave() -> None:
     assert 50 == len(set(seen))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ConfigError("no")], ids=repr)
+@pytest.mark.parametrize("error", [StepFailed("cut", "page 50", 1, "no"), ConfigError("no")], ids=repr)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_errors_of_ours_in_a_source_end_it_like_any_other(error: Exception, is_async: bool) -> None:
+    """What a step before this one gave until it failed is computed and saved first."""
+    with pytest.raises(type(error)):
+        if is_async:
+            asyncio.run(awaited.amap(breaking_async(error)))
+        else:
+            embed.map(breaking(error))
+
+    assert 50 == len(set(executed))
+
+
+def test_a_step_whose_results_are_streamed_into_another_loses_none_by_failing() -> None:
+    """The one that takes them computes all there are, then raises what the first one raised."""
+
+    @step
+    def cut(number: int) -> str:
+        if number == 7:
+            raise ValueError("seven")
+        return f"page {number}"
+
+    with pytest.raises(StepFailed, match="seven"):
+        embed.map(page for _, page in cut.stream(range(20), workers=1))
+
+    assert 19 == len(executed)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LeaseLost("run"), StoreUnavailable("a.db")], ids=repr)
 def test_an_interrupt_in_a_source_is_heard_at_once(error: BaseException) -> None:
-    """What waits is not computed then; nor if the error is one of ours."""
+    """What waits is not computed then; nor if nothing can be saved any more."""
     with pytest.raises(type(error)):
         embed.map(breaking(error), workers=1)
 
