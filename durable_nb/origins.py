@@ -166,6 +166,11 @@ def is_display(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] in _DISPLAYS
 
 
+def gone_through(value: Any) -> Any:
+    """What a progress bar goes through; of all else the value itself."""
+    return getattr(value, "iterable", value) if is_display(value) else value
+
+
 def is_setting(value: Any) -> bool:
     """Whether what a display was made from says how it looks; documents do not, they grow."""
     code = (FunctionType, MethodType, BuiltinFunctionType, type, partial, ModuleType)

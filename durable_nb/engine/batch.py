@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.context import made_here
 from durable_nb.engine.filling import Filling
+from durable_nb.engine.groups import without
 from durable_nb.engine.intake import Intake
 from durable_nb.engine.remote import Pack, RemoteComputation
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
@@ -64,11 +64,9 @@ class Batch(Filling):
         is_paced = self.step.flow is not None and self.step.flow.is_limited
         is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
         try:
-            if not self.entered.proven:
-                units = self._after_pilot(units)
             (inline if is_inline else threads).run(
                 self._several if remote is not None else self._one,
-                units,
+                self._after_pilot(units),
                 workers=self.workers if remote is None or is_paced else 2 * self.workers,
                 halted=self._halted,
                 abandon=self.cancel,
@@ -89,9 +87,7 @@ class Batch(Filling):
 
         with self._giving_back():
             try:
-                chunks = self._intake.units_async(items)
-                if not self.entered.proven:
-                    chunks = self._after_pilot_async(chunks)
+                chunks = self._after_pilot_async(self._intake.units_async(items))
                 await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
             finally:
                 self._intake.source.close()
@@ -133,21 +129,32 @@ class Batch(Filling):
     def _after_pilot(self, chunks: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """The first missing call goes alone: if its result cannot be saved, no second one is wasted (promise H)."""
         for chunk in chunks:
-            if chunk:
+            if chunk and self._needs_pilot():
                 self._several(chunk[0])
                 self.computation.crowd()
-                return itertools.chain([chunk[1:]], chunks)
-        return iter(())
+                yield chunk[1:]
+            else:
+                yield chunk
+            if chunk:
+                break
+        yield from chunks
 
     async def _after_pilot_async(self, chunks: AsyncIterator[Sequence[Call]]) -> AsyncIterator[Sequence[Call]]:
         async for chunk in chunks:
-            if chunk:
+            if chunk and self._needs_pilot():
                 await self._one_async(chunk[0])
                 self.computation.crowd()
                 yield chunk[1:]
+            else:
+                yield chunk
+            if chunk:
                 break
         async for chunk in chunks:
             yield chunk
+
+    def _needs_pilot(self) -> bool:
+        """Also an item that may be refilled for the next one is computed before that one is asked for."""
+        return not self.entered.proven or self._intake.source.is_on_trial
 
     def _several(self, pack: Pack | Call) -> None:
         """Send calls together; each is then saved, failed or tried again by itself, the last first of what is in the way."""
@@ -156,7 +163,9 @@ class Batch(Filling):
             self._one(pack)  # type: ignore[arg-type]
             return
         error: DurableError | None = None
-        for call in remote.send(pack):
+        if self._intake.source.refilled:
+            pack = Pack(call for call in pack if self._unchanged(call) is not None)
+        for call in remote.send(pack) if pack else ():
             if remote.has_arrived(call) or not (error or self._halted()):
                 try:
                     self._one(call)
@@ -166,6 +175,10 @@ class Batch(Filling):
             raise error
 
     def _one(self, call: Call) -> None:
+        if self._intake.source.refilled:
+            if (left := self._unchanged(call)) is None:
+                return
+            call = left
         try:
             value = self.computation.compute(call, self._halted)
         except Exception as error:  # recorded for this document, raised after the others are finished
@@ -180,6 +193,10 @@ class Batch(Filling):
     async def _one_async(self, call: Call) -> None:
         from asyncio import CancelledError
 
+        if self._intake.source.refilled:
+            if (left := self._unchanged(call)) is None:
+                return
+            call = left
         try:
             value = await self.computation.compute_async(call)
         except (RunStopped, CancelledError):
@@ -193,6 +210,10 @@ class Batch(Filling):
                 await self._one_async(half)
         else:
             self._put_value(call, value)
+
+    def _unchanged(self, call: Call) -> Call | None:
+        """The call, without a document that was refilled for the next one: its key is of what it was before."""
+        return without(call, self._intake.source.refilled[0])
 
     def _retry(self, results: Results) -> None:
         self.step.try_again(self.live, results, self.failed, workers=self.workers, executor=self._executor)

@@ -233,5 +233,14 @@ def wrong_number(step: str, call: Call, returned: str) -> ConfigError:
     )
 
 
+def without(call: Call, item: Any) -> Call | None:
+    """What is left of a call without a document; None if that is all of it."""
+    parts = _parts(call)
+    rest = [part for part in parts if part.args[-1] is not item]
+    if len(rest) == len(parts):
+        return call
+    return Group.of(rest) if rest else None
+
+
 def _parts(call: Call) -> tuple[Call, ...]:
     return call.parts if isinstance(call, Group) else (call,)

@@ -10,7 +10,8 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
-from durable_nb.errors import LeaseLost, StoreError
+from durable_nb.errors import ConfigError, LeaseLost, StoreError
+from durable_nb.origins import gone_through, length_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +23,7 @@ _CHUNK = 500
 _PATIENCE_S = 0.05  # items that are here wait so long for others to be looked up with
 # Nothing can be saved any more, or nobody waits for it; a step that feeds this one may raise any other error of ours.
 _AT_ONCE = (LeaseLost, StoreError, CancelledError)
+_NOTHING = object()
 
 
 def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None) -> Any:
@@ -32,14 +34,12 @@ def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None)
         return _first_of(items, limit)
     if isinstance(items, FromLoop) and priority is None:
         return FromLoop(_first_of(items.awaited, limit), items.loop)
+    source = Source(iter(items) if isinstance(items, FromLoop) else items)
     if priority is None:
-        first: list[Any] = []
-        try:
-            first.extend(itertools.islice(items, limit))
-        except Exception as error:  # raised again when these have been taken
-            return _broken_off(first, error)
-        return first
-    items = list(items)
+        first = list(itertools.islice(source, limit))
+        return _broken_off(first, source) if source.is_broken else first
+    items = list(source)
+    source.raise_again()
     best = heapq.nlargest(limit, range(len(items)), key=lambda at: priority(items[at]))
     return [items[at] for at in sorted(best)]
 
@@ -84,11 +84,20 @@ class Source:
         self._items: Any = items.awaited if isinstance(items, FromLoop) else items
         self._error: Exception | None = None
         self._reader: _Reader | None = None
-        self.is_closed = False
+        self._is_iterator = _is_iterator(self._items)
+        self.is_closed = self.is_on_trial = False
+        """The latter while all that has come is one item that the next one may be put into."""
+        self.refilled: list[Any] = []
+        """The item that came twice, perhaps changed: it is not what its call was named by any more."""
 
     def __iter__(self) -> Iterator[Any]:
+        last = _NOTHING
         try:
-            for item in self._items:  # noqa: UP028 - `yield from` would close the user's generator
+            for item in self._items:
+                if item is last:
+                    self._refuse_again(item)
+                self.is_on_trial = last is _NOTHING and self._is_iterator and _can_change(item)
+                last = item
                 yield item
         except _AT_ONCE:
             raise
@@ -96,8 +105,13 @@ class Source:
             self._error = error
 
     async def __aiter__(self) -> AsyncIterator[Any]:
+        last = _NOTHING
         try:
             async for item in self._items:
+                if item is last:
+                    self._refuse_again(item)
+                self.is_on_trial = last is _NOTHING and _can_change(item)
+                last = item
                 yield item
         except _AT_ONCE:
             raise
@@ -115,11 +129,22 @@ class Source:
         if self._reader is not None:
             self._reader.close()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether they have raised an error."""
+        return self._error is not None
+
     def raise_again(self) -> None:
         """Raise what the items raised, if they did."""
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+    def _refuse_again(self, item: Any) -> None:
+        if self._is_iterator and _can_change(item):
+            self.refilled.append(item)
+            problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
+            raise ConfigError(problem, "yield a copy of it.")
 
 
 def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:
@@ -234,9 +259,18 @@ class _Reader:
         self._full.set()
 
 
-def _broken_off(items: list[Any], error: Exception) -> Iterator[Any]:
+def _is_iterator(items: Any) -> bool:
+    """Whether what it gives may be made on the way, one in place of the other; a collection has them all at once."""
+    return not isinstance(items, itertools.repeat) and length_of(gone_through(items)) is None
+
+
+def _can_change(item: Any) -> bool:
+    return type(item).__hash__ is None
+
+
+def _broken_off(items: list[Any], source: Source) -> Iterator[Any]:
     yield from items
-    raise error
+    source.raise_again()
 
 
 async def _first_of(items: AsyncIterable[Any], limit: int) -> AsyncIterator[Any]:

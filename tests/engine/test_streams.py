@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 import time
@@ -400,6 +401,105 @@ def test_an_interrupt_in_a_source_is_heard_at_once(error: BaseException) -> None
         embed.map(breaking(error), workers=1)
 
     assert 31 == len(executed)
+
+
+def windows() -> Iterator[list[int]]:
+    """Two numbers at a time, always in the same list, as a reader that saves allocations gives them."""
+    row = [0, 0]
+    for number in range(5):
+        row[:] = number, 10 * number
+        yield row
+
+
+async def windows_async() -> AsyncIterator[list[int]]:
+    """The same, awaited."""
+    for row in windows():
+        yield row
+
+
+def numbers_then_windows() -> Iterator[Any]:
+    """The same after lists of their own; where the second window comes, the first may wait for others to go with."""
+    yield from ([number, number] for number in range(100, 108))
+    yield from windows()
+
+
+summed: list[list[int]] = []
+
+
+@step
+def total(row: list[int]) -> int:
+    """Its value shows what was in the list."""
+    summed.append(list(row))
+    return sum(row)
+
+
+@step(batch=3)
+def totals(rows: list[list[int]]) -> list[int]:
+    """The same of many."""
+    return [total.function(row) for row in rows]
+
+
+@step
+async def total_async(row: list[int]) -> int:
+    """The same, awaited."""
+    return total.function(row)
+
+
+REFILLED: dict[str, tuple[Any, Callable[[Any, Any], Any]]] = {
+    "one by one": (total, lambda step, _: step.map(windows(), workers=1)),
+    "on threads": (total, lambda step, _: step.map(windows(), workers=8)),
+    "in batches": (totals, lambda step, _: step.map(windows())),
+    "in processes": (total, lambda step, _: step.map(windows(), executor="processes", workers=2)),
+    "by priority": (total, lambda step, _: step.map(windows(), priority=sum)),
+    "with a limit": (total, lambda step, _: step.map(windows(), limit=4)),
+    "with both": (total, lambda step, _: step.map(windows(), limit=4, priority=sum)),
+    "streamed": (total, lambda step, _: list(step.stream(windows()))),
+    "with a bar": (total, lambda step, bar: step.map(bar(windows(), total=5, disable=True))),
+    "awaited": (total_async, lambda step, _: asyncio.run(step.amap(windows_async()))),
+    "awaited, of a generator": (total_async, lambda step, _: asyncio.run(step.amap(windows()))),
+    "awaited, on threads": (total, lambda step, _: asyncio.run(step.amap(windows_async()))),
+    "awaited, with a limit": (total, lambda step, _: asyncio.run(step.amap(windows_async(), limit=4))),
+    "later, one by one": (total, lambda step, _: step.map(numbers_then_windows(), workers=1)),
+    "later, in batches": (totals, lambda step, _: step.map(numbers_then_windows())),
+    "later, by priority": (total, lambda step, _: step.map(numbers_then_windows(), priority=sum)),
+}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(("reading", "work"), REFILLED.values(), ids=REFILLED)
+def test_a_list_that_is_refilled_is_refused(reading: Any, work: Callable[[Any, Any], Any], known: bool) -> None:
+    """It is said at its second coming, and no value of it is kept under the name of what was in it before."""
+    bar = pytest.importorskip("tqdm").tqdm
+    again = (lambda rows: asyncio.run(reading.amap(rows))) if reading is total_async else reading.map
+    if known:  # a run that goes on, whose results can be saved
+        again([[1, 1]])
+
+    with pytest.raises(ConfigError, match="yields the same list again, perhaps changed since; yield a copy of it"):
+        work(reading, bar)
+
+    found = again([[number, 10 * number] for number in range(5)])
+    assert [11 * number for number in range(5)] == list(found)
+
+
+def test_what_came_before_a_list_that_is_refilled_is_kept() -> None:
+    """All but what is not there any more."""
+    summed.clear()
+
+    with pytest.raises(ConfigError, match="copy"):
+        total.map(numbers_then_windows())
+    found = total.map([[number, number] for number in range(100, 108)])
+
+    assert [2 * number for number in range(100, 108)] == list(found)
+    assert [[number, number] for number in range(100, 108)] == sorted(row for row in summed if row[0] >= 100)
+
+
+def test_items_may_be_the_same_where_nothing_can_be_put_into_them() -> None:
+    """A list of the same list, a constant, the same text or ``repeat``."""
+    row, texts = [1, 2], itertools.repeat("a", 3)
+
+    assert [3, 3, 3] == total.map([row] * 3) == total.map(itertools.repeat(row, 3)) == total.map((row, row, row))
+    assert [3, 3] == total.map([row, row, row], limit=2) == total.map({"a": row, "b": row}.values())
+    assert ["A", "A", "A"] == embed.map(text for text in texts)
 
 
 def test_an_item_that_was_waited_for_is_handed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
