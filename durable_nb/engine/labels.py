@@ -30,23 +30,22 @@ def of_item(item: Any, position: int) -> str:
         if "\n" in line:
             line = item[: 4 * _LENGTH].strip().partition("\n")[0]
         return f"{line[:_CUT]}…" if len(line) > _LENGTH else line or f"#{position}"
-    if isinstance(item, _NUMBERS):
-        return repr(item) if type(item) is float or abs(item) <= _WRITTEN else f"#{position}"
-    if isinstance(item, dict):
-        value = next((item[name] for name in _NAMING if name in item), None)
-    elif hasattr(item, "__fspath__"):
-        value = item.__fspath__()
-    else:
-        # Only what is stored on the instance: a property could run anything.
-        fields = getattr(item, "__dict__", None) or {}
-        value = next((fields[name] for name in _NAMING if name in fields), None)
-    return (
-        of_item(value, position)
-        if isinstance(value, str)
-        else f"#{position}"
-        if value is None
-        else f"{value}"[:_LENGTH]
-    )
+    try:
+        if isinstance(item, _NUMBERS):
+            return repr(item) if type(item) is float or abs(item) <= _WRITTEN else f"#{position}"
+        if isinstance(item, dict):
+            value = next((item[name] for name in _NAMING if name in item), None)
+        elif hasattr(type(item), "__fspath__"):  # of the type: a row may take any name for a column
+            value = item.__fspath__()
+        else:
+            # Only what is stored on the instance: a property could run anything.
+            fields = getattr(item, "__dict__", None) or {}
+            value = next((fields[name] for name in _NAMING if name in fields), None)
+        if isinstance(value, str):
+            return of_item(value, position)
+        return f"#{position}" if value is None else f"{value}"[:_LENGTH]
+    except Exception:  # code of whoever wrote the class: a name is not worth a document
+        return f"#{position}"
 
 
 def numbered(_item: Any, position: int) -> str:

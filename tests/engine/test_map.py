@@ -555,3 +555,49 @@ def test_an_error_that_takes_no_note_is_told_as_it_is() -> None:
     with frozen_clock():
         results = embed.map([7], on_error="collect")
     assert ("Refused: 7", 2) == (results.failed[0].error, results.failed[0].attempts)
+
+
+class Row:
+    """Columns as attributes, as rows of many libraries have them; this one knows no missing one."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, **data: int) -> None:
+        self.data = data
+
+    def __getattr__(self, name: str) -> int:
+        return self.data[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _row, (self.data,)
+
+
+def _row(data: dict[str, int]) -> Row:
+    return Row(**data)
+
+
+class Nameless:
+    """No way of writing it down works."""
+
+    def __fspath__(self) -> str:
+        raise OSError("no path")
+
+    def __format__(self, _: str) -> str:
+        raise ValueError("no text")
+
+    __str__ = __repr__ = __fspath__
+
+
+@pytest.mark.parametrize("item", [Row(a=1), Nameless(), {"id": Nameless()}], ids=["row", "path", "id"])
+def test_a_document_that_cannot_be_named_has_a_number(item: Any) -> None:
+    """To name it for the panel never ends a map or a call."""
+
+    @step
+    def one(_: object) -> int:
+        return 1
+
+    found = one.map([item])
+    with run("plain"):
+        one(item)
+
+    assert (1, "#0") == (found[0], found.labels[0])
