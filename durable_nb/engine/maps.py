@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.selection import FromLoop, chosen
 from durable_nb.engine.sharing import kind_of
-from durable_nb.engine.streams import Arrivals, Stream, close_unfinished
+from durable_nb.engine.streams import Arrivals, Stream, close_unfinished, forget, unfinished
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,21 +45,25 @@ class Mapping:
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
-        self._is_left = False
+        self._is_left = self._is_over = False
 
     def run(self, stream: Arrivals | None = None) -> Results:
         """Compute what is missing, in this thread and in those of its workers."""
         self._refuse_async()
         items = chosen(self._items, self._limit, self._given["priority"])
         close_unfinished(self.step.name)
-        with self._joined() as live:
-            batch = self._started = self._batch(live, stream=stream)
-            if stream is not None:
-                stream.begin(batch)
-            if self._is_left:
-                batch.cancel()
-            batch.run(items)
-            return self._finished(batch)
+        try:
+            with self._joined() as live:
+                batch = self._started = self._batch(live, stream=stream)
+                if stream is not None:
+                    stream.begin(batch)
+                if self._is_left:
+                    batch.cancel()
+                batch.run(items)
+                return self._finished(batch)
+        finally:
+            self._is_over = True
+            forget(self.step.name, self)
 
     async def run_async(self) -> Results:
         """The same beside the running loop, or on it if the step is async."""
@@ -77,15 +81,23 @@ class Mapping:
             try:
                 return await asyncio.to_thread(self.run)
             except asyncio.CancelledError:
-                self._is_left = True
-                if self._started is not None:
-                    self._started.cancel()
+                self.leave()
+                if not self._is_over:
+                    unfinished(self.step.name, self)
+                if self._is_over:  # meanwhile
+                    forget(self.step.name, self)
                 raise
         items = chosen(self._items, self._limit, self._given["priority"])
         with self._joined() as live:
             batch = self._batch(live)
             await batch.run_async(items)
             return self._finished(batch)
+
+    def leave(self) -> None:
+        """Nobody waits for it: no further call is started."""
+        self._is_left = True
+        if self._started is not None:
+            self._started.cancel()
 
     def stream(self) -> Stream:
         """The same, once somebody reads."""

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import deque
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from durable_nb import clock
 from durable_nb.codecs import decode
@@ -46,7 +46,7 @@ class Arrivals:
         """What computes is there."""
         self._batch, self._where = batch, batch.live.store.where
         if batch.live.implicit:
-            _unfinished[self.name] = self
+            unfinished(self.name, self)
         if self._is_left:
             batch.cancel()
 
@@ -87,8 +87,7 @@ class Arrivals:
         except BaseException as error:  # raised to who reads
             self._error = error
         finally:
-            if _unfinished.get(self.name) is self:
-                del _unfinished[self.name]
+            forget(self.name, self)
             with self._changed:
                 self.is_over = True
                 self._changed.notify_all()
@@ -171,12 +170,27 @@ class Stream:
         self._thread.start()
 
 
-_unfinished: weakref.WeakValueDictionary[str, Arrivals] = weakref.WeakValueDictionary()
-"""By the name of the run that they opened for themselves."""
+class _Unfinished(Protocol):
+    def leave(self) -> None: ...
+
+
+_unfinished: weakref.WeakValueDictionary[str, _Unfinished] = weakref.WeakValueDictionary()
+"""Streams, and maps whose waiting was cancelled, by the name of the run that they opened for themselves."""
+
+
+def unfinished(name: str, one: _Unfinished) -> None:
+    """The next map of that name ends this one."""
+    _unfinished[name] = one
+
+
+def forget(name: str, one: _Unfinished) -> None:
+    """It is over."""
+    if _unfinished.get(name) is one:
+        del _unfinished[name]
 
 
 def close_unfinished(name: str) -> None:
-    """Whoever left the loop over a stream cannot use it any more, and it still holds its run: make room for the next."""
+    """Nobody can use what was left (a loop over a stream, an ``amap``), and it still holds its run: make room for the next."""
     with contextlib.suppress(KeyError):
         _unfinished[name].leave()
         due = clock.monotonic() + _GRACE_S

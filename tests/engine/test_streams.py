@@ -13,7 +13,7 @@ import pytest
 
 from durable_nb import StepFailed, run, step
 from durable_nb.engine import selection
-from durable_nb.errors import ConfigError, LeaseLost, RunStopped, StoreUnavailable
+from durable_nb.errors import ConfigError, LeaseLost, RunBusy, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
 
@@ -590,6 +590,52 @@ def test_nothing_reads_on_after_a_map_is_cancelled() -> None:
         return task.cancelled(), len(asyncio.all_tasks())
 
     assert (True, 1) == asyncio.run(work())
+
+
+@pytest.mark.parametrize("kind", [{}, {"batch": 4}], ids=["one by one", "in batches"])
+def test_a_map_that_is_cancelled_makes_room_for_the_next(kind: dict[str, Any]) -> None:
+    """Its calls run on in their threads until they have ended; the next map of the name waits for that, not the loop."""
+    started, computed = threading.Semaphore(0), []
+
+    def slow(page: Any) -> Any:
+        started.release()
+        time.sleep(0.5)
+        computed.append(page)
+        return page
+
+    async def work() -> Any:
+        slowly = step(name="slow", version="1", **kind)(slow)
+        for _ in range(2):
+            task = asyncio.ensure_future(slowly.amap(range(40), workers=2))
+            assert await asyncio.to_thread(started.acquire, True, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return await slowly.amap(range(4), workers=4)
+
+    assert list(range(4)) == asyncio.run(work())
+    assert len(computed) < 20
+
+
+def test_two_maps_of_a_name_at_once_are_still_refused() -> None:
+    """The one that runs is wanted, and goes on."""
+    started, go_on = threading.Event(), threading.Event()
+
+    @step
+    def slow(page: str) -> str:
+        started.set()
+        assert go_on.wait(20)
+        return page
+
+    async def work() -> Any:
+        first = asyncio.ensure_future(slow.amap(["a"]))
+        await asyncio.to_thread(started.wait, 20)
+        with pytest.raises(RunBusy):
+            await slow.amap(["b"])
+        go_on.set()
+        return await first
+
+    assert ["a"] == asyncio.run(work())
 
 
 def test_a_part_first_then_the_rest() -> None:
