@@ -27,6 +27,8 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+from collections.abc import Callable
+from typing import Any
 
 
 class DurableError(Exception):
@@ -249,3 +251,11 @@ class RunStopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return f"run {self.run!r} was stopped. What is finished is saved; run the cell again to go on."
+
+
+_fields_of: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
+
+
+def fields_of(error: BaseException) -> dict[str, Any]:
+    """The attributes of any exception, whatever its class has made of ``__dict__``, ``__getattr__`` or ``__setattr__``."""
+    return _fields_of(error)

@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from durable_nb.errors import fields_of
+
 _TOO_MANY, _OVERLOADED, _UNAVAILABLE = 429, 529, 503
 _NAMES = frozenset(
     {"RateLimitError", "RateLimitExceeded", "TooManyRequests", "TooManyRequestsError", "ResourceExhausted"}
@@ -31,7 +33,7 @@ def seconds_asked(error: BaseException, now: float) -> float | None:
     now : float
         Seconds since the epoch, for a ``Retry-After`` that is a date.
     """
-    told: float | None = error.__dict__.get(ASKED)
+    told: float | None = fields_of(error).get(ASKED)
     if told is not None:
         return told
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from durable_nb.engine.hidden import told_of
+from durable_nb.errors import fields_of
 from durable_nb.executors import exceptions
 
 _LENGTH, _CUT = 60, 59
@@ -60,7 +61,7 @@ def of_error(error: BaseException) -> str:
 
 def traceback_of(error: BaseException) -> str:
     """The traceback without the frames of this library, of an error in a worker the one there; its last 4,000 characters."""
-    told: str | None = error.__dict__.get(TOLD)
+    told: str | None = fields_of(error).get(TOLD)
     return told_of(error, exceptions.traceback_of(error) if told is None else told)[-4000:]
 
 

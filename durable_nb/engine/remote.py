@@ -12,7 +12,7 @@ from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside, name_of
 from durable_nb.engine.groups import GroupComputation, wrong_number
 from durable_nb.engine.recorder import Unrecorded
-from durable_nb.errors import ConfigError, StepTimeout, Unsaveable
+from durable_nb.errors import ConfigError, StepTimeout, Unsaveable, fields_of
 from durable_nb.executors import shipping
 from durable_nb.executors.engines import Abandoned, Engine, Outcome, Task, TimeIsUp, WorkerLost
 from durable_nb.records import DEATHS, Call
@@ -245,5 +245,5 @@ def _raised(outcome: Outcome) -> BaseException:
         error = RuntimeError(text)
     if not isinstance(error, BaseException):
         error = RuntimeError(text)
-    error.__dict__.update({labels.TOLD: traceback, throttling.ASKED: asked})  # not setattr: it may be frozen
+    fields_of(error).update({labels.TOLD: traceback, throttling.ASKED: asked})  # not setattr: it may be frozen
     return error

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from durable_nb.byvalue import unpickled
+from durable_nb.errors import fields_of
 from durable_nb.executors.mains import known_in_main
 
 _OURS = __file__.rpartition("executors")[0]
@@ -69,7 +70,7 @@ class _Parts:
         builtin = _builtin(type(error))
         args = builtin.__reduce__(error)[1]  # not .args: those of an OSError lack the name of the file
         self._args = tuple(arg if _travels(arg) else _text(arg) for arg in args)
-        self._state = {name: value if _travels(value) else None for name, value in error.__dict__.items()}
+        self._state = {name: value if _travels(value) else None for name, value in fields_of(error).items()}
         self._class = type(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,7 +82,7 @@ def _again(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any
     builtin = _builtin(cls)
     error: BaseException = builtin.__new__(cls, *args)
     builtin.__init__(error, *args)
-    error.__dict__.update(state)  # not setattr: it may be frozen
+    fields_of(error).update(state)  # not setattr: it may be frozen
     return error
 
 

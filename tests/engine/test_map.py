@@ -253,6 +253,42 @@ def test_an_error_that_cannot_say_itself_is_noted_by_its_type(store: Store) -> N
     assert ["Mute"] == [failure.error for failure in store.failures(store.run("embed").id)]
 
 
+class Closed(Exception):
+    """Lets nobody look inside."""
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        raise RuntimeError("closed")
+
+
+class Asking(Exception):
+    """Looks elsewhere for what it has not, and fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+@pytest.mark.parametrize("kind", [Closed, Asking])
+@pytest.mark.parametrize("options", [{}, {"rate_limit": "1000/s"}, {"ignore": "secret"}], ids=repr)
+def test_an_error_whose_attributes_raise_is_the_one_that_is_recorded(
+    kind: type[Exception], options: dict[str, Any], store: Store
+) -> None:
+    """And the one that ``retry_on`` knows."""
+    calls = []
+
+    @step(retries=1, retry_on=kind, **options)
+    def embed(text: str, secret: str = "hidden") -> str:
+        calls.append(secret)
+        raise kind(f"on {text}")
+
+    with frozen_clock():
+        results = embed.map(["a"], on_error="collect")
+
+    assert [f"{kind.__name__}: on a"] == [failure.error for failure in results.failed]
+    assert [f"{kind.__name__}: on a"] == [failure.error for failure in store.failures(store.run("embed").id)]
+    assert 2 == len(calls)
+
+
 def test_a_failed_call_is_tried_again_by_the_next_run() -> None:
     """A recorded failure is never returned as a result."""
     mended = threading.Event()
