@@ -31,6 +31,7 @@ class Numbers:
         """Those of ``other`` are to be given back with these."""
         self._first += other._first
         self._later += other._later
+        other._first, other._later = bytearray(), []
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``; what was saved under them is found when the calls are made again."""

@@ -87,10 +87,10 @@ class Arrivals:
         except BaseException as error:  # raised to who reads
             self._error = error
         finally:
-            forget(self.name, self)
             with self._changed:
                 self.is_over = True
                 self._changed.notify_all()
+            forget(self.name, self)
 
     def take(self) -> tuple[Any, Any]:
         """The next document and its result; StopIteration, or what the map raised, after the last."""
@@ -106,8 +106,18 @@ class Arrivals:
     def leave(self) -> None:
         """Nobody reads on: no further call is started."""
         self._is_left = True
-        if self._batch is not None:
-            self._batch.cancel()
+        if self._batch is None:
+            return
+        self._batch.cancel()
+        if not self.is_over:  # also inside of a run: the next map of the step finds the numbers of its calls given back
+            unfinished(self.name, self)
+        if self.is_over:  # meanwhile
+            forget(self.name, self)
+
+    def give_back(self) -> None:
+        """The map is over, and not all of it was read: how far it was ahead shall not matter to the calls that follow."""
+        if self.is_over and self._arrived and self._batch is not None:
+            self._batch.give_back()
 
     def _put(self, position: int, value: Any, codec: str | None) -> None:
         with self._changed:
@@ -162,6 +172,7 @@ class Stream:
             self._arrivals.is_over = True
         else:
             self._thread.join(_GRACE_S)
+            self._arrivals.give_back()
 
     def _begin(self) -> None:
         # The run around the stream is the one that it belongs to: so the thread has a copy of the context.
@@ -175,7 +186,7 @@ class _Unfinished(Protocol):
 
 
 _unfinished: weakref.WeakValueDictionary[str, _Unfinished] = weakref.WeakValueDictionary()
-"""Streams, and maps whose waiting was cancelled, by the name of the run that they opened for themselves."""
+"""Streams, and maps whose waiting was cancelled, by the name of their step."""
 
 
 def unfinished(name: str, one: _Unfinished) -> None:

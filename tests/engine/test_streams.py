@@ -205,6 +205,43 @@ def test_a_stream_that_is_left_inside_a_run_uses_up_no_number() -> None:
     assert list(range(20)) == sorted(computed)
 
 
+def test_a_loop_that_is_left_inside_a_run_uses_up_no_number() -> None:
+    """Its calls end first: so the next map of the step, in the line after ``break``, finds them."""
+    computed: list[int] = []
+
+    @step
+    def slow(n: int) -> int:
+        time.sleep(0.05)
+        computed.append(n)
+        return n
+
+    with run("numbers"):
+        for _ in slow.stream(range(20), workers=2):
+            break
+        found = slow.map(range(20))
+
+    assert list(range(20)) == list(found) == sorted(computed)
+
+
+def test_a_stream_that_is_closed_before_its_last_result_is_read_uses_up_no_number() -> None:
+    """Also if all of them are there: how far it was ahead is nobody's business."""
+    computed: list[int] = []
+
+    @step
+    def double(n: int) -> int:
+        computed.append(n)
+        return 2 * n
+
+    with run("numbers"):
+        with double.stream(range(20)) as stream:
+            next(stream)
+            wait_until(lambda: stream._arrivals.is_over, describing="the map is over")
+        found = double.map(range(20))
+
+    assert [2 * n for n in range(20)] == list(found)
+    assert list(range(20)) == sorted(computed)
+
+
 def test_an_async_step_has_no_stream() -> None:
     """It says what to write instead."""
 
