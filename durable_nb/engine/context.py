@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from durable_nb.engine.numbers import Numbers
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
 from durable_nb.executors.worker import current as in_worker
+from durable_nb.executors.worker import here
 from durable_nb.records import CurrentCall
 
 if TYPE_CHECKING:
@@ -35,15 +37,23 @@ def current_run() -> LiveRun | None:
     The context variable; else, because threads that the user started do not inherit it, the innermost run that is open in
     this process. If there are several of those there is no telling, and the call is not kept. A run in the background is
     never meant: what the user tries meanwhile is not its call. A thread that outlived its run (after a timeout) belongs to
-    none: its context still names the run that is over.
+    none: its context still names the run that is over. Nor does what a worker computes: a forked one inherits the run, and
+    the process that computes it alone writes to the database.
     """
     live = run_here.get()
     if live is not None:
-        return None if live.over else live
-    opened = [one for one in session.live if not (one.implicit or one.apart)]
+        return None if live.over or (here.serves and _is_inherited(live)) else live
+    if in_worker.get() is not None:
+        return None
+    opened = [one for one in session.live if not (one.implicit or one.apart or (here.serves and _is_inherited(one)))]
     around = {one.outer for one in opened}
     innermost = [one for one in opened if one not in around]
     return innermost[0] if len(innermost) == 1 else None
+
+
+def _is_inherited(live: LiveRun) -> bool:
+    """Whether the run is that of the process which this one was forked from."""
+    return live.owner.pid != os.getpid()
 
 
 @contextlib.contextmanager

@@ -33,6 +33,15 @@ current: ContextVar[CurrentCall | None] = ContextVar("durable_nb_in_worker", def
 """What a function may know of the call that it computes here."""
 
 
+class _Here:
+    """Whether a process computes for another one: of that one's runs, which a fork inherits, none is its own."""
+
+    serves = False
+
+
+here = _Here()
+
+
 def run_batch(
     function: bytes,
     items: bytes,
@@ -69,6 +78,7 @@ def run_batch(
     """
     if not hears_interrupts:
         ignore_interrupts()
+    here.serves = here.serves or not function.endswith(origin())
     try:
         loaded = _loaded(function)
         calls = _opened(items)

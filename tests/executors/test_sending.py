@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import pickle
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from durable_nb import current_call, step
+from durable_nb import current_call, run, step
 from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors import shipping, worker
 from durable_nb.executors.engines import Abandoned, Task, WorkerLost
@@ -341,6 +342,36 @@ def test_a_step_inside_of_a_step_runs_plainly_there() -> None:
     assert [10, 20, 30] == list(outer.map(range(3), executor="processes"))
     with pytest.raises(ConfigError, match=r"inner.map\(\) is not possible inside of a step"):
         nested.map(range(3), executor="processes")
+
+
+def test_a_forked_worker_keeps_nothing_in_the_run_it_was_born_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    """Steps of a module run plainly there, in its threads too, and a later run gets no value of an earlier one."""
+    (tmp_path / "with_a_step.py").write_text(
+        "import os\nfrom threading import Thread\nfrom durable_nb import step\ncalls = []\n"
+        "@step\ndef inner(n):\n    calls.append(n)\n    return len(calls)\n"
+        "def twice(n):\n    thread = Thread(target=inner, args=(n,))\n    thread.start()\n    thread.join()\n"
+        "    return inner(n), len(calls)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import with_a_step  # type: ignore[import-not-found]
+
+    @step
+    def outer(number: int) -> Any:
+        return with_a_step.twice(number)
+
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        with run("first"):
+            first = list(outer.map([1, 2], executor=pool))
+        with run("second"):
+            second = list(outer.map([1, 2], executor=pool))
+
+    assert [(2, 2), (4, 4), (6, 6), (8, 8)] == first + second
+    for name in ("first", "second"):
+        found = store.run(name)
+        assert found is not None
+        assert [] == store.versions(found.id, "inner")
 
 
 def test_a_method_that_is_a_step_takes_its_object_along() -> None:
