@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -80,6 +81,7 @@ class Processes:
                 worker = self._idle.pop()
                 if worker.is_alive:
                     return worker
+                worker.end()
                 self._workers.discard(worker)
             worker = _Worker()
             self._workers.add(worker)
@@ -93,6 +95,8 @@ class Processes:
             while True:
                 while not worker.connection.poll(LOOK_S if deadline is None else min(LOOK_S, task.timeout_s or LOOK_S)):
                     self._check(begins=False)
+                    if not worker.is_alive and not worker.connection.poll():
+                        raise EOFError  # what it had started holds the pipe open
                     if deadline is not None and clock.monotonic() >= deadline:
                         raise TimeIsUp
                 arrived: list[Outcome] | None = worker.connection.recv()
@@ -157,8 +161,10 @@ class _Worker:
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
         self._function: bytes | None = None
+        self._is_killed = False
         command = [sys.executable, "-c", _MAIN, str(theirs.fileno()), *sys.path]
-        # A session of its own: Ctrl-C in a terminal and ■ in Jupyter go to all processes of the group.
+        # A session of its own: Ctrl-C in a terminal and ■ in Jupyter go to all processes of the group. What calls start is in
+        # that of the worker, so it ends with it.
         self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
             command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -175,10 +181,15 @@ class _Worker:
         self._function = task.function
 
     def kill(self) -> None:
+        if self._is_killed:  # a group that is gone may have left its number to another one
+            return
+        self._is_killed = True
         self._process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGTERM)  # multiprocessing's tracker heeds none, and tidies up first
 
     def end(self) -> None:
-        self._process.kill()
+        self.kill()
         self._process.wait()
         self.connection.close()
         with contextlib.suppress(OSError):
@@ -189,8 +200,11 @@ class _Worker:
 def serve(handle: int) -> None:
     """Compute what comes through the pipe until it ends: None goes back when the first call of a task begins."""
     connection: Connection[Any, Any] = Connection(handle)
+    # What calls start must not hold it open: the pipe ends with this process.
+    os.set_inheritable(handle, False)
+    os.register_at_fork(after_in_child=connection.close)
     ignore_interrupts()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(_own_input(),), daemon=True).start()
     function = b""
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
@@ -199,6 +213,16 @@ def serve(handle: int) -> None:
             connection.send(run_batch(function, items, begun=partial(connection.send, None), **options))
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)
+def _own_input() -> int:
+    """The pipe that came as standard input; a program that a call starts reads nothing from there, and not for ever."""
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return lifeline
+
+
+def _end_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGTERM)
     os._exit(1)

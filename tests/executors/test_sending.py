@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors import shipping, worker
 from durable_nb.executors.engines import Abandoned, Task, WorkerLost
 from durable_nb.executors.processes import Processes
+from tests.kernels import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +102,63 @@ def test_a_call_beyond_its_timeout_is_ended() -> None:
     assert isinstance(results.errors[3].__cause__, StepTimeout)
     assert [n for n in range(20) if n != 3] == results.ok
     assert set(psutil.Process().children()) <= set(before)
+
+
+@pytest.mark.parametrize("how", ["system", "fork"])
+def test_a_death_is_noticed_though_what_the_call_started_lives_on(how: str) -> None:
+    """A program or a fork of the worker that holds what it has inherited is no reason to wait for the worker."""
+
+    @step
+    def square(number: int) -> int:
+        if number == 3 and how == "system":
+            os.system("sleep 60 &")
+        if number == 3 and (how == "system" or os.fork()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60 if number == 3 else 0)
+        return number * number
+
+    began = time.monotonic()
+    results = square.map(range(6), workers=2, executor="processes", on_error="collect")
+
+    assert [0, 1, 4, 16, 25] == results.ok
+    assert time.monotonic() - began < 40
+
+
+def test_a_program_that_a_call_starts_ends_with_the_worker(tmp_path: Path) -> None:
+    """With a call beyond its timeout, and with the map."""
+
+    @step(timeout=1)
+    def linger(number: int) -> int:
+        command = f"echo $$ >> {tmp_path / 'pids'}; exec sleep 60"
+        program = subprocess.Popen(["sh", "-c", command])
+        while number and program.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.3)  # it has begun
+        return number
+
+    results = linger.map([0, 1], workers=1, executor="processes", on_error="collect")
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+
+    assert isinstance(results.errors[1].__cause__, StepTimeout)
+    assert 2 == len(pids)
+    wait_until(lambda: not any(map(_is_running, pids)), describing="both programs have ended", timeout=10)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_program_that_a_call_starts_has_no_input() -> None:
+    """One that reads its standard input to the end comes to it."""
+
+    @step(timeout=20)
+    def read(number: int) -> bytes:
+        return subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout
+
+    assert [b"", b""] == list(read.map(range(2), workers=2, executor="processes"))
 
 
 def test_the_time_of_a_call_does_not_begin_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
