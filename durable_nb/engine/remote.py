@@ -75,7 +75,9 @@ class RemoteComputation(Computation):
         self._recorder = Unrecorded()
         self.engine, self.packing = engine, Packing(workers)
         self._encode = _as_sent
-        self._sent_function = shipping.function_bytes(self.step.function, self.step.name)
+        self._sent_function = shipping.function_bytes(
+            self.step.function, self.step.name, self.step.fingerprint(fresh=False)
+        )
         self._arrived: dict[bytes, Outcome] = {}
         self._deaths: Counter[bytes] = Counter()  # by key, of those that another call may have caused
 
@@ -155,11 +157,14 @@ class RemoteComputation(Computation):
             outcomes = self.engine.call(task)
         except Abandoned as error:
             raise self.live.refusal() from error
-        if outcomes[0][0] == "unready":
+        kind, *said = outcomes[0]
+        if kind == "unready":
             raise ConfigError(
-                f"a worker cannot load {self.step.name} or its arguments: {outcomes[0][1]}.",
+                f"a worker cannot load {self.step.name} or its arguments: {said[0]}.",
                 "What is imported here has to be installed where the workers run, in the same version.",
             )
+        if kind == "stale":
+            raise ConfigError(f"{self.step.name} is not computed: {said[0]}", said[1])
         return outcomes
 
     def _opened(self, call: Call, outcome: Outcome) -> Any:

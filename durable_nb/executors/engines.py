@@ -59,6 +59,10 @@ class WorkerLost(Exception):
         return "the worker process died"
 
 
+class Stale(Exception):
+    """A worker has another version of a module of the user than the process that computes the run: what, and what to do."""
+
+
 class TimeIsUp(Exception):
     """The task took longer than its calls may take."""
 

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb.byvalue import by_value, culprit
 from durable_nb.errors import ConfigError
+from durable_nb.executors.loaded import Checked, used_by
 from durable_nb.executors.worker import PlainStep, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from durable_nb.records import Call
+    from durable_nb.sources import Fingerprint
 
 
-def function_bytes(function: Callable[..., Any], name: str) -> bytes:
-    """The function with what it uses of the notebook.
+def function_bytes(function: Callable[..., Any], name: str, fingerprint: Fingerprint | None = None) -> bytes:
+    """The function with what it uses of the notebook; with its fingerprint, only for where the same modules are loaded.
 
     Raises
     ------
@@ -23,7 +25,8 @@ def function_bytes(function: Callable[..., Any], name: str) -> bytes:
         Something that it uses cannot be sent; the text names it.
     """
     try:
-        return by_value(function, _plain) + origin()
+        checked = Checked(function, used_by(fingerprint)) if fingerprint is not None else function
+        return by_value(checked, _plain) + origin()
     except Exception as error:
         used, part = next(_unsendable(function), ("", function))
         what = f"it uses {used}, a {type(part).__qualname__}" if used else _reason(error)

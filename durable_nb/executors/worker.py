@@ -17,7 +17,7 @@ from durable_nb import clock, codecs
 from durable_nb.byvalue import unpickled
 from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.executors.deadlines import within
-from durable_nb.executors.engines import TimeIsUp
+from durable_nb.executors.engines import Stale, TimeIsUp
 from durable_nb.executors.exceptions import line_of, packed, said_by, traceback_of
 from durable_nb.executors.mains import known_in_main, lock
 from durable_nb.records import CurrentCall
@@ -74,7 +74,8 @@ def run_batch(
         ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
         ``("error", pickle or None, text, traceback, asked, started, seconds)``, where ``asked`` is what `seconds_asked` found,
         or ``("late", started, seconds)``, ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
-        what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here.
+        what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here, ``("stale", text, remedy)`` if
+        modules of the user are others here.
     """
     if not hears_interrupts:
         ignore_interrupts()
@@ -82,6 +83,8 @@ def run_batch(
     try:
         loaded = _loaded(function)
         calls = _opened(items)
+    except Stale as error:
+        return [("stale", *error.args)]
     except Exception as error:
         return [("unready", line_of(error, said_by(error)))]
     if begun is not None:
