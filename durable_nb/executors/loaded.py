@@ -14,6 +14,7 @@ import sys
 from enum import Enum, EnumType
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from durable_nb import classes, keys, provenance
 from durable_nb.bytecode import body_of, cells_of, defaults_of, names_used, step_function
@@ -24,12 +25,11 @@ from durable_nb.parts import CODE
 from durable_nb.sources import Glance, value_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from durable_nb.sources import Fingerprint
 
 _OF_A_MACHINE = re.compile(r"__file__|environ|getenv|home|cwd|expanduser|abspath|resolve|node|cpu_count|executable")
 _NOTHING = object()
+_classes: WeakKeyDictionary[type, Used | None] = WeakKeyDictionary()
 _statements: dict[tuple[str, str], tuple[object, str | None]] = {}
 """What made objects that have no value, as the file was when they were first asked for."""
 
@@ -47,17 +47,28 @@ class Used(NamedTuple):
 
 
 class Checked:
-    """A function that is refused where another code of the user's modules is loaded; it arrives as itself."""
+    """Something that is refused where another code of the user's modules is loaded; it arrives as itself."""
 
-    def __init__(self, function: Callable[..., Any], used: tuple[Used, ...]) -> None:
-        self._function, self._used = function, used
+    def __init__(self, thing: Any, used: tuple[Used, ...] | Met) -> None:
+        self._thing, self._used = thing, used
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return checked, (self._function, self._used)
+        return checked, (self._thing, self._used)
 
 
-def checked(function: Callable[..., Any], used: tuple[Used, ...]) -> Callable[..., Any]:
-    """The function, if what it uses is loaded here as it was where it comes from.
+class Met:
+    """Classes that arguments were found to be of, while these were pickled; pickled itself after them."""
+
+    def __init__(self) -> None:
+        self.classes: dict[type, None] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        every = dict.fromkeys(base for cls in self.classes for base in cls.__mro__)
+        return tuple, ([used for used in map(_used_class, every) if used is not None],)
+
+
+def checked(thing: Any, used: tuple[Used, ...]) -> Any:
+    """The thing, if what it uses is loaded here as it was where it comes from.
 
     Raises
     ------
@@ -70,7 +81,7 @@ def checked(function: Callable[..., Any], used: tuple[Used, ...]) -> Callable[..
                 "If the module was edited and reloaded here, start the workers anew; if it was only edited, reload it here "
                 f"(importlib.reload({one.module})). What is set in it while it runs belongs into the function's arguments.",
             )
-    return function
+    return thing
 
 
 def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
@@ -98,6 +109,14 @@ def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
     return tuple(_described(*place, value) for place, value in found.items() if not isinstance(value, ModuleType))
 
 
+def _used_class(cls: type) -> Used | None:
+    if cls not in _classes:
+        home, path = cls.__module__, cls.__qualname__
+        is_by_name = _is_own(home) and _found(home, path) is cls
+        _classes[cls] = _described(home, path, cls) if is_by_name else None
+    return _classes[cls]
+
+
 def _classes_of(value: object) -> tuple[type, ...]:
     return (value if isinstance(value, type) else type(value)).__mro__
 
@@ -117,7 +136,7 @@ def _is_same(there: Used) -> bool:
     value = _found(there.module, there.name)
     if value is _NOTHING:
         return False
-    here = _described(there.module, there.name, value)
+    here = (_used_class(value) if isinstance(value, type) else None) or _described(there.module, there.name, value)
     if there.digest is not None and there.digest == here.digest:
         return True
     made = _statements.setdefault((there.module, there.name), (value, here.statement))[1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.byvalue import by_value, culprit
 from durable_nb.errors import ConfigError
-from durable_nb.executors.loaded import Checked, used_by
+from durable_nb.executors.loaded import Checked, Met, used_by
 from durable_nb.executors.worker import PlainStep, origin
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from durable_nb.records import Call
     from durable_nb.sources import Fingerprint
+
+_OF_NO_CLASS = (str, bytes, int, float, bool, type(None))
 
 
 def function_bytes(function: Callable[..., Any], name: str, fingerprint: Fingerprint | None = None) -> bytes:
@@ -44,9 +47,13 @@ def items_bytes(calls: Sequence[Call], names: Sequence[str], attempt: int, step:
     ConfigError
         Those of one of them cannot be sent; the text names the document and the part.
     """
-    items = [(call.args, name, attempt) for call, name in zip(calls, names, strict=True)]
+    items: Any = [(call.args, name, attempt) for call, name in zip(calls, names, strict=True)]
+    noted = _plain
+    if not all(type(arg) in _OF_NO_CLASS for call in calls for arg in call.args):
+        met = Met()
+        items, noted = Checked(items, met), partial(_noting, met)
     try:
-        return by_value(items, _plain) + origin()
+        return by_value(items, noted) + origin()
     except Exception as error:
         call = next((call for call in calls if not _is_sendable(call.args)), calls[0])
         path, part = culprit(call.args[-1])
@@ -55,6 +62,13 @@ def items_bytes(calls: Sequence[Call], names: Sequence[str], attempt: int, step:
             f"value{path} is a {type(part).__qualname__} ({_reason(error)}).",
             'Hand over the data that it stands for (a path, a list, an id), or use executor="threads".',
         ) from error
+
+
+def _noting(met: Met, part: Any) -> Any:
+    """Of an argument, whose class a worker imports."""
+    if isinstance(part, type):
+        met.classes[part] = None
+    return _plain(part)
 
 
 def _plain(part: Any) -> Any:

@@ -144,6 +144,24 @@ def test_a_worker_that_lives_on_does_not_compute_with_what_it_had(
         assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
 
 
+def test_an_argument_does_not_arrive_as_one_of_the_class_that_was(write: Callable[[str], ModuleType]) -> None:
+    """Its methods are those of this process, also where it stands in a list."""
+    text = "class Base:\n    def by(self):\n        return {}\nclass Doc(Base):\n    pass\n"
+    helpers = write(text.format(1))
+
+    @step
+    def embed(docs: list[Any]) -> Any:
+        return docs[0].by()
+
+    with pool("fork") as old:
+        assert [1] == list(embed.map([[helpers.Doc()]], executor=old, key=len))
+        write(text.format(1000))
+        with pytest.raises(ConfigError, match=r"Doc is another one in a worker .* start the workers anew"):
+            embed.map([[helpers.Doc()] * 2], executor=old, key=len)
+    with pool("fork") as new:
+        assert [1000] == list(embed.map([[helpers.Doc()] * 2], executor=new, key=len))
+
+
 def test_a_fresh_worker_does_not_compute_with_what_was_not_reloaded(
     tmp_path: Path, write: Callable[[str], ModuleType]
 ) -> None:
