@@ -32,8 +32,12 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
     for name, value in _PATIENT_SOCKET.items():
         query.setdefault(name, value)
     try:
-        # Positional parameters, as in SQLite: a Checkpoint goes to the driver as it is.
-        engine = sa.create_engine(address.set(query=query), paramstyle="format", pool_pre_ping=True)
+        engine = sa.create_engine(
+            address.set(query=query),
+            paramstyle="format",  # as in SQLite: a Checkpoint goes to the driver as it is
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # whatever the server's: who waited for a lock sees what was committed meanwhile
+        )
     except (ImportError, sa.exc.NoSuchModuleError) as problem:
         raise ConfigError("PostgreSQL needs a driver.", "Run: pip install 'durable-nb[postgres]'") from problem
     settings = {

@@ -92,6 +92,22 @@ def test_two_kernels_divide_the_work(server: Postgres, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_a_server_with_stricter_transactions(server: Postgres, tmp_path: Path, isolation: str) -> None:
+    """What is the default of the database changes nothing: who waits for another kernel sees what that has done."""
+    ask(server.url, f"ALTER DATABASE postgres SET default_transaction_isolation = '{isolation}'")
+    try:
+        works = together(tmp_path, server, 2, documents=300, seconds=0.005)
+        ends = [work.end() for work in works]
+        ended = counts(server.url)
+    finally:
+        ask(server.url, "ALTER DATABASE postgres RESET ALL")
+
+    assert [(True, [])] * 2 == [(end["right"], end["waits"]) for end in ends], ends
+    assert {str(n): 1 for n in range(300)} == executions(works)
+    assert ("done", 300, 300, 0, 0) == ended
+
+
 def test_one_of_three_is_killed(server: Postgres, tmp_path: Path) -> None:
     """Every document is done and right, and nothing is computed again but what the dead kernel was computing."""
     works = together(tmp_path, server, 3, documents=600, seconds=0.02)
