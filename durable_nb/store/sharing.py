@@ -17,28 +17,15 @@ import sqlalchemy as sa
 from durable_nb import clock, retry
 from durable_nb.errors import ConfigError
 from durable_nb.records import Backoff, Checkpoint, Failure, Owner, Run, State
-from durable_nb.store import backoffs, leases
+from durable_nb.store import backoffs, claims, leases, tables
 from durable_nb.store.backoffs import Name
 from durable_nb.store.connect import Database
 from durable_nb.store.dialects import insert
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.misfits import fitting
-from durable_nb.store.tables import checkpoints, claims, members, mosaics, run_of, runs
+from durable_nb.store.tables import checkpoints, members, mosaics, run_of, runs
 
-_HELD, _DONE, _FAILED = "held", "done", "failed"
 _LOCK = 0x646E620300000000  # and the id of a run: who takes claims of it waits for who does, instead of for nothing
-
-_TAKE = """
-INSERT INTO claims (run_id, step_id, key, token, state) SELECT %s, %s, d.key, %s, 'held' FROM unnest(%s::bytea[]) AS d(key)
-ON CONFLICT DO NOTHING RETURNING key"""
-_END = """
-INSERT INTO claims (run_id, step_id, key, token, state)
-SELECT %s, d.step_id, d.key, %s, d.state FROM unnest(%s::bigint[], %s::bytea[], %s::text[]) AS d(step_id, key, state)
-ON CONFLICT (run_id, step_id, key) DO UPDATE SET state = excluded.state WHERE claims.token = excluded.token
-RETURNING step_id, key"""
-_LOOK = """
-SELECT c.key, c.token, c.state FROM unnest(%s::bytea[]) AS d(key)
-JOIN claims AS c ON c.run_id = %s AND c.step_id = %s AND c.key = d.key"""
 
 
 class Taken(NamedTuple):
@@ -81,7 +68,7 @@ class Share:
 
     def known(self, step_id: int, keys: Sequence[bytes]) -> set[bytes]:
         """Calls that somebody has claimed in this attempt."""
-        rows = self._database.ask(_looked_up, self.run.id, step_id, keys)
+        rows = self._database.ask(claims.look_up, self.run.id, step_id, keys)
         return {key for key, _, _ in rows}
 
     def failures(self, step_id: int, keys: Sequence[bytes]) -> dict[bytes, Failure]:
@@ -101,25 +88,24 @@ class Share:
         mine = sa.and_(runs.c.id == run_id, runs.c.owner_token == face.token)
         if not any(leases.is_alive(owner, beat) for owner, beat in _members(conn, run_id)):
             leases.release(conn, run_id, owner=face, state=state, message=message, last=last, again=again)
-            for table in (claims, members):
+            for table in (tables.claims, members):
                 conn.execute(sa.delete(table).where(table.c.run_id == run_id))
         elif conn.execute(sa.update(runs).where(mine).values(_at_least(last))).rowcount:
             leases.tell(conn, run_id, "left", f"{_who(self.member)}: {message or state.value}")
 
     def _take(self, conn: sa.Connection, step_id: int, keys: Sequence[bytes], limit: int, longest_s: float) -> Taken:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK + self.run.id)))
-        found = _looked_up(conn, self.run.id, step_id, keys)
+        found = claims.look_up(conn, self.run.id, step_id, keys)
         taken = {key for key, _, _ in found}
         # A claim of our own that we do not know of: the answer of the attempt that made it was lost.
-        mine = {key for key, token, state in found if state == _HELD and token == self.member.token}
+        mine = {key for key, token, state in found if state == claims.HELD and token == self.member.token}
         free = [key for key in keys if key not in taken]
         waited = backoffs.of_calls(conn, self.run.id, step_id, free) if free else {}
         free = [key for key in free if key not in waited or _is_due(waited[key], longest_s)][:limit]
         if free:
-            asked = (self.run.id, step_id, self.member.token, sorted(free))  # as in _end
-            mine |= {bytes(row[0]) for row in conn.exec_driver_sql(_TAKE, asked)}
-        ended = {end: {key for key, _, state in found if state == end} for end in (_DONE, _FAILED)}
-        return Taken(mine, ended[_DONE], ended[_FAILED], {key: waited[key] for key in mine if key in waited})
+            mine |= claims.take(conn, self.run.id, step_id, self.member.token, free)
+        done, failed = ({key for key, _, state in found if state == end} for end in (claims.DONE, claims.FAILED))
+        return Taken(mine, done, failed, {key: waited[key] for key in mine if key in waited})
 
 
 class SharedWatch(Watch):
@@ -144,7 +130,7 @@ class SharedWatch(Watch):
         if conn.execute(mine.values(heartbeat=now)).rowcount == 0:
             return False
         _enrol(conn, run_id, self.share.member, now)
-        self._fenced = _end(conn, run_id, self.share.member.token, batch)
+        self._fenced = claims.end(conn, run_id, self.share.member.token, batch)
         conn.execute(mine.values(_at_least(self.last(self._counting(batch)))))
         self._write_more(conn, run_id)
         return True
@@ -232,36 +218,23 @@ def _enrol(conn: sa.Connection, run_id: int, member: Owner, now: float) -> None:
 
 
 def _bury(conn: sa.Connection, run_id: int, token: str) -> list[str]:
-    """Of all members but that one."""
+    """Of all members but that one, and whatever is held by no member."""
+    are_strays = claims.are_strays(conn, run_id)  # looks at all claims: not while others wait for the lock
     _lock(conn, run_id)
     there = _members(conn, run_id)
     dead = [owner for owner, beat in there if owner.token != token and not leases.is_alive(owner, beat)]
     for owner in dead:
         freed = _drop(conn, run_id, owner.token)
         leases.tell(conn, run_id, "kernel died", f"{_who(owner)}; {freed:,} of its calls are free again")
+    if are_strays:
+        claims.drop_strays(conn, run_id)
     return [owner.token for owner in dead]
 
 
 def _drop(conn: sa.Connection, run_id: int, token: str) -> int:
     """A member, with its claims that have not ended; how many those were."""
     conn.execute(sa.delete(members).where(members.c.run_id == run_id, members.c.token == token))
-    unfinished = sa.and_(claims.c.run_id == run_id, claims.c.token == token, claims.c.state == _HELD)
-    return conn.execute(sa.delete(claims).where(unfinished)).rowcount
-
-
-def _end(conn: sa.Connection, run_id: int, token: str, batch: Sequence[Checkpoint]) -> set[Name]:
-    """End the claims of some calls; those of them that somebody else has."""
-    ends = {row[1:3]: row.state for row in batch}
-    if not ends:
-        return set()
-    names = sorted(ends)  # in one order everywhere, or two could wait for each other
-    states = [_DONE if ends[name] == State.DONE.value else _FAILED for name in names]
-    asked = (run_id, token, [step_id for step_id, _ in names], [key for _, key in names], states)
-    return ends.keys() - {(row[0], bytes(row[1])) for row in conn.exec_driver_sql(_END, asked)}
-
-
-def _looked_up(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> list[tuple[bytes, str, str]]:
-    return [(bytes(row[0]), row[1], row[2]) for row in conn.exec_driver_sql(_LOOK, (list(keys), run_id, step_id))]
+    return claims.drop(conn, run_id, token)
 
 
 def _is_due(backoff: Backoff, longest_s: float) -> bool:
@@ -273,7 +246,7 @@ def _is_due(backoff: Backoff, longest_s: float) -> bool:
 def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[bytes]) -> dict[bytes, Failure]:
     c = checkpoints.c
     found = sa.select(c.key, c.position, c.label, c.error, c.attempts)
-    found = found.where(c.run_id == run_id, c.step_id == step_id, c.key.in_(list(keys)), c.state == _FAILED)
+    found = found.where(c.run_id == run_id, c.step_id == step_id, c.key.in_(list(keys)), c.state == State.FAILED.value)
     failures = {}
     for row in conn.execute(found):
         line, _, traceback = str(row.error).partition("\n")
@@ -283,9 +256,8 @@ def _failures(conn: sa.Connection, run_id: int, step_id: int, keys: Sequence[byt
 
 def _whole(conn: sa.Connection, run_id: int, last: dict[str, Any]) -> dict[str, Any]:
     """The last counts of a kernel, with what others have ended since it looked."""
-    query = sa.select(claims.c.state, sa.func.count()).where(claims.c.run_id == run_id).group_by(claims.c.state)
-    ends: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
-    done, failed = last["restored"] + ends.get(_DONE, 0), ends.get(_FAILED, 0)
+    done, failed = claims.ended(conn, run_id)
+    done += last["restored"]
     total = None if last["total"] is None else max(last["total"], done + failed)
     return last | {"done": done, "failed": failed, "total": total}
 

@@ -320,6 +320,37 @@ def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str) -> 
     assert [] == check
 
 
+@pytest.mark.parametrize("how", ["left", "taken for dead"])
+def test_a_claim_of_nobody_is_free_again(server: Postgres, how: str) -> None:
+    """What a kernel claims after it has left, or was taken for dead, is free for who looks after the others; only that is."""
+    store, late = Store.open(server.url), Store.open(server.url.replace("127.0.0.1", "localhost"))
+    shares = []
+    for one in (store, late):
+        shares.append(one.join("strays", owner=owner_of_this_process()))
+        one.watch(shares[-1].run.id, owner=shares[-1].member, ledger=Counts(), share=shares[-1])
+    ours, theirs = shares
+    run_id, step_id = ours.run.id, store.step("s", fingerprint="1", parts={}, source="")
+    ours.take(step_id, [key(1)], 1)
+    if how == "left":
+        late.finish(run_id, owner=theirs.member, state=State.INTERRUPTED)
+        late.unwatch(run_id)
+    else:
+        gone = f"SET machine = 'elsewhere', heartbeat = 0 WHERE token = '{theirs.member.token}'"
+        ask(server.url, f"UPDATE durable_nb.members {gone}")
+        ours.bury()
+    strays = theirs.take(step_id, [key(1), key(2)], 2).mine
+    ours.bury()
+    found = ours.take(step_id, [key(1), key(2)], 2).mine
+    late.unwatch(run_id)
+    store.finish(run_id, owner=ours.member, state=State.DONE)
+    store.unwatch(run_id)
+    for one in (late, store):
+        one.close()
+
+    assert {key(2)} == strays
+    assert {key(1), key(2)} == found
+
+
 _SLOW = """
 whole = square.function
 square.function = lambda n: whole(n) + (time.sleep(2) or 0 if n == 3 else 0)
