@@ -159,10 +159,11 @@ class SharedBatch(Batch):
         self.live.progress.committed(rows)
 
     def _look_after_others(self) -> None:
-        """Free what dead kernels had claimed, and remember during which calls they died."""
+        """Free what dead kernels had claimed, and remember during which calls they died. Raises what could not be saved."""
         if clock.monotonic() - self._looked_at < _LOOK_S:
             return
         live = self.live
+        live.store.flush()  # no call of ours may follow that would raise it, and what was refused is never taken back
         live.suspects.learn_of(self._share.bury())
         live.gate.keep_apart(live.suspects.alone())
         self._looked_at = clock.monotonic()

@@ -217,6 +217,19 @@ def test_one_ends_while_another_commits(server: Postgres) -> None:
     assert ("interrupted", 1, 1) == ended[:3]
 
 
+def test_a_last_result_that_is_refused_is_an_error(server: Postgres, tmp_path: Path) -> None:
+    """A shared map does not wait for a result that the database refused after the last call: each kernel says so."""
+    Store.open(server.url).close()
+    ask(server.url, "ALTER TABLE durable_nb.checkpoints ADD CONSTRAINT odd CHECK (label <> '59')")
+    works = together(tmp_path, server, 2, documents=60, seconds=0.002)
+    ends = [work.end(timeout=40) for work in works]
+
+    assert [True, True] == [end["error"].startswith("StoreError") and "result of 59" in end["error"] for end in ends], (
+        ends
+    )
+    assert ("failed", 59) == (counts(server.url)[0], counts(server.url)[2])
+
+
 _FAILING = """
 whole = square.function
 def odd(number):
