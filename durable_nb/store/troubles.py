@@ -86,6 +86,19 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
     )
 
 
+def refusal(labels: list[str], saved: int, where: str, cause: BaseException) -> StoreError:
+    """What the database said to results that it does not take, while ``saved`` others of their commit are there."""
+    names = f"{', '.join(labels[:3])}{' …' if len(labels) > 3 else ''}"
+    reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    error = StoreError(
+        where,
+        f"refused the result of {names} ({reason}).",
+        f"It is not saved; {saved:,} others of the same commit are. Please report this.",
+    )
+    error.__cause__ = cause
+    return error
+
+
 def _known(original: BaseException, reason: str) -> _Trouble | None:
     if isinstance(original, sqlite3.Error):
         return next((trouble for trouble in _SQLITE if trouble.says in reason), None)

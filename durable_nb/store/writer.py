@@ -11,11 +11,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
-from durable_nb.errors import StoreError, StoreUnavailable
+from durable_nb.errors import StoreUnavailable
 from durable_nb.records import Checkpoint
 from durable_nb.store.dialects import plain
 from durable_nb.store.ledgers import Watch
 from durable_nb.store.rows import by_run, upsert
+from durable_nb.store.troubles import refusal
 from durable_nb.store.turns import GIVE_WAY_S, Turns, prompt_turns
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class Writer:
         try:
             self._held = batch = self._held + self._inbox[:count]
             del self._inbox[:count]
-            error = self._patience.keep(lambda: self._write(batch))
+            error = self._patience.keep(self._write)
             self._held = []
         except Exception as problem:
             error = self._explain(problem)
@@ -258,18 +259,21 @@ class Writer:
         if promise is not None:
             promise.set_exception(error) if error is not None else promise.set_result(None)
 
-    def _write(self, batch: list[Checkpoint]) -> BaseException | None:
-        """Commit, then tell the ledgers; what to report although everything that can be saved is, or None."""
-        report: BaseException | None = None
+    def _write(self) -> BaseException | None:
+        """Commit what is held; what to report although everything that can be saved is, or None."""
         try:
-            with prompt_turns:
-                watched = self._transact(batch, batch)
+            return self._write_all(self._held)
         except Exception as problem:
-            if not batch or isinstance(self._explain(problem), StoreUnavailable):
+            if not self._held or isinstance(self._explain(problem), StoreUnavailable):
                 raise
-            batch, report = self._salvage(batch, problem)
-            watched = self._transact([], batch)
-        shares = by_run(batch)
+            return self._salvage(problem)
+
+    def _write_all(self, rows: list[Checkpoint]) -> BaseException | None:
+        """In one commit; then tell the ledgers."""
+        report: BaseException | None = None
+        shares = by_run(rows)
+        with prompt_turns:
+            watched = self._transact(rows, shares)
         for run_id, watch in watched.items():
             try:
                 watch.committed(shares.get(run_id, []))
@@ -277,10 +281,10 @@ class Writer:
                 report = report or problem
         return report
 
-    def _transact(self, rows: list[Checkpoint], counted: list[Checkpoint]) -> dict[int, Watch]:
+    def _transact(self, rows: list[Checkpoint], shares: dict[int, list[Checkpoint]]) -> dict[int, Watch]:
         with self._lock:
             watched = dict(sorted(self._watched.items()))  # kernels that share several runs lock them in one order
-        lost, held, shares = [], set[int](), by_run(counted)
+        lost, held = [], set[int]()
         with self._writing() as conn:
             for run_id, watch in watched.items():
                 if not watch.lost and watch.write(conn, run_id, shares.get(run_id, [])):
@@ -294,26 +298,22 @@ class Writer:
             self.lost.add(run_id)
         return watched
 
-    def _salvage(self, batch: list[Checkpoint], cause: BaseException) -> tuple[list[Checkpoint], BaseException | None]:
+    def _salvage(self, cause: BaseException) -> BaseException | None:
         """Save a refused batch row by row, so that one value the database cannot hold does not cost the others."""
-        saved, refused = [], []
-        for original in batch:
+        batch, refused = self._held, list[Checkpoint]()
+        report: BaseException | None = None
+        for place, original in enumerate(batch):
             row = original._replace(label=plain(original.label), error=original.error and plain(original.error))
             try:
-                self._transact([row], [])
-                saved.append(row)
+                report = self._write_all([row]) or report
             except Exception as problem:
                 if isinstance(self._explain(problem), StoreUnavailable):
+                    self._held = refused + batch[place:]  # the others are saved and counted
                     raise
-                refused.append(row.label)
+                refused.append(row)
                 cause = problem
         if not refused:
-            return saved, None
-        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        error = StoreError(
-            self._where,
-            f"refused the result of {', '.join(refused[:3])}{' …' if len(refused) > 3 else ''} ({reason}).",
-            f"It is not saved; {len(saved):,} others of the same commit are. Please report this.",
-        )
-        error.__cause__ = cause
-        return saved, error
+            return report
+        self._held = refused
+        self._write_all([])  # raises when it is not the rows that are refused: then they stay here
+        return refusal([row.label for row in refused], len(batch) - len(refused), self._where, cause)

@@ -297,9 +297,13 @@ leases.is_alive = lambda owner, beat: owner.pid == os.getpid() or whole_truth(ow
     assert before == ask(server.url, "SELECT id, started, payload FROM durable_nb.checkpoints ORDER BY id")
 
 
+@pytest.mark.parametrize("beside", ["alone", "beside\0one"])
 @pytest.mark.parametrize("first", ["frozen", "other"])
-def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str) -> None:
-    """What a kernel that was taken for dead saves of a call that another one has claimed is refused, before and after."""
+def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str, beside: str) -> None:
+    """What a kernel that was taken for dead saves of a call that another one has claimed is refused, before and after.
+
+    So it is in a commit that is made row by row, because another row of it holds what this server does not take.
+    """
     store, late = Store.open(server.url), Store.open(server.url)
     run_of = {}
     for name, one in (("other", store), ("frozen", late)):
@@ -312,8 +316,12 @@ def test_a_result_counts_for_who_has_the_claim(server: Postgres, first: str) -> 
     ask(server.url, f"UPDATE durable_nb.members {gone}")
     buried = other.bury()
     theirs = other.take(step_id, [key(1)], 1).mine
+    others = [] if beside == "alone" else [result(run_id, step_id, 2, label=beside)]
     saves = {
-        "frozen": lambda: late.save_now(result(run_id, step_id, 1, payload=b"late")).result(),
+        "frozen": lambda: (
+            late.save_all(others),
+            late.save_now(result(run_id, step_id, 1, payload=b"late")).result(),
+        ),
         "other": lambda: store.save_now(result(run_id, step_id, 1, payload=b"right")).result(),
     }
     for name in (first, *(saves.keys() - {first})):

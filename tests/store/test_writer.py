@@ -74,6 +74,35 @@ def test_one_bad_value_does_not_cost_the_others(store):
     assert 9 == ledger.done == store.run("embed").done
 
 
+def test_a_commit_made_row_by_row_says_everything_once(store):
+    """A line of the history beside a value that the database refuses is written once, and what is counted is saved."""
+    run, owner, step = begin(store)
+    ledger = Counts()
+    store.watch(run.id, owner=owner, ledger=ledger)
+    store.save_all([result(run.id, step, n, attempts=2**70 if n == 4 else 1) for n in range(10)])
+    store.tell(run.id, "paused", "no further call starts")
+    with pytest.raises(StoreError, match="refused the result of doc 4"):
+        store.flush()
+    store.save(result(run.id, step, 4))
+    store.flush()
+
+    assert ["started", "paused"] == [event.kind for event in store.events(run.id)]
+    assert 10 == ledger.done == store.run("embed").done == len(store.known(run.id, [step]))
+
+
+def test_what_is_refused_because_of_its_run_is_kept(store):
+    """While not the results but the counts beside them are refused, everything stays for the next commit."""
+    run, owner, step = begin(store)
+    ledger = Counts(total=2**70)
+    store.watch(run.id, owner=owner, ledger=ledger)
+    with pytest.raises(Exception):
+        store.save_now(result(run.id, step, 1)).result(timeout=30)
+    ledger.total = 2
+    store.flush()
+
+    assert 1 == ledger.done == store.run("embed").done == len(store.known(run.id, [step]))
+
+
 def test_a_label_no_database_can_hold_is_still_saved(store):
     """File names with lone surrogates and texts with NUL cost nothing but their odd characters."""
     run, _, step = begin(store)
