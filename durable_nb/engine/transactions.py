@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside
-from durable_nb.errors import ConfigError, Unsaveable
+from durable_nb.errors import ConfigError, StoreUnavailable, Unsaveable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from durable_nb.engine.computations import Save
-    from durable_nb.records import Call, Checkpoint
+    from durable_nb.records import Call, Checkpoint, Saved
     from durable_nb.store.transactions import Transaction
 
 CONNECTION = "connection"
@@ -31,7 +32,12 @@ class TransactionComputation(Computation):
         self._save = self._settle
 
     def _limited(self, call: Call) -> Any:
-        """The function's value, committed with what the function wrote.
+        """The function's value, committed with what the function wrote; computed again when the server was away."""
+        __tracebackhide__ = True
+        return self.live.store.transactions.keep(partial(self._once, call, []))
+
+    def _once(self, call: Call, sent: list[Checkpoint]) -> Any:
+        """The same, by one transaction; ``sent`` are checkpoints that earlier ones ended with, their answers lost.
 
         If somebody else has committed this call meanwhile (a kernel that took the run over), what was written here is
         rolled back, and the value is theirs.
@@ -39,6 +45,9 @@ class TransactionComputation(Computation):
         __tracebackhide__ = True
         found, store, thread = inside.get(), self.live.store, threading.get_ident()
         assert found is not None
+        if sent and (saved := self._saved(call)):  # the commit was made: do not even try to write once more
+            self.live.progress.committed(sent[:1])
+            return self._decoded_of(saved)
         with store.transactions.open() as transaction:
             started, before = clock.now(), clock.stopwatch()
             value = self._function(*call.args, **call.kwargs, **{CONNECTION: transaction.connection})
@@ -47,11 +56,17 @@ class TransactionComputation(Computation):
                 super()._succeeded(call, value, found[2], started, clock.stopwatch() - before, save=self._settle)
             finally:
                 del self._open[thread]
-        if transaction.is_settled:
-            self.live.progress.committed([transaction.checkpoint])
-            return value
-        saved = store.look_up(self._run_id, (self._step_id,), (call.key,))[call.key]
-        return codecs.decode(saved.codec, saved.payload, where=store.where)
+            if transaction.is_settled:
+                sent.append(transaction.checkpoint)
+        self.live.progress.committed(sent[:1])  # none if another kernel counts it
+        return value if transaction.is_settled else self._decoded_of(self._saved(call))
+
+    def _saved(self, call: Call) -> dict[bytes, Saved]:
+        return self.live.store.look_up(self._run_id, (self._step_id,), (call.key,))
+
+    def _decoded_of(self, found: dict[bytes, Saved]) -> Any:
+        (saved,) = found.values()
+        return codecs.decode(saved.codec, saved.payload, where=self.live.store.where)
 
     def _settle(self, checkpoint: Checkpoint) -> None:
         """A result goes into the transaction of its thread; a failure has none, and is saved as others are."""
@@ -63,6 +78,8 @@ class TransactionComputation(Computation):
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
         """As of others; but what is wrong with the step itself would be wrong, and paid for, once more."""
+        if isinstance(error, StoreUnavailable):
+            return None  # no document is to blame
         if isinstance(error, (ConfigError, Unsaveable)):
             self._give_up(error, call, attempt, started, seconds)
             return None

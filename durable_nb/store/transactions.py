@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -18,6 +19,7 @@ from durable_nb.errors import ConfigError
 from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
 from durable_nb.store.rows import settle
+from durable_nb.store.troubles import may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,33 +55,54 @@ class Transaction:
 
 
 class Transactions:
-    """Opens them for one database; safe from any thread."""
+    """Opens them for one database; safe from any thread.
+
+    Attributes
+    ----------
+    keep : callable
+        See `Patience`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
         self._inherited: list[sa.Engine | None] = []
+        self._troubles = WeakSet[BaseException]()  # errors of our connections, not of others that a function has
+        self.keep = database.patience.keep
 
     @contextmanager
     def open(self) -> Iterator[Transaction]:
-        """A transaction, committed at the end if it was settled, rolled back otherwise and by an exception."""
-        with self._opened().connect() as conn:
-            turn = conn.info["turn"] = _Turn(self._database)
+        """A transaction, committed at the end if it was settled, rolled back otherwise and by an exception.
+
+        Raises
+        ------
+        StoreUnavailable
+            The server is away, or another session was in the way. What was settled may have been committed all the same.
+        """
+        turn = _Turn(self._database)
+        with self._database._plain_errors():
+            conn = self._opened().connect()
+        try:
+            conn.info["turn"] = turn
             transaction = Transaction(conn, self._database.seal)
+            yield transaction
+            if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
+                raise turn.refusal
+            if transaction.is_settled:
+                turn.may_commit = True
+                with self._database._plain_errors():
+                    conn.commit()
+        except sa.exc.DBAPIError as problem:
+            if problem not in self._troubles or not may_pass(problem):
+                raise  # of what the function asked for, or of another database
+            conn.engine.dispose()  # as the database itself does
+            raise self._database.explain(problem) from problem
+        finally:
             try:
-                yield transaction
-                if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
-                    raise turn.refusal
-                if transaction.is_settled:
-                    turn.may_commit = True
-                    with self._database._plain_errors():
-                        conn.commit()
-            finally:
-                try:
-                    conn.close()  # rolls back what is not committed
-                finally:  # also if ■ comes meanwhile
-                    turn.end()
+                conn.close()  # rolls back what is not committed
+            finally:  # also if ■ comes meanwhile
+                turn.end()
 
     def dispose(self) -> None:
         """Close the connections that are not in use; they must be closed before the writer's is."""
@@ -98,7 +121,12 @@ class Transactions:
                 self._engine = _sqlite(self._database) if self._database.is_sqlite else _postgres(self._database)
                 event.listen(self._engine, "begin", _begin)
                 event.listen(self._engine, "commit", _refuse_to_commit)
+                event.listen(self._engine, "handle_error", self._note)
             return self._engine
+
+    def _note(self, context: sa.ExceptionContext) -> None:
+        if context.sqlalchemy_exception is not None:
+            self._troubles.add(context.sqlalchemy_exception)
 
 
 class _Turn:

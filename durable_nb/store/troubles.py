@@ -86,6 +86,16 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
     )
 
 
+def may_pass(problem: sa.exc.DBAPIError) -> bool:
+    """Whether an error of a connection on which a function asks what it likes comes from the server, and waiting helps.
+
+    A lock that it did not want to wait for, or a statement that took too long, may be what it asked for.
+    """
+    if problem.connection_invalidated or isinstance(problem.orig, sqlite3.OperationalError):
+        return problem.connection_invalidated or "is locked" in str(problem.orig)
+    return str(getattr(problem.orig, "sqlstate", None) or "").startswith(("08", "25006", "40", "53300", "57P"))
+
+
 def refusal(labels: list[str], saved: int, where: str, cause: BaseException) -> StoreError:
     """What the database said to results that it does not take, while ``saved`` others of their commit are there."""
     names = f"{', '.join(labels[:3])}{' …' if len(labels) > 3 else ''}"

@@ -151,6 +151,61 @@ def test_a_right_taken_away_is_an_error_that_drops_nothing(server: Postgres, tmp
     assert len(work.executed) - len(stored(server.url)) <= work.workers
 
 
+_IN_TRANSACTIONS = """
+import sqlalchemy as sa
+@step(transaction=True)
+def square(number, *, connection):
+    os.write(log, b"%d\\n" % number)
+    connection.execute(sa.text("INSERT INTO sink VALUES (:n)"), {"n": number})
+    connection.scalar(sa.text("SELECT count(*) FROM sink WHERE n < 0"))
+    time.sleep(seconds)
+    return number * number
+"""
+
+
+@pytest.mark.parametrize("what", ["restarted", "killed", "its answers cut off", "serializable"])
+def test_steps_in_transactions_wait_for_the_server(server: Postgres, tmp_path: Path, what: str) -> None:
+    """Their rows are there once, and no document is to blame; what was committed is not even tried again."""
+    ask(server.url, "DROP TABLE IF EXISTS sink")
+    ask(server.url, "CREATE TABLE sink (n int)")
+    wire, url = Wire(server.port), server.url
+    if what == "its answers cut off":
+        url = url.replace(str(server.port), str(wire.port)) + "?sslmode=disable&gssencmode=disable"
+    if what == "serializable":
+        ask(server.url, "ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
+    work = Work(tmp_path, url, prelude=_IN_TRANSACTIONS).at(60)
+    if what in ("restarted", "killed"):
+        server.stop({"restarted": "INT", "killed": "KILL"}[what])
+        server.start()
+    elif what == "its answers cut off":
+        for goal in (70, 100, 130):
+            work.at(goal)
+            wire.cut_commits(1)
+    end = work.end()
+    ask(server.url, "ALTER DATABASE postgres RESET ALL")
+    wire.close()
+    written = [n for (n,) in ask(server.url, "SELECT n FROM sink ORDER BY n")]
+
+    assert {"right": True, "error": ""} == {name: end[name] for name in ("right", "error")}
+    assert list(range(work.documents)) == written
+    assert sorted(map(str, written)) == sorted(stored(server.url))
+    assert [("done", work.documents, 0)] == ask(server.url, "SELECT state, done, failed FROM durable_nb.runs")
+    if what == "its answers cut off":
+        assert sorted(map(str, written)) == sorted(work.executed)
+
+
+def test_another_database_of_a_step_is_its_own_business(server: Postgres, tmp_path: Path) -> None:
+    """That it cannot be reached is a failure of the document, also in a transaction: nobody waits."""
+    prelude = _IN_TRANSACTIONS.replace("    time.sleep", "    sa.create_engine(elsewhere).connect()\n    time.sleep")
+    prelude = "elsewhere = 'postgresql+psycopg://me@127.0.0.1:1/db'\n" + prelude
+    ask(server.url, "DROP TABLE IF EXISTS sink")
+    ask(server.url, "CREATE TABLE sink (n int)")
+    end = Work(tmp_path, server.url, documents=2, prelude=prelude).end()
+
+    assert end["error"].startswith("StepFailed: square failed on 0"), end
+    assert [] == end["waits"]
+
+
 def _set(server: Postgres, what: str) -> None:
     ask(server.url, f"ALTER DATABASE postgres {what}")
     _cut_sessions(server)
