@@ -14,14 +14,14 @@ from durable_nb.engine.batch import Batch
 from durable_nb.engine.context import is_inside
 from durable_nb.engine.selection import FromLoop
 from durable_nb.errors import ConfigError, StepFailed, StoreError
-from durable_nb.records import Checkpoint, State
+from durable_nb.records import Checkpoint, Failure, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
-    from durable_nb.records import Call, Failure, Saved
+    from durable_nb.records import Call, Saved
 
 _WINDOW = 1_000
 """Missing calls that are looked at with one statement."""
@@ -32,6 +32,10 @@ _SHORT_S, _LONG_S = 0.1, 0.5
 
 _FIRST_S, _LAST_S, _LOOK_S = 0.01, 0.2, 1.0
 """Pauses while all that is missing is being computed by others, and between two looks whether those are alive."""
+
+_UNKNOWN = (
+    "another kernel could not compute it, and a result that cannot be read any more stands where it would say why"
+)
 
 
 class SharedBatch(Batch):
@@ -147,7 +151,8 @@ class SharedBatch(Batch):
         self.entered.proven = True
 
     def _settle_failed(self, calls: list[Call]) -> None:
-        why = self._share.failures(self._step_id, [call.key for call in calls])
+        noted = self._share.failures(self._step_id, [call.key for call in calls])
+        why = {call.key: noted.get(call.key) or Failure(call.position, call.label, _UNKNOWN, 1, "") for call in calls}
         for call in calls:
             failure = why[call.key]
             aside = failure.error.endswith(labels.ASIDE)

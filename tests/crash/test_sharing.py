@@ -19,6 +19,7 @@ from durable_nb import codecs, keys, step
 from durable_nb.errors import ConfigError
 from durable_nb.records import COMPUTED, Checkpoint, Mosaic, State
 from durable_nb.store import Store, leases, owner_of_this_process
+from durable_nb.store.tables import BLOB_PREFIX
 from tests.crash.faults import Work, ask
 from tests.crash.test_faults_owners import _freeze_between_commits
 from tests.kernels import ROOT, lines, wait_until
@@ -251,6 +252,21 @@ def test_failures_are_seen_by_all(server: Postgres, tmp_path: Path) -> None:
     assert [True, True] == ["no such page 7" in end["error"] for end in ends], ends
     assert {str(n): 1 for n in range(200)} == executions(works)
     assert ("failed", 200, 196, 0, 4) == counts(server.url)
+
+
+def test_a_failure_that_could_not_be_noted_is_seen_by_all(server: Postgres, tmp_path: Path) -> None:
+    """A failure never replaces a result, not even one that cannot be read any more: both kernels raise it all the same."""
+    prelude = _FAILING.replace("number % 50 == 7", f"number == 7 and os.path.exists('{tmp_path}/fails')")
+    before = Work(tmp_path, server.url, documents=20, seconds=0.02, prelude=prelude).end()
+    (tmp_path / "fails").touch()
+    unreadable = f"SET codec = '{BLOB_PREFIX}' || codec, payload = 'gone' WHERE label = '7'"
+    ask(server.url, f"UPDATE durable_nb.checkpoints {unreadable}")
+    works = together(tmp_path, server, 2, documents=20, seconds=0.02, prelude=prelude)
+    ends = [work.end() for work in works]
+
+    assert before["right"]
+    assert [True, True] == [end["error"].startswith("StepFailed: square failed on 7") for end in ends], ends
+    assert {"7": 1} == executions(works)
 
 
 _NO_ROOM = """
