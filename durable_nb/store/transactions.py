@@ -18,6 +18,7 @@ from sqlalchemy import event
 from durable_nb.errors import ConfigError
 from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
+from durable_nb.store.postgres import TEXTS
 from durable_nb.store.rows import settle
 from durable_nb.store.troubles import may_pass
 
@@ -188,7 +189,8 @@ def _sqlite(database: Database) -> sa.Engine:
 
 
 def _postgres(database: Database) -> sa.Engine:
-    engine = sa.create_engine(database.address, pool_pre_ping=True, max_overflow=-1)
+    address = database.address.set(query=TEXTS | dict(database.address.query))
+    engine = sa.create_engine(address, pool_pre_ping=True, max_overflow=-1)
     commit = "on" if database._durability == "full" else "local"  # never "off", as in `postgres`
 
     @event.listens_for(engine, "connect")

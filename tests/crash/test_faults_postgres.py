@@ -206,6 +206,49 @@ def test_another_database_of_a_step_is_its_own_business(server: Postgres, tmp_pa
     assert [] == end["waits"]
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_database_of_bytes_holds_any_text(server: Postgres, tmp_path: Path, shared: bool) -> None:
+    """One whose encoding is SQL_ASCII is as good as one of UTF-8, for labels and errors, and in transactions."""
+    url = _database(server, "SQL_ASCII")
+    ask(f"{url}?client_encoding=utf8", "CREATE TABLE sink (n int)")
+    prelude = _FOREIGN if shared else _IN_TRANSACTIONS + _FOREIGN
+    end = Work(tmp_path, url, documents=20, shared=shared, prelude=prelude).end()
+    store = Store.open(url)
+    failures = store.failures(store.run("\u0151r").id)
+    store.close()
+
+    assert {"right": True, "error": ""} == {name: end[name] for name in ("right", "error")}
+    assert [("\u0151 \u2713", "ValueError: no \u0151 \u2713")] == [
+        (failure.label, failure.error) for failure in failures
+    ]
+
+
+_FOREIGN = """
+from durable_nb import run
+@step
+def say(text):
+    raise ValueError(f"no {text}")
+try:
+    with run("\u0151r"):
+        say("\u0151 \u2713")
+except Exception:
+    pass
+"""
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(server: Postgres) -> None:
+    """It is so when it is opened, and says what to do."""
+    with pytest.raises(StoreUnavailable, match="encoding is LATIN1. Create the database with ENCODING 'UTF8'"):
+        Store.open(_database(server, "LATIN1"))
+
+
+def _database(server: Postgres, encoding: str) -> str:
+    name = f"in_{encoding.lower()}"
+    ask(server.url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    ask(server.url, f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    return server.url.removesuffix("/postgres") + f"/{name}"
+
+
 def _set(server: Postgres, what: str) -> None:
     ask(server.url, f"ALTER DATABASE postgres {what}")
     _cut_sessions(server)
