@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -30,6 +31,18 @@ def insert(dialect: sa.Dialect, table: sa.Table) -> sqlite.Insert | postgresql.I
     from sqlalchemy.dialects import postgresql  # a tenth of what opening takes: not for SQLite
 
     return postgresql.insert(table)
+
+
+@contextmanager
+def at_one_moment(conn: sa.Connection) -> Iterator[None]:
+    """A block in which a connection outside of any transaction reads everything as it was when it read first."""
+    is_postgres = conn.dialect.name == "postgresql"
+    conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if is_postgres else "BEGIN")
+    try:
+        yield
+    finally:
+        if not conn.invalidated and (raw := conn.connection.driver_connection) is not None:
+            raw.rollback()
 
 
 def plain(text: str) -> str:

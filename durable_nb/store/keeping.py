@@ -13,6 +13,7 @@ from durable_nb.store import capsules, disposal, outputs, signing, transfer, upk
 from durable_nb.store.addresses import address_of
 from durable_nb.store.capsules import Capsule
 from durable_nb.store.connect import Database
+from durable_nb.store.dialects import at_one_moment
 from durable_nb.store.salvage import Salvage, salvage
 from durable_nb.store.views import Views
 
@@ -180,7 +181,7 @@ class Keeping(Views):
         try:
             handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             try:
-                with os.fdopen(handle, "wb") as file, self._database.reading() as conn:
+                with os.fdopen(handle, "wb") as file, self._database.reading() as conn, at_one_moment(conn):
                     count = transfer.write(conn, run.id, file)
                 os.link(fresh, path)  # not rename: what is there stays
             finally:

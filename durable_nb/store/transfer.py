@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from durable_nb.errors import StoreError
+from durable_nb.errors import ConfigError, StoreError
 from durable_nb.records import Checkpoint
 from durable_nb.store import lineages, reader, wholes
 from durable_nb.store.dialects import insert
@@ -77,7 +77,10 @@ def write(conn: sa.Connection, run_id: int, file: BinaryIO) -> int:
 
     digest.update(FORMAT)
     file.write(FORMAT)
-    put("run", *wholes.rows(conn, _RUN, runs, runs.c.id == run_id)[0])
+    about = wholes.rows(conn, _RUN, runs, runs.c.id == run_id)
+    if not about:
+        raise ConfigError("the run was forgotten just now.", "There is nothing to export any more.")
+    put("run", *about[0])
     lineage = lineages.lineage_of(conn, run_id)
     made = wholes.merged(conn, _CHOICE, choices, lineage)
     used = sa.select(_c.step_id).where(_c.run_id.in_(lineage)).distinct()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from durable_nb import codecs
 from durable_nb.errors import ConfigError, StoreError, StoreUnavailable
-from durable_nb.store import Store, tables
+from durable_nb.store import Store, tables, transfer
 from durable_nb.testing import frozen_clock
 from tests.store.examples import Counts, begin, failure, key, result
 
@@ -157,6 +157,41 @@ def test_a_run_travels_as_one_file(exported, tmp_path, opens, monkeypatch):
     assert ["keep"] == [text for _, text in choice]
     assert 0o600 == stat.S_IMODE(exported.stat().st_mode)
     assert [] == store.check()
+
+
+@pytest.mark.parametrize("meanwhile", ["goes on", "is forgotten"])
+def test_an_export_is_of_one_moment(url, opens, tmp_path, monkeypatch, meanwhile):
+    """What happens to the run while it is written does not matter: the file can be imported, and is as the run was."""
+    store, reader = opens(url), opens(url)
+    run, owner, step = begin(store)
+    store.save_all([result(run.id, step, n) for n in range(600)])
+    store.finish(run.id, owner=owner, state="done")
+    whole = transfer.wholes.results
+
+    def results(*args):
+        for n, row in enumerate(whole(*args)):
+            if n == 100 and meanwhile == "goes on":
+                second = store.step("second", fingerprint="1", parts={}, source="")
+                store.save_now(result(run.id, second, 1)).result()
+            elif n == 100:
+                store.forget("embed")
+            yield row
+
+    monkeypatch.setattr(transfer.wholes, "results", results)
+
+    assert 600 == reader.export_run("embed", tmp_path / "one.run")
+    assert ("again", 600) == reader.import_run(tmp_path / "one.run", name="again")
+
+
+def test_an_export_of_a_run_that_is_gone_says_so(store, tmp_path, monkeypatch):
+    """Somebody forgets it before the first row is read: that is said, and no file is left."""
+    filled(store, "short")
+    whole = Store.run
+    monkeypatch.setattr(Store, "run", lambda self, name: (whole(self, name), self.forget(name))[0])
+    with pytest.raises(ConfigError, match="was forgotten just now"):
+        store.export_run("short", tmp_path / "gone.run")
+
+    assert [] == list(tmp_path.glob("*.run*"))
 
 
 def test_an_import_changes_nothing_that_is_there(exported, url, opens, tmp_path):
