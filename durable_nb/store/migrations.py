@@ -17,6 +17,7 @@ from durable_nb.store import dialects, tables
 from durable_nb.store.planted import refuse_planted
 
 PG_SCHEMA = "durable_nb"
+_FOR_EVERY_TEXT = (None, "UTF8", "SQL_ASCII")  # of SQLite; the last one takes any bytes
 _PG_LOCK = 0x646E6201  # two kernels that meet an empty server create the tables one after the other
 
 
@@ -139,6 +140,7 @@ def advance(conn: sa.Connection, where: str, *, journal: str) -> int:
             conn.execute(sa.schema.CreateSchema(PG_SCHEMA))
     version = _version(conn, where)
     if version == 0:
+        _refuse_encoding(conn, where)
         dialects.create(conn)
         facts = {
             "schema": str(tables.SCHEMA),
@@ -151,6 +153,14 @@ def advance(conn: sa.Connection, where: str, *, journal: str) -> int:
         STEPS[version](conn)
         conn.execute(sa.update(tables.meta).where(tables.meta.c.key == "schema").values(value=str(version + 1)))
     return version
+
+
+def _refuse_encoding(conn: sa.Connection, where: str) -> None:
+    """Of a new database: who has results in one goes on as long as its texts fit."""
+    encoding = conn.scalar(sa.text("SHOW server_encoding")) if conn.dialect.name == "postgresql" else None
+    if encoding not in _FOR_EVERY_TEXT:
+        problem = f"cannot hold every text: its encoding is {encoding}."
+        raise StoreUnavailable(where, problem, "Create the database with ENCODING 'UTF8'.")
 
 
 def fact(conn: sa.Connection, key: str) -> str | None:

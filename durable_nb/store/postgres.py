@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from durable_nb.errors import ConfigError, StoreUnavailable
+from durable_nb.errors import ConfigError
 from durable_nb.store import migrations
 
 # Without them a server that vanishes without a word (a cable, a firewall) is waited for until the kernel's own two hours.
@@ -30,8 +30,6 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
     ------
     ConfigError
         There is no driver.
-
-    Connecting raises StoreUnavailable for a database whose encoding cannot hold every text.
     """
     query = dict(address.query) | TEXTS
     for name, value in _PATIENT_SOCKET.items():
@@ -56,11 +54,6 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
 
     @event.listens_for(engine, "connect")
     def _settings(raw: Any, _record: object) -> None:
-        encoding = raw.info.parameter_status("server_encoding") or "UTF8"
-        if encoding not in ("UTF8", "SQL_ASCII"):  # the latter takes any bytes
-            where = address.set(query={}).render_as_string(hide_password=True)
-            problem = f"cannot hold every text: its encoding is {encoding}."
-            raise StoreUnavailable(where, problem, "Create the database with ENCODING 'UTF8'.")
         raw.autocommit = True  # a SET inside a transaction would be rolled back with it
         raw.execute("; ".join(f"SET {name} TO {value}" for name, value in settings.items()))
         raw.autocommit = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_nb.errors import StoreUnavailable
-from durable_nb.store import Store
+from durable_nb.store import Store, migrations
 from tests.crash.faults import Wire, Work, ask, stored
 from tests.kernels import wait_until
 
@@ -236,10 +236,19 @@ except Exception:
 """
 
 
-def test_a_database_that_cannot_hold_every_text_is_refused(server: Postgres) -> None:
-    """It is so when it is opened, and says what to do."""
+def test_a_database_that_cannot_hold_every_text_is_refused(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is so when it is made, and says what to do; whoever has results in one from before can read them."""
+    url = _database(server, "LATIN1")
     with pytest.raises(StoreUnavailable, match="encoding is LATIN1. Create the database with ENCODING 'UTF8'"):
-        Store.open(_database(server, "LATIN1"))
+        Store.open(url)
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "_FOR_EVERY_TEXT", ("LATIN1",))
+        Store.open(url).close()
+    store = Store.open(url)
+    found = store.check()
+    store.close()
+
+    assert [] == found
 
 
 def _database(server: Postgres, encoding: str) -> str:
