@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _WAKE_S = 0.2
 
+_AT_ONCE, _APART_S, _RAMP_S = 8, 0.005, 0.2
+"""So many calls begin at once, the others one after the other, all within so long: a service that has had enough can say so
+before all of them have asked."""
+
 
 @contextlib.contextmanager
 def awake() -> Iterator[None]:
@@ -42,22 +46,31 @@ async def run(
 
     What ``work`` raises is raised from here, not wrapped in a group: the caller asked for one map.
     """
-    todo, lock = _calls_of(chunks), asyncio.Lock()
+    todo, lock, over = _calls_of(chunks), asyncio.Lock(), asyncio.Event()
 
     async def drain() -> None:
-        while True:
-            async with lock:  # an iterator is advanced by one at a time, and the next call may have to be waited for
-                call = await anext(todo, None)
-            if call is None or halted():
-                return
-            await work(call)
+        try:
+            while True:
+                async with (
+                    lock
+                ):  # an iterator is advanced by one at a time, and the next call may have to be waited for
+                    call = await anext(todo, None)
+                if call is None or halted():
+                    return
+                await work(call)
+        finally:
+            over.set()
 
     tasks = [asyncio.ensure_future(drain())]
     try:
         # One task first: if everything was restored, `todo` ends without a call and no second one is needed.
         await asyncio.sleep(0)
-        if not tasks[0].done():
-            tasks += [asyncio.ensure_future(drain()) for _ in range(workers - 1)]
+        for number in range(1, workers):
+            if number >= _AT_ONCE:
+                await asyncio.sleep(min(_APART_S, _RAMP_S / workers))
+            if over.is_set():
+                break
+            tasks.append(asyncio.ensure_future(drain()))
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:

@@ -21,6 +21,9 @@ _GRACE_S = 2.0  # how long an interrupt waits for running calls to end (promise 
 # More threads only make calls of microseconds slower (they share the GIL): one begins, and their number doubles each
 # millisecond in which fewer calls than this were taken. Eight are there after 3 ms; overhead of a cheap call 22 -> 16 µs.
 _RAMP_S, _FEW = 0.001, 10
+# From eight on one follows the other, all within the last of these times: a service that has had enough can say so before all
+# of them have asked.
+_AT_ONCE, _APART_S, _ALL_S = 8, 0.005, 0.2
 
 
 def run(
@@ -59,6 +62,7 @@ class _Pool:
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
+        self._next_due = 0.0
         self.error: BaseException | None = None
 
     def feed(self, calls: Sequence[Any]) -> bool:
@@ -82,10 +86,14 @@ class _Pool:
             self._changed.notify_all()
             while not condition():
                 before, running = len(self._queue), len(self._threads)
-                self._changed.wait(_RAMP_S if running < self._workers else None)
-                if before - len(self._queue) < _FEW:
-                    for _ in range(min(running, self._workers - running, len(self._queue))):
+                is_many = running >= _AT_ONCE
+                apart_s = min(_APART_S, _ALL_S / self._workers) if is_many else _RAMP_S
+                self._changed.wait(apart_s if running < self._workers else None)
+                now = clock.monotonic()
+                if before - len(self._queue) < _FEW and now >= self._next_due:
+                    for _ in range(min(1 if is_many else running, self._workers - running, len(self._queue))):
                         self._start()
+                    self._next_due = now + apart_s if len(self._threads) >= _AT_ONCE else now
 
     def abandon(self) -> None:
         """Start nothing more; give running calls a moment to end."""
