@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, retry
@@ -115,11 +115,8 @@ class Waits:
             self._await_admission(call, halted)
             if self._is_fresh(paced_at):
                 return
-            try:
+            with self._leaving(call):
                 paced_at = self._pace(call, halted or self._is_halted)
-            except BaseException:
-                self._leave(call)
-                raise
             if not gate.paused:
                 return
             self._leave(call)
@@ -133,11 +130,8 @@ class Waits:
             self._refuse_unless(await gate.admit_async(call.document, self._is_halted, name))
             if self._is_fresh(paced_at):
                 return
-            try:
+            with self._leaving(call):
                 paced_at = await self._pace_async(call)
-            except BaseException:
-                self._leave(call)
-                raise
             if not gate.paused:
                 return
             self._leave(call)
@@ -146,6 +140,15 @@ class Waits:
     def _is_fresh(self, paced_at: float) -> bool:
         """Whether a call that was let in may use the time that it was given: all who waited for a place would start at once."""
         return self._flow is None or not self._flow.holds or clock.monotonic() - paced_at < _FRESH_S
+
+    @contextmanager
+    def _leaving(self, call: Call) -> Iterator[None]:
+        """A block in which a call has a place; what is raised there gives the place up."""
+        try:
+            yield
+        except BaseException:
+            self._leave(call)
+            raise
 
     def _leave(self, call: Call) -> None:
         self._gate.running.discard(call.document)
