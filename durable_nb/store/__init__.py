@@ -13,7 +13,7 @@
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies │ lineages       counts, mosaics, checkpoints, equal calls and forks, into statements
     backoffs │ trust                          calls to be made again; signatures of rows that could run code
-    tables                                    the schema
+    tables │ doors                            the schema; nobody is inside of SQLite while the process is forked
 """
 
 from __future__ import annotations
@@ -271,7 +271,10 @@ class Store(Keeping):
         if watch is not None:
             leases.watched.discard(watch.owner.token)
 
-    def _leave_to_parent(self) -> None:
+    def _begin_in_child(self) -> None:
+        if self._database.is_sqlite and self._database.doors.are_shut:  # a server takes it for the parent's farewell
+            self.transactions.dispose()
+            self._database.dispose()
         self._database.abandon()
         self.transactions.abandon()
         self._writer.begin_in_child()
@@ -280,7 +283,7 @@ class Store(Keeping):
 def _after_fork() -> None:
     # Connections, locks, unsaved results and leases are the parent's; the child opens its own when it needs them.
     for store in list(_open_stores):
-        store._leave_to_parent()
+        store._begin_in_child()
 
 
 if hasattr(os, "register_at_fork"):

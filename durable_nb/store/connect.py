@@ -18,6 +18,7 @@ from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.store import migrations, postgres
 from durable_nb.store.addresses import address_of
 from durable_nb.store.dialects import roll_back
+from durable_nb.store.doors import Doors
 from durable_nb.store.files import Files
 from durable_nb.store.misfits import Misfit
 from durable_nb.store.patience import Patience
@@ -46,6 +47,7 @@ class Database:
     seal : Seal, of nobody until whoever opened it says whose
     openings : int
         Grows when whoever holds a connection for long has to take a new one.
+    doors : Doors, through which all go who use a connection
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Database:
         self.where = (
             self._files.path if self._files else self.address.set(query={}).render_as_string(hide_password=True)
         )
-        self.patience, self.seal, self.openings = Patience(), Seal.of_nobody(), 0
+        self.patience, self.seal, self.openings, self.doors = Patience(), Seal.of_nobody(), 0, Doors()
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self._files is not None:
@@ -77,7 +79,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A write transaction: committed at the end, rolled back by an exception; one at a time in this process."""
-        with self._lock, self._plain_errors():
+        with self._lock, self.doors.passing(), self._plain_errors():
             with self._open()[0].begin() as conn:
                 yield conn
             if self._files is not None:
@@ -86,7 +88,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A read-only connection outside any transaction, so that it holds up no writer."""
-        with self._plain_errors(), self._open()[1].connect() as conn:
+        with self.doors.passing(), self._plain_errors(), self._open()[1].connect() as conn:
             yield conn
 
     def ask(self, question: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
@@ -111,7 +113,7 @@ class Database:
         """Give the space of what was dropped back to the disk; needs as much again while it works."""
         if not self.is_sqlite:
             return  # PostgreSQL does so by itself
-        with self._lock, self._plain_errors(), self._open()[0].connect() as conn:
+        with self._lock, self.doors.passing(), self._plain_errors(), self._open()[0].connect() as conn:
             raw: Any = conn.connection.driver_connection
             raw.execute("VACUUM")  # beside SQLAlchemy: not inside a transaction
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # until then all of it lies in the WAL
@@ -124,8 +126,8 @@ class Database:
 
     def abandon(self) -> None:
         """Forget the connections without touching them: after a fork they are the parent's."""
-        _inherited.append(self._engines)  # collecting them would close SQLite's files and drop the parent's locks
-        self._engines = None
+        _inherited.append(self._engines)  # collecting them would end what the parent has under way
+        self._engines, self.doors = None, Doors()
         self._lock = _write_locks[self.where] = threading.RLock()
         self.patience.start_anew()
 
@@ -199,7 +201,7 @@ class Database:
 
     def _bring_up(self) -> None:
         """Check or create the tables; waits out the moment in which another kernel is doing the same."""
-        with self._plain_errors(), self._open()[0].connect() as conn:
+        with self.doors.passing(), self._plain_errors(), self._open()[0].connect() as conn:
             current = migrations.is_current(conn, self.where)
         journal = self._files.journal if self._files else ""
         while not current:

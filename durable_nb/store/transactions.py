@@ -81,29 +81,30 @@ class Transactions:
         StoreUnavailable
             The server is away, or another session was in the way. What was settled may have been committed all the same.
         """
-        turn = _Turn(self._database)
-        with self._database._plain_errors():
-            conn = self._opened().connect()
-        try:
-            conn.info["turn"] = turn
-            transaction = Transaction(conn, self._database.seal)
-            yield transaction
-            if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
-                raise turn.refusal
-            if transaction.is_settled:
-                turn.may_commit = True
-                with self._database._plain_errors():
-                    conn.commit()
-        except sa.exc.DBAPIError as problem:
-            if problem not in self._troubles or not may_pass(problem):
-                raise  # of what the function asked for, or of another database
-            conn.engine.dispose()  # as the database itself does
-            raise self._database.explain(problem) from problem
-        finally:
+        with self._database.doors.passing():
+            turn = _Turn(self._database)
+            with self._database._plain_errors():
+                conn = self._opened().connect()
             try:
-                conn.close()  # rolls back what is not committed
-            finally:  # also if ■ comes meanwhile
-                turn.end()
+                conn.info["turn"] = turn
+                transaction = Transaction(conn, self._database.seal)
+                yield transaction
+                if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
+                    raise turn.refusal
+                if transaction.is_settled:
+                    turn.may_commit = True
+                    with self._database._plain_errors():
+                        conn.commit()
+            except sa.exc.DBAPIError as problem:
+                if problem not in self._troubles or not may_pass(problem):
+                    raise  # of what the function asked for, or of another database
+                conn.engine.dispose()  # as the database itself does
+                raise self._database.explain(problem) from problem
+            finally:
+                try:
+                    conn.close()  # rolls back what is not committed
+                finally:  # also if ■ comes meanwhile
+                    turn.end()
 
     def dispose(self) -> None:
         """Close the connections that are not in use; they must be closed before the writer's is."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,6 +63,48 @@ def held(lock: threading.Lock) -> Iterator[None]:
         thread.join()
 
 
+def child(is_right: Callable[[], bool]) -> int:
+    """A forked process that says by its end, of 60 s at most, whether what it does there is right; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not as a test that takes too long: this is no test any more
+        signal.alarm(60)
+        code = 1
+        try:
+            code = 0 if is_right() else 1
+        finally:
+            os._exit(code)
+    return pid
+
+
+def end_of(pid: int) -> int:
+    """Its exit status, once it has ended."""
+    return os.waitpid(pid, 0)[1]
+
+
+def computes() -> bool:
+    """Whether steps can be called and their results be read."""
+    return (double(5), triple(5)) == (10, 15) and ["r"] == [one.name for one in session.store().runs()]
+
+
+@contextmanager
+def in_a_thread(work: Callable[[], AbstractContextManager[Any]], seconds: float) -> Iterator[threading.Event]:
+    """Another thread is in the middle of it, for so long; the event says that it is over."""
+    is_inside, is_over = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with work():
+            is_inside.set()
+            time.sleep(seconds)
+            is_over.set()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_inside.wait(60)
+    yield is_over
+    thread.join()
+
+
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_child_waits_for_no_thread_of_its_parent(name: str) -> None:
     """Whichever lock one of them held when the process was forked."""
@@ -71,12 +114,62 @@ def test_a_child_waits_for_no_thread_of_its_parent(name: str) -> None:
         live.gate.limit(workers=8)
         live.outputs = Outputs(live)
         owner = OWNERS[name](live)
+        live.store.flush()  # a commit under way needs those locks, and a fork waits for it
         with held(owner._lock):
-            child = os.fork()
-            if child == 0:
-                signal.alarm(60)
-                is_right = (double(5), triple(5)) == (10, 15) and owner._lock.acquire(blocking=False)
-                os._exit(0 if is_right else 1)
-        _, status = os.waitpid(child, 0)
+            pid = child(lambda: computes() and owner._lock.acquire(blocking=False))
+        status = end_of(pid)
 
     assert 0 == status
+
+
+@pytest.mark.parametrize("doing", ["writing", "reading", "transaction"])
+def test_a_process_is_forked_while_nobody_is_inside_of_sqlite(doing: str) -> None:
+    """A child would find the transaction of another thread under way for ever, and wait for it; nor are read locks its own."""
+    with run("r"):
+        double(1)
+        store = session.live[0].store
+        work = store.transactions.open if doing == "transaction" else getattr(store._database, doing)
+        with in_a_thread(work, 0.5) as is_over:
+            pid = child(computes)
+            was_over = is_over.is_set()
+        status = end_of(pid)
+
+    assert (True, 0) == (was_over, status)
+
+
+def test_a_fork_does_not_wait_for_ever() -> None:
+    """A step may write beside its checkpoint for minutes; the child then does without the database, and nobody is stuck."""
+    with run("r"):
+        double(1)
+        began = time.monotonic()
+        with in_a_thread(session.live[0].store._database.writing, 4.0) as is_over:
+            pid = child(lambda: True)
+            was_over, took = is_over.is_set(), time.monotonic() - began
+            status = end_of(pid)
+        assert 4 == double(2)
+
+    assert (False, 0) == (was_over, status)
+    assert took < 4.0
+
+
+def test_a_child_has_locks_of_its_own_in_the_database() -> None:
+    """Beside a parent that closes and opens it again: the child took the parent's locks for its own and found it damaged."""
+
+    def compute(names: str) -> bool:
+        for n in range(30):
+            with run(f"{names}-{n}"):
+                assert [2 * n for n in range(5)] == [double(n) for n in range(5)]
+            if names == "parent":
+                session.close()
+        return True
+
+    with run("first"):
+        double(0)
+    session.store().runs()
+    pid = child(lambda: compute("child"))
+    compute("parent")
+    status = end_of(pid)
+
+    assert 0 == status
+    assert [] == session.store().check()
+    assert 61 == len(session.store().runs())
