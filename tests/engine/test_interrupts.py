@@ -65,7 +65,7 @@ def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries
         if n == 1:
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+            time.sleep(1)  # by then the main thread has been told
         return n
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
