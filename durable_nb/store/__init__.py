@@ -272,9 +272,6 @@ class Store(Keeping):
             leases.watched.discard(watch.owner.token)
 
     def _begin_in_child(self) -> None:
-        if self._database.is_sqlite and self._database.doors.are_shut:  # a server takes it for the parent's farewell
-            self.transactions.dispose()
-            self._database.dispose()
         self._database.abandon()
         self.transactions.abandon()
         self._writer.begin_in_child()

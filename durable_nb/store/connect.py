@@ -64,7 +64,7 @@ class Database:
         self.where = (
             self._files.path if self._files else self.address.set(query={}).render_as_string(hide_password=True)
         )
-        self.patience, self.seal, self.openings, self.doors = Patience(), Seal.of_nobody(), 0, Doors()
+        self.patience, self.seal, self.openings, self.doors = Patience(), Seal.of_nobody(), 0, Doors(self.is_sqlite)
         self._lock = _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self._files is not None:
@@ -90,6 +90,18 @@ class Database:
         """A read-only connection outside any transaction, so that it holds up no writer."""
         with self.doors.passing(), self._plain_errors(), self._open()[1].connect() as conn:
             yield conn
+
+    @contextmanager
+    def holding(self) -> Iterator[sa.Connection]:
+        """The same for long: whoever uses it passes the doors each time."""
+        with self._plain_errors():
+            with self.doors.passing():
+                conn = self._open()[1].connect()
+            try:
+                yield conn
+            finally:
+                with self.doors.passing():
+                    conn.close()
 
     def ask(self, question: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
         """What ``question`` answers on a reading connection; asked again while the database is away and a run waits."""
@@ -125,9 +137,10 @@ class Database:
             engine.dispose()  # the writing one last: SQLite empties its WAL then, and a read-only connection cannot
 
     def abandon(self) -> None:
-        """Forget the connections without touching them: after a fork they are the parent's."""
+        """After a fork the connections are the parent's."""
+        self.doors.begin_in_child()
         _inherited.append(self._engines)  # collecting them would end what the parent has under way
-        self._engines, self.doors = None, Doors()
+        self._engines, self.doors = None, Doors(self.is_sqlite)
         self._lock = _write_locks[self.where] = threading.RLock()
         self.patience.start_anew()
 
@@ -136,14 +149,9 @@ class Database:
         """Whether the file at this path is not the one that was opened."""
         return self._files is not None and self._files.is_gone
 
-    def ours(self, raw: sqlite3.Connection) -> sqlite3.Connection:
-        """A connection that was just opened, to the file that was opened first.
-
-        Raises
-        ------
-        StoreUnavailable
-            Another file lies at its path by now.
-        """
+    def connect(self, path: str, **options: Any) -> sqlite3.Connection:
+        """A new connection to the file that was opened first; StoreUnavailable if another one lies at its path by now."""
+        raw = self.doors.connect(path, **options)
         try:
             self._refuse_if_gone()
         except StoreUnavailable:
@@ -219,11 +227,7 @@ class Database:
             # Own BEGIN (isolation_level=None): the driver's is deferred, and a deferred transaction that reads first
             # cannot wait for the lock. One statement of up to 500 rows is large, so few are cached.
             wait_s = min(self._busy_s, _SLICE_S) if files.journal == "WAL" else self._busy_s
-            raw = self.ours(
-                sqlite3.connect(
-                    files.path, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=32
-                )
-            )
+            raw = self.connect(files.path, timeout=wait_s, cached_statements=32)
             try:
                 self._set_pragmas(raw, files)
             except BaseException:
@@ -233,9 +237,7 @@ class Database:
 
         def read() -> sqlite3.Connection:
             path = f"file:{quote(files.path)}?mode=ro"
-            raw = self.ours(
-                sqlite3.connect(path, uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
-            )
+            raw = self.connect(path, uri=True, timeout=self._busy_s)
             raw.execute("PRAGMA query_only=ON")
             raw.execute("PRAGMA trusted_schema=OFF")  # whoever wrote the file may have put functions into it
             # Before 3.51.3 two checkpointing connections can corrupt the WAL.

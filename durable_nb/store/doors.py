@@ -9,10 +9,11 @@ until all threads are out, and the child closes what it has inherited before it 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 
@@ -27,18 +28,38 @@ _LOOK_S = 0.0005
 _all: weakref.WeakSet[Doors] = weakref.WeakSet()
 
 
-class Doors:
-    """Of one database: who is inside, and how to keep others out for the moment of a fork."""
+class Connection(sqlite3.Connection):
+    """One that can be referred to weakly, which those of the standard library cannot."""
 
-    def __init__(self) -> None:
+
+class Doors:
+    """Of one database: its connections, who uses one, and how to keep others out for the moment of a fork.
+
+    Parameters
+    ----------
+    is_sqlite : bool
+        A server knows of no fork, and none waits for it.
+    """
+
+    def __init__(self, is_sqlite: bool) -> None:
         self._entry = threading.RLock()  # an object that is collected there may read as well
         self._inside: list[int] = []  # idents of threads, as often as they are
-        self.are_shut = False
-        _all.add(self)
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._are_shut = False
+        if is_sqlite:
+            _all.add(self)
+
+    def connect(self, path: str, *, timeout: float, **options: Any) -> Connection:
+        """A new connection, for any thread, whose transactions are begun in words; ``timeout``: seconds that it waits for a lock."""
+        made = sqlite3.connect(
+            path, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection, **options
+        )
+        self._connections.add(made)
+        return made
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Whoever uses a connection does it here."""
+        """Whoever uses a connection does it here, and nothing that takes long: who forks waits."""
         me = threading.get_ident()
         try:
             with self._entry:
@@ -55,13 +76,19 @@ class Doors:
             return
         while any(one != me for one in self._inside[:]) and clock.monotonic() < until:
             clock.sleep(_LOOK_S)
-        self.are_shut = not self._inside
+        self._are_shut = not self._inside
 
     def reopen(self) -> None:
         """The fork is over; nothing where they were not shut by this thread."""
         with suppress(RuntimeError):
             self._entry.release()
-            self.are_shut = False
+            self._are_shut = False
+
+    def begin_in_child(self) -> None:
+        """Close what is the parent's, or SQLite takes its locks for ours; not beside what was under way."""
+        if self._are_shut:
+            for connection in list(self._connections):
+                connection.close()
 
 
 def _before_fork() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -81,30 +81,29 @@ class Transactions:
         StoreUnavailable
             The server is away, or another session was in the way. What was settled may have been committed all the same.
         """
-        with self._database.doors.passing():
-            turn = _Turn(self._database)
-            with self._database._plain_errors():
-                conn = self._opened().connect()
+        turn = _Turn(self._database)
+        with self._database.doors.passing(), self._database._plain_errors():
+            conn = self._opened().connect()
+        try:
+            conn.info["turn"] = turn
+            transaction = Transaction(conn, self._database.seal)
+            yield transaction
+            if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
+                raise turn.refusal
+            if transaction.is_settled:
+                turn.may_commit = True
+                with self._database._plain_errors():
+                    conn.commit()
+        except sa.exc.DBAPIError as problem:
+            if problem not in self._troubles or not may_pass(problem):
+                raise  # of what the function asked for, or of another database
+            conn.engine.dispose()  # as the database itself does
+            raise self._database.explain(problem) from problem
+        finally:
             try:
-                conn.info["turn"] = turn
-                transaction = Transaction(conn, self._database.seal)
-                yield transaction
-                if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
-                    raise turn.refusal
-                if transaction.is_settled:
-                    turn.may_commit = True
-                    with self._database._plain_errors():
-                        conn.commit()
-            except sa.exc.DBAPIError as problem:
-                if problem not in self._troubles or not may_pass(problem):
-                    raise  # of what the function asked for, or of another database
-                conn.engine.dispose()  # as the database itself does
-                raise self._database.explain(problem) from problem
-            finally:
-                try:
-                    conn.close()  # rolls back what is not committed
-                finally:  # also if ■ comes meanwhile
-                    turn.end()
+                conn.close()  # rolls back what is not committed
+            finally:  # also if ■ comes meanwhile
+                turn.end()
 
     def dispose(self) -> None:
         """Close the connections that are not in use; they must be closed before the writer's is."""
@@ -137,6 +136,7 @@ class _Turn:
     def __init__(self, database: Database) -> None:
         self._database, self._thread = database, threading.get_ident()
         self._is_taken = self.may_commit = False
+        self._inside = ExitStack()
         self.refusal: ConfigError | None = None
 
     def take(self, conn: sa.Connection) -> None:
@@ -146,11 +146,13 @@ class _Turn:
             if not self._is_taken:  # it is after a rollback of the user's
                 self._is_taken = True  # first: ■ may come as soon as it is ours
                 self._database._lock.acquire()
+                self._inside.enter_context(self._database.doors.passing())
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     def end(self) -> None:
         if self._is_taken:
             self._is_taken = False
+            self._inside.close()
             with suppress(RuntimeError):  # ■ came before it was ours
                 self._database._lock.release()
 
@@ -175,9 +177,7 @@ def _refuse_to_commit(conn: sa.Connection) -> None:
 
 def _sqlite(database: Database) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        raw = database.ours(
-            sqlite3.connect(database.where, timeout=database._busy_s, isolation_level=None, check_same_thread=False)
-        )
+        raw = database.connect(database.where, timeout=database._busy_s)
         raw.execute(f"PRAGMA synchronous={'FULL' if database._durability == 'full' else 'NORMAL'}")
         # Only the writer's connection copies the log into the file: before 3.51.3 two that do can corrupt it.
         raw.execute("PRAGMA wal_autocheckpoint=0")

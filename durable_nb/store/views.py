@@ -230,14 +230,15 @@ class Views(Lookups):
 
         It raises StoreUnavailable once a new one has to be taken.
         """
-        opened = self._database.openings
-        with self._database.reading() as conn:
+        database, opened = self._database, self._database.openings
 
-            def asked(after: int) -> list[Control]:
-                if self._database.openings != opened:
-                    raise StoreUnavailable(self._database.where, "was opened anew.", "Ask again.")
+        def asked(after: int) -> list[Control]:
+            if database.openings != opened:
+                raise StoreUnavailable(database.where, "was opened anew.", "Ask again.")
+            with database.doors.passing():
                 return reader.controls(conn, run_id, after=after)
 
+        with database.holding() as conn:
             yield asked
 
 

@@ -6,14 +6,16 @@ import os
 import signal
 import threading
 import time
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from durable_nb import run, step
 from durable_nb.engine.outputs import Outputs
 from durable_nb.engine.session import current as session
+from durable_nb.store import doors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,19 +124,43 @@ def test_a_child_waits_for_no_thread_of_its_parent(name: str) -> None:
     assert 0 == status
 
 
-@pytest.mark.parametrize("doing", ["writing", "reading", "transaction"])
+@contextmanager
+def transacting() -> Iterator[None]:
+    """A step that has begun to write beside its checkpoint."""
+    with session.store().transactions.open() as transaction:
+        transaction.connection.execute(sa.text("SELECT 1"))
+        yield
+
+
+@pytest.mark.parametrize("doing", ["writing", "reading", "transacting"])
 def test_a_process_is_forked_while_nobody_is_inside_of_sqlite(doing: str) -> None:
     """A child would find the transaction of another thread under way for ever, and wait for it; nor are read locks its own."""
     with run("r"):
         double(1)
-        store = session.live[0].store
-        work = store.transactions.open if doing == "transaction" else getattr(store._database, doing)
+        work = transacting if doing == "transacting" else getattr(session.live[0].store._database, doing)
         with in_a_thread(work, 0.5) as is_over:
             pid = child(computes)
             was_over = is_over.is_set()
         status = end_of(pid)
 
     assert (True, 0) == (was_over, status)
+
+
+@pytest.mark.parametrize("work", [None, "transaction"])
+def test_a_fork_waits_for_nobody_who_only_holds_a_connection(work: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run has one that looks for controls, and a step with a transaction computes before it writes."""
+    monkeypatch.setattr(doors, "PATIENCE_S", 30.0)
+    with run("r"):
+        double(1)
+        time.sleep(0.5)  # by then somebody listens
+        began = time.monotonic()
+        with in_a_thread(session.live[0].store.transactions.open if work else nullcontext, 0.5):
+            pid = child(computes)
+            took = time.monotonic() - began
+        status = end_of(pid)
+        assert 4 == double(2)
+
+    assert (0, True) == (status, took < 15)
 
 
 def test_a_fork_does_not_wait_for_ever() -> None:
@@ -153,7 +179,10 @@ def test_a_fork_does_not_wait_for_ever() -> None:
 
 
 def test_a_child_has_locks_of_its_own_in_the_database() -> None:
-    """Beside a parent that closes and opens it again: the child took the parent's locks for its own and found it damaged."""
+    """Beside a parent that closes and opens it again: the child took the parent's locks for its own and found it damaged.
+
+    It is forked in the middle of a run, while a thread of the parent holds a connection.
+    """
 
     def compute(names: str) -> bool:
         for n in range(30):
@@ -165,8 +194,8 @@ def test_a_child_has_locks_of_its_own_in_the_database() -> None:
 
     with run("first"):
         double(0)
-    session.store().runs()
-    pid = child(lambda: compute("child"))
+        time.sleep(0.5)  # by then somebody listens
+        pid = child(lambda: compute("child"))
     compute("parent")
     status = end_of(pid)
 
