@@ -27,9 +27,6 @@ PATIENCE_S = 2.0
 _LOOK_S = 0.1
 """Who waits looks this often whether it is still wanted."""
 
-_FRESH_S = 0.1
-"""A call whose time came longer ago than that, because something else held it back, has to ask for another one."""
-
 
 class Halting:
     """Set when the run is stopped, or the map that a call belongs to is not wanted any more; see `clock.wait`."""
@@ -108,38 +105,40 @@ class Waits:
             self._flow.crowd()
 
     def _enter(self, call: Call, halted: Callable[[], bool] | None, *, is_inner: bool) -> None:
-        """Note a call as running once nothing holds it back; ``is_inner`` if it is made inside of another one."""
+        """Note a call as running once nothing holds it back; ``is_inner`` if it is made inside of another one.
+
+        First the place, then the time: who had to wait for a place could not use the time that it was given before.
+        """
         __tracebackhide__ = True
-        gate, paced_at = self._gate, self._pace(call, halted or self._is_halted)
-        while gate.limited and not is_inner:
-            self._await_admission(call, halted)
-            if self._is_fresh(paced_at):
-                return
+        while True:
+            if needs_place := self._gate.limited and not is_inner:
+                self._await_admission(call, halted)
             with self._leaving(call):
-                paced_at = self._pace(call, halted or self._is_halted)
-            if not gate.paused:
+                self._pace(call, halted or self._is_halted)
+            if self._is_in(call, needs_place, is_inner):
                 return
-            self._leave(call)
-        gate.running.add(call.document)
 
     async def _enter_async(self, call: Call, *, is_inner: bool) -> None:
         __tracebackhide__ = True
-        gate, paced_at = self._gate, await self._pace_async(call)
-        while gate.limited and not is_inner:
-            name = (self._step_id, call.key)
-            self._refuse_unless(await gate.admit_async(call.document, self._is_halted, name))
-            if self._is_fresh(paced_at):
-                return
+        while True:
+            if needs_place := self._gate.limited and not is_inner:
+                name = (self._step_id, call.key)
+                self._refuse_unless(await self._gate.admit_async(call.document, self._is_halted, name))
             with self._leaving(call):
-                paced_at = await self._pace_async(call)
-            if not gate.paused:
+                await self._pace_async(call)
+            if self._is_in(call, needs_place, is_inner):
                 return
-            self._leave(call)
-        gate.running.add(call.document)
 
-    def _is_fresh(self, paced_at: float) -> bool:
-        """Whether a call that was let in may use the time that it was given: all who waited for a place would start at once."""
-        return self._flow is None or not self._flow.holds or clock.monotonic() - paced_at < _FRESH_S
+    def _is_in(self, call: Call, has_place: bool, is_inner: bool) -> bool:
+        """Whether a call may start, and is noted then: it may have been paused while it waited for its time."""
+        gate = self._gate
+        if has_place and gate.paused:
+            self._leave(call)
+            return False
+        if not has_place and gate.limited and not is_inner:
+            return False
+        gate.running.add(call.document)
+        return True
 
     @contextmanager
     def _leaving(self, call: Call) -> Iterator[None]:
@@ -154,31 +153,29 @@ class Waits:
         self._gate.running.discard(call.document)
         self._gate.left((self._step_id, call.key), is_saved=False)
 
-    def _pace(self, call: Call, halted: Callable[[], bool]) -> float:
-        """Wait for the pace of the service, if it has one; when the call was given its time."""
+    def _pace(self, call: Call, halted: Callable[[], bool]) -> None:
+        """Wait for the pace of the service, if it has one."""
         __tracebackhide__ = True
         flow = self._flow
         if flow is None or not flow.holds:
-            return -math.inf
+            return
         with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not halted())
                 clock.wait(self.live.stopping, seconds)
         self._refuse_unless(not halted())
         flow.acquire()
-        return clock.monotonic()
 
-    async def _pace_async(self, call: Call) -> float:
+    async def _pace_async(self, call: Call) -> None:
         __tracebackhide__ = True
         flow = self._flow
         if flow is None or not flow.holds:
-            return -math.inf
+            return
         with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
                 self._refuse_unless(not self.live.halted)
                 await self._sleep(seconds)
         await flow.acquire_async()
-        return clock.monotonic()
 
     def _documents(self, call: Call) -> Iterable[Call]:
         """What is counted one by one in a call."""

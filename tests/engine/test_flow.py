@@ -20,7 +20,7 @@ import tenacity.asyncio
 from aiolimiter import AsyncLimiter
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
-from durable_nb import step
+from durable_nb import run, step
 from durable_nb.engine import runs
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped, StepFailed
@@ -321,6 +321,31 @@ def test_workers_that_are_busy_save_up_no_starts() -> None:
     starts = sorted(slow_at_first.map(range(40), workers=8, executor="processes"))
 
     assert most_in_a_second(starts) <= 14
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["threads", "loop"])
+def test_fewer_calls_at_a_time_do_not_slow_the_pace(is_async: bool) -> None:
+    """32 wait for one of four places: each is given its time once, when it can use it. So 96 take six seconds, and not ten."""
+
+    @step(rate_limit="20/s")
+    def plain(n: int) -> int:
+        time.sleep(0.25)
+        return n
+
+    @step(rate_limit="20/s")
+    async def coroutine(n: int) -> int:
+        await asyncio.sleep(0.25)
+        return n
+
+    with run("r"):
+        session.live[0].gate.limit(workers=4)
+        began = time.monotonic()
+        if is_async:
+            asyncio.run(coroutine.amap(range(96), workers=32))
+        else:
+            plain.map(range(96), workers=32)
+
+    assert time.monotonic() - began < 8
 
 
 class Odd:
