@@ -7,17 +7,14 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
+from durable_nb.executors import starts
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from durable_nb.records import Call
 
-
 _WAKE_S = 0.2
-
-_AT_ONCE, _APART_S, _RAMP_S = 8, 0.005, 0.2
-"""So many calls begin at once, the others one after the other, all within so long: a service that has had enough can say so
-before all of them have asked."""
 
 
 @contextlib.contextmanager
@@ -51,9 +48,8 @@ async def run(
     async def drain() -> None:
         try:
             while True:
-                async with (
-                    lock
-                ):  # an iterator is advanced by one at a time, and the next call may have to be waited for
+                # An iterator is advanced by one at a time, and the next call may have to be waited for.
+                async with lock:
                     call = await anext(todo, None)
                 if call is None or halted():
                     return
@@ -66,8 +62,8 @@ async def run(
         # One task first: if everything was restored, `todo` ends without a call and no second one is needed.
         await asyncio.sleep(0)
         for number in range(1, workers):
-            if number >= _AT_ONCE:
-                await asyncio.sleep(min(_APART_S, _RAMP_S / workers))
+            if number >= starts.AT_ONCE:
+                await asyncio.sleep(starts.apart_s(workers))
             if over.is_set():
                 break
             tasks.append(asyncio.ensure_future(drain()))

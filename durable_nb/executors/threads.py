@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.executors import starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,9 +22,6 @@ _GRACE_S = 2.0  # how long an interrupt waits for running calls to end (promise 
 # More threads only make calls of microseconds slower (they share the GIL): one begins, and their number doubles each
 # millisecond in which fewer calls than this were taken. Eight are there after 3 ms; overhead of a cheap call 22 -> 16 µs.
 _RAMP_S, _FEW = 0.001, 10
-# From eight on one follows the other, all within the last of these times: a service that has had enough can say so before all
-# of them have asked.
-_AT_ONCE, _APART_S, _ALL_S = 8, 0.005, 0.2
 
 
 def run(
@@ -86,14 +84,14 @@ class _Pool:
             self._changed.notify_all()
             while not condition():
                 before, running = len(self._queue), len(self._threads)
-                is_many = running >= _AT_ONCE
-                apart_s = min(_APART_S, _ALL_S / self._workers) if is_many else _RAMP_S
+                is_many = running >= starts.AT_ONCE
+                apart_s = starts.apart_s(self._workers) if is_many else _RAMP_S
                 self._changed.wait(apart_s if running < self._workers else None)
                 now = clock.monotonic()
                 if before - len(self._queue) < _FEW and now >= self._next_due:
                     for _ in range(min(1 if is_many else running, self._workers - running, len(self._queue))):
                         self._start()
-                    self._next_due = now + apart_s if len(self._threads) >= _AT_ONCE else now
+                    self._next_due = now + apart_s if len(self._threads) >= starts.AT_ONCE else now
 
     def abandon(self) -> None:
         """Start nothing more; give running calls a moment to end."""

@@ -13,7 +13,7 @@ from durable_nb.records import Checkpoint, State
 from durable_nb.store.backoffs import Name
 from durable_nb.store.tables import claims, members
 
-HELD, DONE, FAILED = "held", "done", "failed"
+HELD, DONE, FAILED = "held", State.DONE.value, State.FAILED.value
 
 _TAKE = """
 INSERT INTO claims (run_id, step_id, key, token, state) SELECT %s, %s, d.key, %s, 'held' FROM unnest(%s::bytea[]) AS d(key)
@@ -45,8 +45,13 @@ def end(conn: sa.Connection, run_id: int, token: str, batch: Sequence[Checkpoint
     if not ends:
         return set()
     names = sorted(ends)  # in one order everywhere, or two could wait for each other
-    states = [DONE if ends[name] == State.DONE.value else FAILED for name in names]
-    asked = (run_id, token, [step_id for step_id, _ in names], [key for _, key in names], states)
+    asked = (
+        run_id,
+        token,
+        [step_id for step_id, _ in names],
+        [key for _, key in names],
+        [ends[name] for name in names],
+    )
     return ends.keys() - {(row[0], bytes(row[1])) for row in conn.exec_driver_sql(_END, asked)}
 
 
