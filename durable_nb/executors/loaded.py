@@ -2,36 +2,33 @@
 
 A pool that lives on has a module as it was before an edit and a reload; a fresh worker has it as its file is now, whether that
 was reloaded or not. Either way it would compute with other code than the result is saved under. So what the function uses of
-such modules goes along, as digests. Of code they are those of its instructions: the text of a file says nothing of what was
-loaded from it before.
+such modules goes along, as digests: of code those of its instructions, since the text of a file says nothing of what was loaded
+from it before, and constants that are written as literals. All else may differ by process (clients, caches, paths, devices, what
+is drawn or filled), and who compares it refuses what is right.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from enum import Enum, EnumType
-from types import FunctionType, MethodType, ModuleType
+from importlib.util import resolve_name
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-from durable_nb import classes, keys, provenance
-from durable_nb.bytecode import body_of, cells_of, defaults_of, names_used, step_function
-from durable_nb.errors import Unkeyable
+from durable_nb import classes, keys
+from durable_nb.bytecode import body_of, cells_of, defaults_of, functions_of, names_used, step_function
 from durable_nb.executors.engines import Stale
-from durable_nb.origins import SCALARS, Origin, is_data, is_frozen, origin_of
+from durable_nb.executors.literals import assigned_in, text_of
+from durable_nb.origins import Origin, is_frozen, origin_of
 from durable_nb.parts import CODE
-from durable_nb.sources import Glance, value_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from durable_nb.sources import Fingerprint
 
-_OF_A_MACHINE = re.compile(r"__file__|environ|getenv|home|cwd|expanduser|abspath|resolve|node|cpu_count|executable")
 _NOTHING = object()
-_classes: WeakKeyDictionary[type, Used | None] = WeakKeyDictionary()
-_statements: dict[tuple[str, str], tuple[object, str | None]] = {}
-"""What made objects that have no value, as the file was when they were first asked for."""
 
 
 class Used(NamedTuple):
@@ -39,11 +36,9 @@ class Used(NamedTuple):
 
     module: str
     name: str
-    """Dotted for what stands in a class."""
-    digest: bytes | None
-    """None of an object without a value: a client, a model."""
-    statement: str | None
-    """What made such an object, or a value that another machine need not share."""
+    inside: tuple[str, ...]
+    """The literals that belong to it, dotted: attributes of a class, defaults of parameters."""
+    digest: bytes
 
 
 class Checked:
@@ -63,8 +58,9 @@ class Met:
         self.classes: dict[type, None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        every = dict.fromkeys(base for cls in self.classes for base in cls.__mro__)
-        return tuple, ([used for used in map(_used_class, every) if used is not None],)
+        # Described anew for each task: a class is patched, and autoreload changes it in place.
+        every = dict.fromkeys(place for cls in self.classes for place in _places_of(cls))
+        return tuple, ([used for place in every for used in _described(*place, frozenset())],)
 
 
 def checked(thing: Any, used: tuple[Used, ...]) -> Any:
@@ -85,127 +81,136 @@ def checked(thing: Any, used: tuple[Used, ...]) -> Any:
 
 
 def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
-    """What the code behind a step uses of modules of the user; not what it fills itself, which is state."""
-    found: dict[tuple[str, str], Any] = {}
-    state = {(id(scope), name) for scope, name in fingerprint.state}
-    attributes = set()
+    """What the code behind a step uses of modules of the user, as far as their text makes it the same in every process."""
+    places: dict[tuple[str, str], None] = {}
+    for label in fingerprint.parts:
+        kind, _, path = label.partition(":")
+        if kind in ("def", "class"):
+            places |= dict.fromkeys(_place_in(path))
+        elif kind == "module" and _is_own(path):  # the function imports it when it is called
+            places |= dict.fromkeys((path, name) for name in vars(sys.modules[path]))
     for scope, name, value in fingerprint.globals_read:
-        if type(scope) is not dict:  # of a class
-            attributes.add((name, id(value)))
-        elif (id(scope), name) not in state and _is_own(home := str(scope.get("__name__"))):
-            found[home, name] = value
-        for thing in (step_function(value) or value, *_classes_of(value)):
-            if isinstance(thing, (FunctionType, type)):  # imported by name
-                found[thing.__module__, thing.__qualname__] = thing if thing is not step_function(value) else value
-    for (home, path), cls in list(found.items()):
-        if isinstance(cls, type) and not isinstance(cls, EnumType):  # whose members are of it
-            found |= {(home, f"{path}.{name}"): one for name, one in vars(cls).items() if (name, id(one)) in attributes}
-    found = {place: value for place, value in found.items() if _is_own(place[0]) and _found(*place) is value}
-    for label in fingerprint.parts:  # modules that the function imports when it is called
-        module = label.removeprefix("module:")
-        if module != label and module in sys.modules:
-            names = vars(sys.modules[module]).items()
-            found |= {(module, name): value for name, value in names if _is_code(value)}
-    return tuple(_described(*place, value) for place, value in found.items() if not isinstance(value, ModuleType))
+        if _is_own(home := str(scope.get("__name__"))):
+            places[home, name] = None
+        places |= dict.fromkeys(_places_of(type(value)))
+    assigned = [text_of(sys.modules[home]).assigned for home in dict.fromkeys(home for home, _ in places)]
+    set_by_code = assigned_in(fingerprint.source).union(*assigned)
+    return tuple(used for place in places for used in _described(*place, set_by_code))
 
 
-def _used_class(cls: type) -> Used | None:
-    if cls not in _classes:
-        home, path = cls.__module__, cls.__qualname__
-        is_by_name = _is_own(home) and _found(home, path) is cls
-        _classes[cls] = _described(home, path, cls) if is_by_name else None
-    return _classes[cls]
+def _place_in(path: str) -> Iterator[tuple[str, str]]:
+    """The module in a dotted path, and the name in it."""
+    parts = path.partition(" ")[0].split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        if _is_own(module := ".".join(parts[:length])):
+            yield module, parts[length]
+            return
 
 
-def _classes_of(value: object) -> tuple[type, ...]:
-    return (value if isinstance(value, type) else type(value)).__mro__
+def _places_of(cls: type) -> Iterator[tuple[str, str]]:
+    for base in cls.__mro__:
+        yield from _place_in(keys.qualified_name(base))
 
 
 def _is_own(module: str) -> bool:
     return module in sys.modules and module not in ("__main__", "__mp_main__") and origin_of(module) is Origin.OWN
 
 
-def _found(module: str, path: str) -> object:
-    thing: Any = sys.modules[module]
-    for name in path.split("."):
-        thing = getattr(thing, "__dict__", {}).get(name, _NOTHING)
-    return thing
+def _described(module: str, name: str, set_by_code: frozenset[str]) -> Iterator[Used]:
+    """What is compared of a name in a module: its code with the literals in it, or a constant."""
+    text, value = text_of(sys.modules[module]), _found(module, name)
+    if value is _NOTHING or name in text.chosen:
+        return
+    inside: list[str] = []
+    if _is_code(value):
+        set_by_code |= text.assigned
+        constants = [path for path in text.constants if path.rpartition(".")[2] not in set_by_code]
+        inside = [path for path in (*constants, *text.defaults) if path.startswith(f"{name}.")]
+    elif name in set_by_code or not _is_constant(module, name):
+        return
+    paths = tuple(path for path in sorted(inside) if _found(module, path) is not _NOTHING)
+    yield Used(module, name, paths, _digest(module, name, *paths))
 
 
 def _is_same(there: Used) -> bool:
-    value = _found(there.module, there.name)
-    if value is _NOTHING:
-        return False
-    here = (_used_class(value) if isinstance(value, type) else None) or _described(there.module, there.name, value)
-    if there.digest is not None and there.digest == here.digest:
-        return True
-    made = _statements.setdefault((there.module, there.name), (value, here.statement))[1]
-    if there.statement is None or made is None:
-        return there.digest is None
-    return made == there.statement
+    return there.digest == _digest(there.module, there.name, *there.inside)
 
 
-def _described(module: str, name: str, value: object) -> Used:
+def _is_constant(module: str, name: str) -> bool:
+    """Whether a name is bound to a literal, in its module or in that from which it is imported."""
+    text = text_of(sys.modules[module])
+    if name not in text.imported:
+        return name in text.constants
+    level, home, there = text.imported[name]
+    if level:
+        home = resolve_name("." * level + home, sys.modules[module].__package__ or "")
+    return _is_own(home) and home != module and _is_constant(home, there)
+
+
+def _found(module: str, path: str) -> object:
+    thing: Any = sys.modules[module]
+    for name in path.split("."):
+        thing = _names_in(thing).get(name, _NOTHING)
+    return thing
+
+
+def _names_in(thing: Any) -> Mapping[str, Any]:
+    """The names in a module or class; of a function its parameters with a default."""
+    if isinstance(thing, EnumType):
+        return {**vars(thing), **thing.__members__}
+    if not isinstance(thing, type):
+        function = step_function(thing) or next(iter(functions_of(thing)), None)
+        while "__wrapped__" in (names := getattr(function, "__dict__", None) or {}):
+            function = names["__wrapped__"]
+        if isinstance(function, FunctionType):
+            return defaults_of(function)
+    return getattr(thing, "__dict__", None) or {}
+
+
+def _digest(module: str, *paths: str) -> bytes:
+    return keys.digest([_compared(_found(module, path)) for path in paths])
+
+
+def _compared(value: Any) -> object:
     if _is_code(value):
-        return Used(module, name, keys.digest(_code_of(value, set())), None)
-    statement = provenance.statement_of(name, vars(sys.modules[module]))
-    try:
-        digest = value_digest(value, _Instructions()) if is_data(value) else None
-    except Unkeyable:
-        digest = None
-    if isinstance(value, SCALARS) and statement is not None and provenance.is_impure(statement):
-        digest = None
-    is_elsewhere_another = isinstance(value, SCALARS) and _OF_A_MACHINE.search(statement or "")
-    return Used(module, name, digest, statement if digest is None or is_elsewhere_another else None)
+        return "code", _code_of(value, set())
+    value = value._value_ if isinstance(value, Enum) else value
+    return value if is_frozen(value) else ("another", keys.qualified_name(type(value)))
 
 
 def _is_code(value: object) -> bool:
     return (
-        isinstance(value, CODE) or step_function(value) is not None or "__wrapped__" in getattr(value, "__dict__", ())
+        isinstance(value, CODE)
+        or step_function(value) is not None
+        or "__wrapped__" in (getattr(value, "__dict__", None) or ())
     )
 
 
 def _code_of(thing: Any, seen: set[int]) -> Any:
-    """Instructions, and the plain values that go with them, of own code; of any other its name."""
+    """Instructions of own code, and of the own code that it is wrapped around; None of any other."""
     thing = step_function(thing) or thing
     if id(thing) in seen:
         return "seen"
     seen.add(id(thing))
     if isinstance(thing, functools.partial):
-        return _code_of(thing.func, seen), [_carried(one, seen) for one in (*thing.args, *thing.keywords.values())]
+        return _code_of(thing.func, seen)
     if isinstance(thing, MethodType):
         return _code_of(thing.__func__, seen)
-    wrapped = getattr(thing, "__dict__", {}).get("__wrapped__")
-    inner = None if wrapped is None else _code_of(wrapped, seen)
-    if isinstance(thing, type) and origin_of(thing.__module__) is Origin.OWN:
-        methods = {name: [_code_of(one, seen) for one in found] for name, found in classes.methods_of(thing).items()}
-        members = (
-            {name: _carried(one, seen) for name, one in classes.data_of(thing).items()}
-            if isinstance(thing, EnumType)
-            else {}
-        )
-        return methods, members, [_code_of(base, seen) for base in thing.__bases__]
-    if isinstance(thing, FunctionType) and origin_of(thing.__globals__.get("__name__")) is Origin.OWN:
-        code = thing.__code__
-        if any(name.startswith("@py") for name in code.co_names):
-            return "rewritten by pytest"
-        carried = {**defaults_of(thing), **cells_of(thing)}
-        plain = {
-            name: _carried(one, seen) for name, one in carried.items() if name not in names_used(code).cells_written
+    if isinstance(thing, type):
+        if origin_of(thing.__module__) is not Origin.OWN:
+            return None
+        methods = {
+            name: [_code_of(one, seen) for one in found if _is_code(one)]
+            for name, found in classes.methods_of(thing).items()
         }
-        return keys.digest(body_of(thing)), plain, inner
-    return keys.qualified_name(thing if callable(thing) and hasattr(thing, "__qualname__") else type(thing)), inner
-
-
-def _carried(value: Any, seen: set[int]) -> Any:
-    """A value that code carries; of one that may have been filled meanwhile its type."""
-    if _is_code(value):
-        return _code_of(value, seen)
-    return value if is_frozen(value) and not isinstance(value, Enum) else keys.qualified_name(type(value))
-
-
-class _Instructions(Glance):
-    """Stands where a walk does: what a function in data is."""
-
-    def identity(self, function: Any) -> object:
-        return _code_of(function, set())
+        bases = [keys.qualified_name(base) for base in thing.__bases__ if origin_of(base.__module__) is Origin.OWN]
+        return {name: found for name, found in methods.items() if any(found)}, bases
+    wrapped = (getattr(thing, "__dict__", None) or {}).get("__wrapped__")
+    inner = None if wrapped is None else _code_of(wrapped, seen)
+    if not isinstance(thing, FunctionType) or origin_of(thing.__globals__.get("__name__")) is not Origin.OWN:
+        return inner
+    if any(name.startswith("@py") for name in thing.__code__.co_names):
+        return "rewritten by pytest"
+    written = names_used(thing.__code__).cells_written
+    held = {name: _code_of(one, seen) for name, one in cells_of(thing).items() if name not in written and _is_code(one)}
+    return keys.digest(body_of(thing)), held, inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,28 @@ BY = By()
 def clean(n):
     return BY.by(n)
 """,
+    "member": "from enum import Enum\nclass By(Enum):\n    A = {}\ndef clean(n):\n    return n * By.A.value\n",
+    "words": "BY = 'by ' + '{}'.strip()\ndef clean(n):\n    return n * int(BY[3:])\n",
+    "method's default": "class By:\n    def of(self, n, *, by={}):\n        return n * by\ndef clean(n):\n    return By().of(n)\n",
     "decorator": """
+def times(f):
+    return lambda n: {} * f(n)
+@times
+def clean(n):
+    return n
+""",
+    "decorated": """
+def same(f):
+    return lambda n: f(n)
+@same
+def clean(n):
+    return n * {}
+""",
+}
+NOT_COMPARED = {
+    "dict": "BY = {{'by': {}}}\ndef clean(n):\n    return n * BY['by']\n",
+    "computed": "FACTOR = abs({})\ndef clean(n):\n    return n * FACTOR\n",
+    "argument of a decorator": """
 def times(by):
     def around(f):
         return lambda n: by * f(n)
@@ -45,14 +67,97 @@ def clean(n):
     return n
 """,
     "object": """
-import threading
 class By:
     def __init__(self, by):
-        self.by, self.lock = by, threading.Lock()
+        self.by = by
 BY = By({})
 def clean(n):
     return n * BY.by
 """,
+}
+DIFFERENT = {
+    "lazy property": """
+class Embedder:
+    def __init__(self):
+        self._model = None
+    @property
+    def model(self):
+        self._model = self._model or {"loaded": True}
+        return self._model
+embedder = Embedder()
+def clean(n):
+    return n * len(embedder.model)
+""",
+    "cached property": """
+from functools import cached_property
+class Embedder:
+    @cached_property
+    def model(self):
+        return {"loaded": True}
+embedder = Embedder()
+def clean(n):
+    return n * len(embedder.model)
+""",
+    "cache": """
+CACHE = {}
+def put(cache, key, value):
+    cache[key] = value
+def clean(n):
+    put(CACHE, n, n)
+    return CACHE[n]
+""",
+    "singleton": """
+class Only:
+    _it = None
+    def __new__(cls):
+        if cls._it is None:
+            cls._it = super().__new__(cls)
+        return cls._it
+def clean(n):
+    return n * (Only() is Only())
+""",
+    "session": "import uuid\nBY = {'X-Session': uuid.uuid4().hex}\ndef clean(n):\n    return n * len(BY)\n",
+    "folder of today": """
+from datetime import datetime
+from pathlib import Path
+NOW = datetime.now()
+OUT = Path("out") / NOW.strftime("%H%M%S%f")
+def clean(n):
+    return n * len(OUT.parts) / 2
+""",
+    "temporary folder": """
+import tempfile
+from pathlib import Path
+TMP = Path(tempfile.gettempdir(), next(tempfile._get_candidate_names()))
+CACHE = TMP / "cache"
+def clean(n):
+    return n * (CACHE.name == "cache")
+""",
+    "program": "import sys\nNAME = sys.argv[0]\ndef clean(n):\n    return n * isinstance(NAME, str)\n",
+    "default": """
+import uuid
+def traced(f, run=uuid.uuid4().hex):
+    return lambda n: f(n) * bool(run)
+@traced
+def clean(n):
+    return n
+""",
+    "device": """
+import json
+DEVICE = "cuda" if json.JSONDecoder is json.JSONEncoder else "cpu"
+def clean(n):
+    return n * len(DEVICE and "x")
+""",
+    "set by another function": """
+import sys
+MODE = "cold"
+def warm():
+    sys.modules[__name__].MODE = "warm"
+def clean(n):
+    warm()
+    return n * len(MODE) / 4
+""",
+    "class of a library": "from json import JSONDecoder as Bar\ndef clean(n):\n    return n * callable(Bar)\n",
 }
 LIVELY = """
 import functools, os, random, threading, time
@@ -144,6 +249,91 @@ def test_a_worker_that_lives_on_does_not_compute_with_what_it_had(
         assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
 
 
+@pytest.mark.parametrize("what", NOT_COMPARED)
+def test_what_is_no_literal_is_not_compared(what: str, write: Callable[[str], ModuleType]) -> None:
+    """A pool that lives on computes with the data that it had: nobody could tell an edit from what differs by process."""
+    helpers = write(NOT_COMPARED[what].format(1))
+
+    @step
+    def embed(number: int) -> Any:
+        return helpers.clean(number)
+
+    with pool("fork") as old:
+        assert [1, 2] == list(embed.map([1, 2], executor=old))
+        write(NOT_COMPARED[what].format(1000))
+        assert [1, 2] == list(embed.map([1, 2], executor=old, on_change="recompute"))
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_what_another_process_need_not_share_is_no_other_version(
+    what: str, write: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed, drawn, filled or chosen when a module is loaded or used, and classes of libraries."""
+    monkeypatch.setattr("json.JSONDecoder", json.JSONEncoder)
+    helpers = write(DIFFERENT[what])
+
+    @step
+    def embed(number: int) -> Any:
+        return helpers.clean(number)
+
+    assert 5 == embed(5)
+    assert [1, 2] == list(embed.map([1, 2], executor="processes"))
+
+
+def test_a_constant_that_is_imported_by_name_is_compared(tmp_path: Path, write: Callable[[str], ModuleType]) -> None:
+    """It is a literal in the module that it comes from."""
+    settings = f"settings_{tmp_path.name}"
+    (tmp_path / f"{settings}.py").write_text("FACTOR = 1\n")
+    text = f"from {settings} import FACTOR as BY\ndef clean(n):\n    return n * BY\n"
+    helpers = write(text)
+
+    @step
+    def embed(number: int) -> Any:
+        return helpers.clean(number)
+
+    (tmp_path / f"{settings}.py").write_text("FACTOR = 1000\n")
+    with pytest.raises(ConfigError, match=r"\.BY is another one in a worker"):
+        embed.map([1, 2], executor="processes")
+    importlib.reload(importlib.import_module(settings))
+    write(text)
+    assert [1000, 2000] == list(embed.map([1, 2], executor="processes", on_change="recompute"))
+
+
+def test_a_constant_that_was_set_in_the_notebook_is_compared(write: Callable[[str], ModuleType]) -> None:
+    """A worker would compute with what stands in the file."""
+    helpers = write("FACTOR = 1\ndef clean(n):\n    return n * FACTOR\n")
+    vars(helpers)["FACTOR"] = 1000
+
+    @step
+    def embed(number: int) -> Any:
+        return helpers.clean(number)
+
+    with pytest.raises(ConfigError, match=r"FACTOR is another one in a worker"):
+        embed.map([1, 2], executor="processes")
+
+
+def test_a_class_that_changed_in_place_is_compared_as_it_is_now(
+    tmp_path: Path, write: Callable[[str], ModuleType]
+) -> None:
+    """As a notebook patches it, and as autoreload updates it; whatever was sent before."""
+    text = "class Doc:\n    def by(self):\n        return {}\n"
+    helpers = write(text.format(1))
+
+    @step
+    def embed(docs: list[Any]) -> Any:
+        return docs[0].by()
+
+    docs = [helpers.Doc()]
+    assert [1] == list(embed.map([docs], executor="processes", key=len))
+    scope: dict[str, Any] = {"__name__": helpers.__name__}
+    exec(text.format(1000), scope)
+    helpers.Doc.by = scope["Doc"].by
+    with pytest.raises(ConfigError, match=r"Doc is another one in a worker"):
+        embed.map([docs * 2], executor="processes", key=len)
+    (tmp_path / f"{helpers.__name__}.py").write_text(text.format(1000))
+    assert [1000] == list(embed.map([docs * 2], executor="processes", key=len))
+
+
 def test_an_argument_does_not_arrive_as_one_of_the_class_that_was(write: Callable[[str], ModuleType]) -> None:
     """Its methods are those of this process, also where it stands in a list."""
     text = "class Base:\n    def by(self):\n        return {}\nclass Doc(Base):\n    pass\n"
@@ -156,7 +346,7 @@ def test_an_argument_does_not_arrive_as_one_of_the_class_that_was(write: Callabl
     with pool("fork") as old:
         assert [1] == list(embed.map([[helpers.Doc()]], executor=old, key=len))
         write(text.format(1000))
-        with pytest.raises(ConfigError, match=r"Doc is another one in a worker .* start the workers anew"):
+        with pytest.raises(ConfigError, match=r"Base is another one in a worker .* start the workers anew"):
             embed.map([[helpers.Doc()] * 2], executor=old, key=len)
     with pool("fork") as new:
         assert [1000] == list(embed.map([[helpers.Doc()] * 2], executor=new, key=len))
