@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.engine.refills import can_change, copied, noted
 from durable_nb.errors import ConfigError, LeaseLost, StoreError
 from durable_nb.origins import gone_through, length_of
 
@@ -88,31 +89,35 @@ class Source:
         self.is_closed = self.is_on_trial = False
         """The latter while all that has come is one item that the next one may be put into."""
         self.refilled: list[Any] = []
-        """The item that came twice, perhaps changed: it is not what its call was named by any more."""
+        """The item that came again with another content: it is not what its call was named by any more."""
 
     def __iter__(self) -> Iterator[Any]:
-        last = _NOTHING
+        last, was = _NOTHING, None
         try:
             for item in self._items:
-                if item is last:
-                    self._refuse_again(item)
-                self.is_on_trial = last is _NOTHING and self._is_iterator and _can_change(item)
-                last = item
-                yield item
+                may_come_again = self._is_iterator and can_change(item)
+                self.is_on_trial = may_come_again and last is _NOTHING
+                if may_come_again and item is last:
+                    yield self._again(item, was)
+                else:
+                    last, was = item, noted(item) if may_come_again else None
+                    yield item
         except _AT_ONCE:
             raise
         except Exception as error:
             self._error = error
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        last = _NOTHING
+        last, was = _NOTHING, None
         try:
             async for item in self._items:
-                if item is last:
-                    self._refuse_again(item)
-                self.is_on_trial = last is _NOTHING and _can_change(item)
-                last = item
-                yield item
+                may_come_again = self._is_iterator and can_change(item)
+                self.is_on_trial = may_come_again and last is _NOTHING
+                if may_come_again and item is last:
+                    yield self._again(item, was)
+                else:
+                    last, was = item, noted(item) if may_come_again else None
+                    yield item
         except _AT_ONCE:
             raise
         except Exception as error:
@@ -140,11 +145,13 @@ class Source:
         if error is not None:
             raise error
 
-    def _refuse_again(self, item: Any) -> None:
-        if self._is_iterator and _can_change(item):
-            self.refilled.append(item)
-            problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
-            raise ConfigError(problem, "yield a copy of it.")
+    def _again(self, item: Any, was: Any) -> Any:
+        again = copied(item, was)
+        if again is not None:
+            return again
+        self.refilled.append(item)
+        problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
+        raise ConfigError(problem, "yield a copy of it.")
 
 
 def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:
@@ -262,10 +269,6 @@ class _Reader:
 def _is_iterator(items: Any) -> bool:
     """Whether what it gives may be made on the way, one in place of the other; a collection has them all at once."""
     return not isinstance(items, itertools.repeat) and length_of(gone_through(items)) is None
-
-
-def _can_change(item: Any) -> bool:
-    return type(item).__hash__ is None
 
 
 def _broken_off(items: list[Any], source: Source) -> Iterator[Any]:

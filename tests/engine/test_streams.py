@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import StepFailed, run, step
-from durable_nb.engine import selection
+from durable_nb.engine import refills, selection
 from durable_nb.errors import ConfigError, LeaseLost, RunBusy, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
@@ -537,6 +537,100 @@ def test_items_may_be_the_same_where_nothing_can_be_put_into_them() -> None:
     assert [3, 3, 3] == total.map([row] * 3) == total.map(itertools.repeat(row, 3)) == total.map((row, row, row))
     assert [3, 3] == total.map([row, row, row], limit=2) == total.map({"a": row, "b": row}.values())
     assert ["A", "A", "A"] == embed.map(text for text in texts)
+
+
+def twice(items: Any) -> Iterator[Any]:
+    """Each item again at once, the very same object."""
+    return (item for item in items for _ in range(2))
+
+
+async def twice_async(items: Any) -> AsyncIterator[Any]:
+    """The same, awaited."""
+    for item in twice(items):
+        yield item
+
+
+AGAIN: dict[str, Callable[[list[Any]], Any]] = {
+    "one by one": lambda rows: total.map(twice(rows), workers=1),
+    "on threads": lambda rows: total.map(twice(rows), workers=8),
+    "in batches": lambda rows: totals.map(twice(rows)),
+    "by priority": lambda rows: total.map(twice(rows), priority=sum),
+    "with a limit": lambda rows: total.map(twice(rows), limit=4),
+    "with a key": lambda rows: total.map(twice(rows), key=sum),
+    "awaited": lambda rows: asyncio.run(total_async.amap(twice_async(rows))),
+    "awaited, on threads": lambda rows: asyncio.run(total.amap(twice_async(rows))),
+    "awaited, with a limit": lambda rows: asyncio.run(total_async.amap(twice_async(rows), limit=4)),
+}
+
+
+@pytest.mark.parametrize("work", AGAIN.values(), ids=AGAIN)
+def test_an_item_that_comes_again_as_it_was_is_computed_again(work: Callable[[list[Any]], Any]) -> None:
+    """An iterator may give the same list twice if it is unchanged."""
+    assert [3, 3, 7, 7] == list(work([[1, 2], [3, 4]]))
+
+
+def test_nested_items_that_come_again_are_compared_to_the_bottom() -> None:
+    """A conversation that is the same still is computed again; one that was changed inside is refused."""
+    chat = [{"role": "user", "content": "a joke"}]
+
+    def edited() -> Iterator[Any]:
+        yield chat
+        chat[0]["content"] = "a poem"
+        yield chat
+
+    @step
+    def answer(messages: list[dict[str, str]]) -> str:
+        return messages[0]["content"]
+
+    assert ["a joke"] * 3 == list(answer.map(chat for _ in range(3)))
+    with pytest.raises(ConfigError, match="yields the same list again"):
+        answer.map(edited())
+
+
+def test_what_comes_again_is_not_refilled_while_it_is_computed() -> None:
+    """A call of a list that came twice as it was does not see what its iterator puts into it afterwards."""
+    refilled, begun = threading.Event(), itertools.count()
+
+    def equal_at_first() -> Iterator[list[int]]:
+        row = [0, 0]
+        for _ in range(4):
+            yield row
+        row[:] = 1, 1
+        refilled.set()
+        yield row
+
+    @step(version="1")
+    def late(row: list[int]) -> int:
+        if next(begun):
+            refilled.wait(20)
+        return sum(row)
+
+    with pytest.raises(ConfigError, match="yields the same list again"):
+        late.map(equal_at_first(), workers=8)
+
+    assert [0, 0, 0, 0, 2] == list(late.map([[0, 0], [0, 0], [0, 0], [0, 0], [1, 1]]))
+
+
+def test_what_nobody_can_compare_is_refused_when_it_comes_again() -> None:
+    """A list without a value may have been changed, whatever its calls are named by."""
+    locks = [threading.Lock()]
+
+    @step
+    def count(found: list[Any]) -> int:
+        return len(found)
+
+    with pytest.raises(ConfigError, match="yields the same list again, perhaps changed since"):
+        count.map((locks for _ in range(2)), key=len)
+
+
+def test_items_are_not_named_twice_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts, numbers and tuples of an iterator are taken as they come, and plain documents until one comes again."""
+    looked_into: list[object] = []
+    monkeypatch.setattr(refills.keys, "digest", looked_into.append)
+    items = ["a", "a", b"a", 1, ("a", 1), {"a": 1}, ["a"]]
+
+    assert items == list(selection.Source(item for item in items))
+    assert [] == looked_into
 
 
 def test_an_item_that_was_waited_for_is_handed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
