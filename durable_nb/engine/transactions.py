@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs
 from durable_nb.engine.computations import Computation
 from durable_nb.engine.context import inside
-from durable_nb.errors import ConfigError, StoreUnavailable, Unsaveable
+from durable_nb.errors import ConfigError, StepFailed, StoreUnavailable, Unsaveable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from durable_nb.engine.computations import Save
@@ -34,10 +36,12 @@ class TransactionComputation(Computation):
     def _limited(self, call: Call) -> Any:
         """The function's value, committed with what the function wrote; computed again when the server was away."""
         __tracebackhide__ = True
-        return self.live.store.transactions.keep(partial(self._once, call, []))
+        return self.live.store.transactions.keep(partial(self._once, call, [], []))
 
-    def _once(self, call: Call, sent: list[Checkpoint]) -> Any:
+    def _once(self, call: Call, sent: list[Checkpoint], troubles: list[StoreUnavailable]) -> Any:
         """The same, by one transaction; ``sent`` are checkpoints that earlier ones ended with, their answers lost.
+
+        ``troubles`` are what these ended with: the function has been called, and may have changed its document.
 
         If somebody else has committed this call meanwhile (a kernel that took the run over), what was written here is
         rolled back, and the value is theirs.
@@ -48,7 +52,9 @@ class TransactionComputation(Computation):
         if sent and (saved := self._saved(call)):  # the commit was made: do not even try to write once more
             self.live.progress.committed(sent[:1])
             return self._decoded_of(saved)
-        with store.transactions.open() as transaction:
+        if troubles:
+            self._refuse_changed(call, troubles[-1], found[2])
+        with _noting(troubles), store.transactions.open() as transaction:
             started, before = clock.now(), clock.stopwatch()
             value = self._function(*call.args, **call.kwargs, **{CONNECTION: transaction.connection})
             self._open[thread] = transaction
@@ -80,6 +86,8 @@ class TransactionComputation(Computation):
         """As of others; but what is wrong with the step itself would be wrong, and paid for, once more."""
         if isinstance(error, StoreUnavailable):
             return None  # no document is to blame
+        if isinstance(error, StepFailed) and (error.step, error.label) == (self.step.name, call.label):
+            return None  # it has been noted
         if isinstance(error, (ConfigError, Unsaveable)):
             self._give_up(error, call, attempt, started, seconds)
             return None
@@ -89,3 +97,12 @@ class TransactionComputation(Computation):
         self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
         """It has been saved."""
+
+
+@contextmanager
+def _noting(troubles: list[StoreUnavailable]) -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as trouble:
+        troubles.append(trouble)
+        raise

@@ -58,19 +58,18 @@ class Patience:
     def keep(self, attempt: Callable[[], T]) -> T:
         """What ``attempt`` returns; it is made again, after growing pauses, for as long as waiting may help."""
         pause, due = _FIRST_S, clock.monotonic() + self._seconds
-        while True:
-            try:
-                found = attempt()
-            except StoreUnavailable as problem:
-                if not (problem.may_pass and self._is_worth_it and clock.monotonic() < due):
-                    self.go_on()
-                    raise
-                self.hold_up(problem.problem)
-                self._sleep(pause)
-                pause = min(2 * pause, _LAST_S)
-            else:
-                self.go_on()
-                return found
+        try:
+            while True:
+                try:
+                    return attempt()
+                except StoreUnavailable as problem:
+                    if not (problem.may_pass and self._is_worth_it and clock.monotonic() < due):
+                        raise
+                    self.hold_up(problem.problem)
+                    self._sleep(pause)
+                    pause = min(2 * pause, _LAST_S)
+        finally:  # also by another error: it need not be of the database
+            self.go_on()
 
     def hold_up(self, problem: str) -> None:
         """Say in every run that the calling thread waits."""

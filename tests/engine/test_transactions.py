@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from durable_nb import StepFailed, codecs, current_call, keys, run, step
 from durable_nb.engine.session import current as session
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.records import Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from durable_nb.store import Store
 
@@ -106,6 +106,66 @@ def test_who_comes_second_writes_nothing(sink: Callable[[], list[int]], store: S
     assert [-1] == list(slow.map([1]))
     assert [] == sink()
     assert [-1] == list(slow.map([1]))
+
+
+def away() -> StoreUnavailable:
+    """The database cannot be reached, for a moment."""
+    return StoreUnavailable("here", "is away.", may_pass=True)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_document_that_was_changed_is_not_written_once_more(
+    sink: Callable[[], list[int]], workers: int, store: Store
+) -> None:
+    """A function that the database was away from is called again, but not with a document that it has changed."""
+    errors: list[Exception] = [away(), away(), ValueError("bad"), away()]
+
+    @step(transaction=True, retries=2, version="1")
+    def put_doc(doc: dict[str, int], *, connection: sa.Connection) -> int:
+        connection.execute(INSERT, {"n": doc["n"]})
+        if doc["n"] == 1 and errors:
+            error = errors.pop(0)
+            if not errors:
+                doc["n"] = 100
+            raise error
+        return doc["n"]
+
+    results = put_doc.map([{"n": 0}, {"n": 1}, {"n": 2}], workers=workers, on_error="collect")
+
+    assert [0, 2] == results.ok == sink()
+    (failure,) = results.failed
+    assert 2 == failure.attempts
+    assert "its document was changed in place" in failure.error
+    assert isinstance(results.errors[1].__cause__, StoreUnavailable)
+    assert not store._database.patience._waiting
+    assert [0, 1, 2] == list(put_doc.map([{"n": 0}, {"n": 1}, {"n": 2}]))
+    assert [0, 1, 2] == sink()
+
+
+def test_what_was_committed_is_found_whatever_became_of_its_document(
+    sink: Callable[[], list[int]], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that changed its document is not called again, if only the answer to the commit was lost."""
+    opened, lost = store.transactions.open, []
+
+    @contextlib.contextmanager
+    def losing() -> Iterator[Any]:
+        with opened() as transaction:
+            yield transaction
+        if not lost:
+            lost.append(1)
+            raise away()
+
+    @step(transaction=True)
+    def put_doc(doc: dict[str, int], *, connection: sa.Connection) -> int:
+        connection.execute(INSERT, {"n": doc["n"]})
+        doc["n"] = 100
+        return 1
+
+    monkeypatch.setattr(store.transactions, "open", losing)
+
+    assert [1] == list(put_doc.map([{"n": 1}]))
+    assert ([1], [1]) == (sink(), lost)
 
 
 def test_the_step_does_not_commit_itself(sink: Callable[[], list[int]]) -> None:

@@ -11,8 +11,12 @@ from durable_nb.store.patience import Patience
 class Shown:
     """Where a run shows what it waits for."""
 
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
     def held_up(self, by: str) -> None:
-        """Seen by nobody here."""
+        """Noted here."""
+        self.said.append(by)
 
 
 @pytest.mark.parametrize(("hurried", "tries"), [((1,), 3), ((1, 2), 1), ((), 3)])
@@ -37,3 +41,24 @@ def test_stopping_one_run_leaves_the_other_its_patience(hurried, tries):
             patience.keep(attempt)
 
     assert tries == len(made)
+
+
+@pytest.mark.parametrize("end", [ValueError, KeyboardInterrupt, None])
+def test_a_run_is_held_up_no_longer_once_an_attempt_ends(end):
+    """However it ends: with a value, an error of something else, or ■."""
+    patience, shown, ends = Patience(), Shown(), iter([StoreUnavailable("here", "is away.", may_pass=True), end])
+    patience.watch(1, shown)
+
+    def attempt() -> str:
+        error = next(ends)
+        if error is not None:
+            raise error
+        return "done"
+
+    if end is None:
+        assert "done" == patience.keep(attempt)
+    else:
+        with pytest.raises(end):
+            patience.keep(attempt)
+
+    assert ["the database: is away", ""] == shown.said
