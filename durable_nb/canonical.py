@@ -29,7 +29,7 @@ import xxhash
 
 from durable_nb import arrays
 from durable_nb.errors import Unkeyable
-from durable_nb.reductions import AndBeside, in_slots, is_pythons, left_out, reduction
+from durable_nb.reductions import AndBeside, attributes, in_slots, is_pythons, left_out, reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -232,7 +232,7 @@ def _choose_writer(kind: type) -> Callable[[Any, Memo], bytes]:
 
 
 def _set_parts(value: Any) -> tuple[object, ...]:
-    parts = (type(value), frozenset(value), getattr(value, "__dict__", None))
+    parts = (type(value), frozenset(value), attributes(value))
     return (*parts, slots) if (slots := in_slots(value)) else parts
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copyreg
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cached_property
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.errors import Unkeyable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+_UNREAD: ContextVar[bool] = ContextVar("unread", default=False)
 
 
 def reduction(value: object) -> tuple[Any, ...] | str:
@@ -30,7 +34,25 @@ def reduction(value: object) -> tuple[Any, ...] | str:
         raise
     except Exception as error:
         raise Unkeyable(kind.__qualname__, f"it has no value that could be stored ({error})") from error
-    return reduced if isinstance(reduced, str) else (*reduced, None, None, None, None)[:6]
+    if isinstance(reduced, str):
+        return reduced
+    rebuild, args, state, *rest = (*reduced, None, None, None, None)[:6]
+    if isinstance(value, BaseException):
+        state = state or None  # it has a __dict__ only once somebody has looked, be it to name it
+    return rebuild, args, _unread(value, state) if _UNREAD.get() else state, *rest
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Here values are as they were before their cached properties were read.
+
+    Not for names: what somebody assigns in place of such a property would not count.
+    """
+    before = _UNREAD.set(True)
+    try:
+        yield
+    finally:
+        _UNREAD.reset(before)
 
 
 class AndBeside:
@@ -69,8 +91,36 @@ def in_slots(value: object) -> dict[str, Any]:
     return found
 
 
+def attributes(value: object) -> dict[str, Any] | None:
+    """The ``__dict__`` of a value, None if it has none."""
+    own: dict[str, Any] | None = getattr(value, "__dict__", None)
+    return _without(own, _caches(value)) if own and _UNREAD.get() else own
+
+
 def _beside(value: object) -> dict[str, Any]:
-    return {**(getattr(value, "__dict__", None) or {}), **in_slots(value)}
+    return {**(attributes(value) or {}), **in_slots(value)}
+
+
+def _unread(value: object, state: Any) -> Any:
+    """What a value was reduced to, without what its cached properties keep."""
+    names, is_default = _caches(value), type(value).__getstate__ is object.__getstate__
+    if is_default and type(state) is tuple:  # with slots
+        return (_unread(value, state[0]), *state[1:])
+    if not names or type(state) is not dict:
+        return state
+    left = _without(state, names)
+    if type(inside := left.get("__dict__")) is dict:  # of pydantic
+        left["__dict__"] = _without(inside, names)
+    return None if is_default and not left else left
+
+
+def _caches(value: object) -> set[str]:
+    """The names of the cached properties of a value."""
+    return {name for cls in type(value).__mro__ for name, one in vars(cls).items() if isinstance(one, cached_property)}
+
+
+def _without(state: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: part for name, part in state.items() if name not in names}
 
 
 def _is_reduced_by_python(kind: type) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, keys
@@ -12,6 +12,7 @@ from durable_nb.engine.outputs import saver_of
 from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, Unkeyable
 from durable_nb.records import DEATHS, Backoff, Call, Checkpoint
+from durable_nb.reductions import unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from durable_nb.engine.versions import StepInRun
 
 _CHANGED = "its document was changed in place, so it is not called with it again"
-_REMEDY = "let the step work on a copy, and return what it makes of it"
+_REMEDY = (
+    "let the step work on a copy, and return what it makes of it; if the document only keeps something in itself, "
+    "name the documents yourself with .map(…, key=…)"
+)
 
 
 class Failures(Waits):
@@ -136,7 +140,8 @@ def is_changed(step: Step[..., Any], call: Call) -> bool:
     """Whether the arguments of a call are not what they were when it was named; False where nobody can tell."""
     if call.digest is None:
         return False
-    try:
-        return own_digest(step, call.args, call.kwargs) != call.digest
-    except Unkeyable:  # it had a name before
-        return True
+    for reading in (nullcontext, unread):  # what it may have kept since: a cached property is no change
+        with reading(), suppress(Unkeyable):  # it had a name before
+            if own_digest(step, call.args, call.kwargs) == call.digest:
+                return False
+    return True

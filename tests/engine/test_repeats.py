@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from types import SimpleNamespace
 from typing import Any
 
+import pydantic
 import pytest
 
 from durable_nb import run, step
@@ -200,3 +202,109 @@ def test_documents_that_a_key_names_are_not_compared() -> None:
         return doc["text"]
 
     assert ["a"] == list(embed.map(documents(" a "), key=lambda doc: doc["text"].strip()))
+
+
+class Lazy:
+    """Reads itself when it is asked, and keeps that."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @functools.cached_property
+    def text(self) -> str:
+        """Looked up once."""
+        return self.path.upper()
+
+
+class LazyModel(pydantic.BaseModel):
+    """The same of pydantic."""
+
+    path: str
+
+    @functools.cached_property
+    def text(self) -> str:
+        """Looked up once."""
+        return self.path.upper()
+
+
+def lazy(kind: type[Any]) -> list[Any]:
+    """Fresh documents."""
+    return [kind(path=path) for path in "abcdefgh"]
+
+
+@pytest.mark.parametrize("kind", [Lazy, LazyModel])
+@pytest.mark.parametrize("error", [Later, OSError])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_cached_property_is_no_change(kind: type[Any], error: type[Exception], workers: int) -> None:
+    """Documents that keep what they have read are tried again; fresh ones are found then."""
+    calls: list[str] = []
+
+    @step(retries=2)
+    def embed(doc: Any) -> str:
+        calls.append(doc.text)
+        if len(calls) in (2, 5):
+            raise error("later")
+        return doc.text  # type: ignore[no-any-return]
+
+    assert list("ABCDEFGH") == list(embed.map(lazy(kind), workers=workers))
+    assert 10 == len(calls)
+    assert list("ABCDEFGH") == list(embed.map(lazy(kind)))
+    assert 10 == len(calls)
+
+
+def test_a_batch_of_documents_with_cached_properties_is_halved() -> None:
+    """Only the bad one of them fails, and it can be tried again."""
+    bad = ["D"]
+
+    @step(batch=8, version="1")
+    def embed(docs: list[Lazy]) -> list[str]:
+        texts = [doc.text for doc in docs]
+        if set(bad) & set(texts):
+            raise ValueError("no text")
+        return texts
+
+    results = embed.map(lazy(Lazy), workers=1, on_error="collect")
+    assert [("d", False)] == told(results)
+
+    bad.clear()
+    assert list("ABCDEFGH") == list(results.retry())
+
+
+class Noting:
+    """Keeps what it has read as well, by hand."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.read: str | None = None
+
+    def text(self) -> str:
+        """Looked up once."""
+        if self.read is None:
+            self.read = self.path.upper()
+        return self.read
+
+
+def test_documents_that_keep_something_are_named_by_a_key() -> None:
+    """Nobody can tell that from a change: the failure says what to do, and with ``key`` only the key counts."""
+    errors: list[type[Exception]] = []
+
+    @step(batch=4, version="1")
+    def embed(docs: list[Noting]) -> list[str]:
+        texts = [doc.text() for doc in docs]
+        if "D" in texts and errors:
+            raise errors.pop(0)
+        return texts
+
+    def documents() -> list[Noting]:
+        return [Noting(path) for path in "abcd"]
+
+    errors += [Later]
+    refused = embed.map(documents(), workers=1, on_error="collect")
+    assert [(path, True) for path in "abcd"] == told(refused)
+    assert "key=" in refused.failed[0].error
+
+    errors += [Later, ValueError, ValueError, ValueError]  # all, all, a half, and the document alone
+    results = embed.map(documents(), workers=1, on_error="collect", key=lambda doc: doc.path)
+    assert [("d", False)] == told(results)
+    assert list("ABCD") == list(results.retry())
+    assert list("ABCD") == list(embed.map(documents(), key=lambda doc: doc.path))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import ctypes
+import dataclasses
 import datetime as dt
+import functools
 import json
 import os
 import socket
@@ -21,12 +23,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 from xxhash import xxh3_128_digest
 
 from durable_nb import keys
 from durable_nb.canonical import encode
 from durable_nb.errors import Unkeyable
+from durable_nb.reductions import unread
 
 # Evaluated in the test process and in two others: what the expressions may use.
 SETUP = textwrap.dedent(
@@ -435,6 +439,21 @@ def test_instances_without_attributes_keep_the_keys_that_they_had() -> None:
     assert saved == {kind: keys.digest(MAKERS[kind]()) for kind in saved}
 
 
+class Refusal(ValueError):
+    """An error of the user's."""
+
+
+@pytest.mark.parametrize("kind", [Refusal, ValueError, OSError])
+def test_an_error_has_one_key_whoever_has_looked_at_it(kind: type[Exception]) -> None:
+    """Python makes the attributes of an error when they are first asked for; having none is what it was before."""
+    error = kind("a")
+    fresh = keys.digest(error)
+
+    assert {} == vars(error)
+    assert fresh == keys.digest(error) == keys.digest(kind("a"))
+    assert fresh != keys.digest(with_attribute(error, "b"))
+
+
 def test_an_object_whose_method_makes_a_value_counts() -> None:
     """Values that are stored as a call of a method of another object are told apart by that object."""
     values = [Leaf(Book("a"), 0), Leaf(Book("b"), 0), Leaf(Book("a"), 1)]
@@ -446,6 +465,129 @@ def test_an_object_whose_method_makes_a_value_counts() -> None:
 def test_attributes_that_a_class_leaves_out_do_not_count() -> None:
     """A class that says itself what there is to its instances may carry what has no value."""
     assert keys.digest(with_attribute(Cached("a"), threading.Lock())) == keys.digest(with_attribute(Cached("a"), 1))
+
+
+class Lazy:
+    """Reads itself when it is asked."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @functools.cached_property
+    def text(self) -> str:
+        return self.path.upper()
+
+    @functools.cached_property
+    def lock(self) -> Any:
+        return threading.Lock()
+
+
+class LazyAlone(Lazy):
+    """Has nothing but what it has read."""
+
+    def __init__(self, path: str) -> None:
+        """Its path is the same for all."""
+
+    path = "a"
+
+
+class LazyInSlots(Lazy):
+    """Has a slot as well."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.size = 1
+
+
+class LazyStating(Lazy):
+    """Says itself what there is to it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "version": 1}
+
+
+class LazyPath(type(Path())):  # type: ignore[misc]
+    """A path that reads itself."""
+
+    text = Lazy.text
+    lock = Lazy.lock
+    path = "a"
+
+
+class LazyError(ValueError):
+    """An error that explains itself."""
+
+    text = Lazy.text
+    lock = Lazy.lock
+    path = "a"
+
+
+class LazySet(set[str]):
+    """Texts that are joined once."""
+
+    text = Lazy.text
+    lock = Lazy.lock
+    path = "a"
+
+
+class LazyModel(pydantic.BaseModel):
+    """A model with what it has computed of itself."""
+
+    path: str
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @functools.cached_property
+    def text(self) -> str:
+        return self.path.upper()
+
+    lock = Lazy.lock
+
+
+@dataclasses.dataclass(frozen=True)
+class LazyRecord:
+    """A record with the same."""
+
+    path: str
+    text = Lazy.text
+    lock = Lazy.lock
+
+
+LAZY: dict[str, Callable[[], Any]] = {
+    "object": lambda: Lazy("a"),
+    "without attributes": lambda: LazyAlone("a"),
+    "with slots": lambda: LazyInSlots("a"),
+    "with __getstate__": lambda: LazyStating("a"),
+    "Path": lambda: LazyPath("a"),
+    "error": lambda: LazyError("a"),
+    "set": lambda: LazySet("a"),
+    "pydantic": lambda: LazyModel(path="a"),
+    "dataclass": lambda: LazyRecord("a"),
+}
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_what_a_cached_property_keeps_is_no_change(kind: str) -> None:
+    """A document that has been read is the one that it was, also where what it keeps has no value."""
+    fresh, read = LAZY[kind](), LAZY[kind]()
+    name = keys.call_digest(([fresh], 1), {})
+
+    assert "A" == read.text
+    assert not read.lock.locked()
+    assert {"text", "lock"} <= vars(read).keys()
+    with unread():
+        assert name == keys.call_digest(([read], 1), {})
+    with pytest.raises(Unkeyable):
+        keys.call_digest(([read], 1), {})
+
+
+def test_what_is_assigned_in_place_of_a_cached_property_counts() -> None:
+    """From outside of the class nobody can tell it from what was derived: two texts must not get one result."""
+    documents = [Lazy("a"), Lazy("a"), Lazy("a")]
+    documents[1].text, documents[2].text = "b", "c"
+
+    assert 3 == len(set(map(keys.digest, documents)))
 
 
 def test_redefined_notebook_class_keeps_the_key() -> None:
