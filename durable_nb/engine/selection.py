@@ -85,39 +85,25 @@ class Source:
         self._items: Any = items.awaited if isinstance(items, FromLoop) else items
         self._error: Exception | None = None
         self._reader: _Reader | None = None
-        self._is_iterator = _is_iterator(self._items)
+        self._is_iterator, self._last, self._was = _is_iterator(self._items), _NOTHING, None
         self.is_closed = self.is_on_trial = False
         """The latter while all that has come is one item that the next one may be put into."""
         self.refilled: list[Any] = []
         """The item that came again with another content: it is not what its call was named by any more."""
 
     def __iter__(self) -> Iterator[Any]:
-        last, was = _NOTHING, None
         try:
             for item in self._items:
-                may_come_again = self._is_iterator and can_change(item)
-                self.is_on_trial = may_come_again and last is _NOTHING
-                if may_come_again and item is last:
-                    yield self._again(item, was)
-                else:
-                    last, was = item, noted(item) if may_come_again else None
-                    yield item
+                yield self._taken(item)
         except _AT_ONCE:
             raise
         except Exception as error:
             self._error = error
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        last, was = _NOTHING, None
         try:
             async for item in self._items:
-                may_come_again = self._is_iterator and can_change(item)
-                self.is_on_trial = may_come_again and last is _NOTHING
-                if may_come_again and item is last:
-                    yield self._again(item, was)
-                else:
-                    last, was = item, noted(item) if may_come_again else None
-                    yield item
+                yield self._taken(item)
         except _AT_ONCE:
             raise
         except Exception as error:
@@ -145,13 +131,19 @@ class Source:
         if error is not None:
             raise error
 
-    def _again(self, item: Any, was: Any) -> Any:
-        again = copied(item, was)
-        if again is not None:
-            return again
-        self.refilled.append(item)
-        problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
-        raise ConfigError(problem, "yield a copy of it.")
+    def _taken(self, item: Any) -> Any:
+        """An item as it is handed on; ConfigError for one that came before and has another content now."""
+        may_change = self._is_iterator and can_change(item)
+        self.is_on_trial = may_change and self._last is _NOTHING
+        if not may_change or item is not self._last:
+            self._last, self._was = item, noted(item) if may_change else None
+            return item
+        again = copied(item, self._was)
+        if again is None:
+            self.refilled.append(item)
+            problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
+            raise ConfigError(problem, "yield a copy of it.")
+        return again
 
 
 def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:

@@ -99,11 +99,12 @@ def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
 
 
 def _place_in(path: str) -> Iterator[tuple[str, str]]:
-    """The module in a dotted path, and the name in it."""
+    """The module in a dotted path, and the name in it; none of what a function has made, which goes along itself."""
     parts = path.partition(" ")[0].split(".")
     for length in range(len(parts) - 1, 0, -1):
         if _is_own(module := ".".join(parts[:length])):
-            yield module, parts[length]
+            if length == len(parts) - 1 or isinstance(_found(module, parts[length]), type):
+                yield module, parts[length]
             return
 
 
