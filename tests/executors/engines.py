@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -17,7 +19,6 @@ from tests.kernels import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _POOL = """
 import multiprocessing
@@ -86,6 +87,19 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _without_a_grammar() -> Iterator[None]:
+    """jsonschema makes a parser of addresses for 3 s, where it finds the package for that, in each of Ray's four processes.
+
+    These have 15 s to start, which is not enough on a busy machine.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "rfc3987_syntax.py").write_text("raise ImportError")
+        paths = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+        with mock.patch.dict(os.environ, PYTHONPATH=paths):
+            yield
+
+
+@contextlib.contextmanager
 def cluster(engine: str) -> Iterator[str]:
     """Where a script finds the cluster; '' for engines that need none."""
     if engine == "dask":
@@ -102,13 +116,13 @@ def cluster(engine: str) -> Iterator[str]:
     elif engine == "ray":
         import ray
 
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-        with _one_at_a_time():
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
+        with _without_a_grammar():
+            with _one_at_a_time():
+                ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            try:
+                yield ray.get_runtime_context().gcs_address
+            finally:
+                ray.shutdown()
     elif engine == "ipyparallel":
         import ipyparallel
 
