@@ -16,17 +16,9 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import classes, keys, provenance, syntax
-from durable_nb.bytecode import (
-    FILLING,
-    Filled,
-    body_of,
-    cells_of,
-    label_of,
-    names_in,
-    scope_of,
-    step_function,
-)
+from durable_nb.bytecode import FILLING, Filled, body_of, cells_of, label_of, names_in, scope_of, step_function
 from durable_nb.errors import Unkeyable
+from durable_nb.loads import module_tree
 from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_injected, origin_of
 from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by, carried_state
 
@@ -219,7 +211,7 @@ class Walk(Parts):
     def _import(self, package: str, imported: tuple[int, str, tuple[str, ...]]) -> None:
         """An import inside of a function: the module may not be loaded yet, so the text of its file counts."""
         for name, file in imported_files(package, *imported):
-            tree = None if ("import", name) in self.seen else syntax.file_tree(file)
+            tree = None if ("import", name) in self.seen else module_tree(name, file)
             self.seen["import", name] = True
             if tree is not None:
                 self.add(f"module:{name}", syntax.normal_form(tree))

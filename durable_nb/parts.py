@@ -277,6 +277,9 @@ class Parts:
                 self.add(f"{read.label} (attributes)", plain)
             return
         self.add(read.label, ("statement", provenance.statement_value(statement)))
+        home = provenance.home_of(read.name, statement, read.scope)
+        if home is not None and origin_of(home[0].get("__name__")) is Origin.OWN:
+            self.read_global(*home)
         for name in provenance.names_read(statement):
             value = read.scope.get(name)
             if value is not None and name != read.name:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.syntax import FUNCTIONS, SCOPES, file_text, functions_around, normal_form, parse
+from durable_nb.loads import loaded_text
+from durable_nb.syntax import FUNCTIONS, SCOPES, functions_around, normal_form, parse
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -79,6 +83,19 @@ def names_read(statement: str) -> list[str]:
     return sorted({node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)})
 
 
+def home_of(name: str, statement: str, scope: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
+    """The scope of the module that a statement imports ``name`` from, and the name there; None if it does not."""
+    for node in _nodes(statement):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        there = next((alias.name for alias in node.names if (alias.asname or alias.name) == name), None)
+        if there is not None:
+            with suppress(ImportError, KeyError):  # it did not work, or has been taken away
+                home = resolve_name("." * node.level + (node.module or ""), str(scope.get("__package__") or ""))
+                return vars(sys.modules[home]), there
+    return None
+
+
 def is_builtin(name: str) -> bool:
     """Whether a name means something without being defined."""
     return hasattr(builtins, name)
@@ -100,7 +117,7 @@ def statement_of(name: str, scope: dict[str, Any]) -> str | None:
 
 
 def _statement_in_file(name: str, scope: dict[str, Any]) -> str | None:
-    text = file_text(str(scope.get("__file__") or ""))
+    text = loaded_text(scope)
     return statements_about([text], name) if text else None
 
 

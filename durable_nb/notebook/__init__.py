@@ -44,12 +44,13 @@ def follow(shell: InteractiveShell) -> None:
     """Note which statements the cells execute, for steps that are used without ``%load_ext``; stays until the kernel ends."""
     if id(shell) in _loaded or id(shell) in _followed:
         return
-    from durable_nb import provenance
+    from durable_nb import loads, provenance
     from durable_nb.notebook import statements
 
     executed = statements.ExecutedCells(shell)
     shell.events.register("post_run_cell", executed.leave_cell)
     provenance.statement_finders.insert(0, executed.find)
+    loads.updates.append(executed.updated)
     _followed.add(id(shell))
 
 
@@ -57,7 +58,7 @@ def load(shell: InteractiveShell) -> None:
     """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing; tells of unfinished runs."""
     if id(shell) in _loaded:
         return
-    from durable_nb import provenance
+    from durable_nb import loads, provenance
     from durable_nb.notebook import cellid, marking, statements, unfinished
     from durable_nb.notebook.magics import DurableMagics
 
@@ -71,6 +72,7 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("post_run_cell", executed.leave_cell)
     setattr(builtins, marking.MARKER, magics)
     provenance.statement_finders.insert(0, executed.find)
+    loads.updates.append(executed.updated)
     session.observers += (_show, executed.enter_run)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
     _loaded[id(shell)] = _Loaded(magics, executed, unfinished.announce(shell))
@@ -81,7 +83,7 @@ def unload(shell: InteractiveShell) -> None:
     loaded = _loaded.get(id(shell))
     if loaded is None:
         return
-    from durable_nb import provenance
+    from durable_nb import loads, provenance
     from durable_nb.notebook import marking
 
     magics = loaded.magics
@@ -96,6 +98,7 @@ def unload(shell: InteractiveShell) -> None:
     session.observers.remove(_show)
     session.observers.remove(loaded.executed.enter_run)
     provenance.statement_finders.remove(loaded.executed.find)
+    loads.updates.remove(loaded.executed.updated)
     shell.events.unregister("post_run_cell", loaded.executed.leave_cell)
     shell.events.unregister("post_run_cell", magics.leave_cell)
     shell.events.unregister("pre_run_cell", magics.enter_cell)

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.loads import note_loads
 from durable_nb.notebook.makers import Made
 from durable_nb.notebook.names import names_bound
 from durable_nb.provenance import parse_cell, statements_about
@@ -72,6 +73,12 @@ class ExecutedCells:
         cells = self.cells() if apart is None else apart.cells()
         return statements_about([*([adopted.statements] if adopted else []), *cells], name)
 
+    def updated(self, module: str) -> object:
+        """When the file was written that IPython's autoreload took a module from last, be it in place; None if never."""
+        reloader = getattr(self._shell.magics_manager.registry.get("AutoreloadMagics"), "_reloader", None)
+        time = getattr(reloader, "modules_mtimes", {}).get(module)
+        return None if time in getattr(reloader, "failed", {}).values() else time
+
     def cells(self) -> list[str]:
         """What was executed, by number; of the cell that is running what comes before its current line."""
         cells, running = self._cells(), self._running()
@@ -111,7 +118,8 @@ class ExecutedCells:
             self._frame = frame
 
     def leave_cell(self, result: ExecutionResult | None) -> None:
-        """``post_run_cell``: of a cell that raised only what comes before counts."""
+        """``post_run_cell``: of a cell that raised only what comes before counts. Modules that it loaded are noted."""
+        note_loads()
         number = getattr(result, "execution_count", None)
         if result is None or number is None or result.success:
             return

@@ -23,6 +23,7 @@ from durable_nb.cli import main
 from durable_nb.engine import runs
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, DurableError, StoreError, Unkeyable, Unsaveable
+from durable_nb.loads import note_loads
 from durable_nb.records import State
 from durable_nb.store import Store
 from durable_nb.testing import assert_restored
@@ -174,6 +175,37 @@ def test_a_file_edited_but_not_reloaded(own_module: Path) -> None:
     restarted = cell(source)["f"]
 
     assert [1000] == answer(lambda: list(restarted.map([1])), [1000])
+
+
+CLIENT = """
+import threading
+class Client:
+    def __init__(self, by):
+        self.by, self.lock = by, threading.Lock()
+client = Client(HERE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        (CLIENT, f"from attacked import client\n{F}client.by * x"),
+        ("K = HERE\n", "@step\ndef f(x):\n    import attacked\n    return attacked.K * x"),
+    ],
+    ids=["an object made there", "imported inside the step"],
+)  # fmt: skip
+def test_what_old_data_gives_is_not_saved_under_an_edit_that_was_not_reloaded(
+    text: str, source: str, own_module: Path
+) -> None:
+    """After the reload nothing of it is found."""
+    own_module.write_text(text.replace("HERE", "2"))
+    cell(source)["f"].map([1])
+    note_loads()  # as after a cell
+    own_module.write_text(text.replace("HERE", "1000"))
+    assert [2, 4] == list(cell(source)["f"].map([1, 2], on_change="recompute"))
+    importlib.reload(sys.modules["attacked"])
+
+    assert [1000, 2000] == answer(lambda: list(cell(source)["f"].map([1, 2])), [1000, 2000])
 
 
 def test_a_module_imported_inside_the_step(own_module: Path) -> None:
