@@ -15,7 +15,7 @@ from durable_nb.errors import Unkeyable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_UNREAD: ContextVar[bool] = ContextVar("unread", default=False)
+_UNREAD: ContextVar[frozenset[str] | None] = ContextVar("unread", default=None)
 
 
 def reduction(value: object) -> tuple[Any, ...] | str:
@@ -39,16 +39,16 @@ def reduction(value: object) -> tuple[Any, ...] | str:
     rebuild, args, state, *rest = (*reduced, None, None, None, None)[:6]
     if isinstance(value, BaseException):
         state = state or None  # it has a __dict__ only once somebody has looked, be it to name it
-    return rebuild, args, _unread(value, state) if _UNREAD.get() else state, *rest
+    return rebuild, args, state if _UNREAD.get() is None else _unread(value, state), *rest
 
 
 @contextmanager
-def unread() -> Iterator[None]:
-    """Here values are as they were before their cached properties were read.
+def unread(kept: frozenset[str]) -> Iterator[None]:
+    """Here values are as they were before their cached properties were read, but for those with one of these names.
 
     Not for names: what somebody assigns in place of such a property would not count.
     """
-    before = _UNREAD.set(True)
+    before = _UNREAD.set(kept)
     try:
         yield
     finally:
@@ -94,7 +94,7 @@ def in_slots(value: object) -> dict[str, Any]:
 def attributes(value: object) -> dict[str, Any] | None:
     """The ``__dict__`` of a value, None if it has none."""
     own: dict[str, Any] | None = getattr(value, "__dict__", None)
-    return _without(own, _caches(value)) if own and _UNREAD.get() else own
+    return _without(own, _caches(value)) if own and _UNREAD.get() is not None else own
 
 
 def _beside(value: object) -> dict[str, Any]:
@@ -115,8 +115,9 @@ def _unread(value: object, state: Any) -> Any:
 
 
 def _caches(value: object) -> set[str]:
-    """The names of the cached properties of a value."""
-    return {name for cls in type(value).__mro__ for name, one in vars(cls).items() if isinstance(one, cached_property)}
+    """The names of the cached properties of a value that are left out."""
+    every = (named for cls in type(value).__mro__ for named in vars(cls).items())
+    return {name for name, one in every if isinstance(one, cached_property)}.difference(_UNREAD.get() or ())
 
 
 def _without(state: dict[str, Any], names: set[str]) -> dict[str, Any]:

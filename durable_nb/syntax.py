@@ -10,7 +10,10 @@ import linecache
 import textwrap
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -123,6 +126,19 @@ def imports(tree: ast.Module) -> list[tuple[int, str, tuple[str, ...]]]:
         elif isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
     return found
+
+
+def attributes_set(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    """The objects whose attributes code sets or deletes by name, and the attributes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(thing, name, ast.Store() | ast.Del()):
+                yield thing, name
+            case ast.Call(
+                ast.Name("setattr" | "delattr") | ast.Attribute(attr="__setattr__" | "__delattr__"),
+                [thing, ast.Constant(str(name)), *_],
+            ):
+                yield thing, name
 
 
 def file_tree(path: str) -> ast.Module | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, keys
@@ -13,6 +14,7 @@ from durable_nb.engine.waits import Waits
 from durable_nb.errors import StepFailed, Unkeyable
 from durable_nb.records import DEATHS, Backoff, Call, Checkpoint
 from durable_nb.reductions import unread
+from durable_nb.syntax import attributes_set, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,8 +142,15 @@ def is_changed(step: Step[..., Any], call: Call) -> bool:
     """Whether the arguments of a call are not what they were when it was named; False where nobody can tell."""
     if call.digest is None:
         return False
-    for reading in (nullcontext, unread):  # what it may have kept since: a cached property is no change
-        with reading(), suppress(Unkeyable):  # it had a name before
+    # What a cached property has kept since is no change, unless the code sets it itself.
+    for reading in (nullcontext(), unread(_attributes_set_in(step.fingerprint(fresh=False).source))):
+        with reading, suppress(Unkeyable):  # it had a name before
             if own_digest(step, call.args, call.kwargs) == call.digest:
                 return False
     return True
+
+
+@lru_cache(maxsize=64)
+def _attributes_set_in(source: str) -> frozenset[str]:
+    tree = parse(source)
+    return frozenset(name for _, name in attributes_set(tree)) if tree is not None else frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -250,6 +251,36 @@ def test_a_cached_property_is_no_change(kind: type[Any], error: type[Exception],
     assert 10 == len(calls)
     assert list("ABCDEFGH") == list(embed.map(lazy(kind)))
     assert 10 == len(calls)
+
+
+def _by_assignment(doc: Any) -> None:
+    doc.text = "query: " + doc.text
+
+
+def _by_setattr(doc: Any) -> None:
+    setattr(doc, "text", "query: " + doc.text)
+
+
+@pytest.mark.parametrize("prepare", [_by_assignment, _by_setattr])
+@pytest.mark.parametrize("error", [Later, OSError])
+def test_what_a_step_assigns_over_a_cached_property_is_a_change(
+    prepare: Callable[[Any], None], error: type[Exception]
+) -> None:
+    """The document is not sent twice prepared: the call fails, and says why."""
+    sent: list[str] = []
+
+    @step(retries=2)
+    def embed(doc: Lazy) -> str:
+        prepare(doc)
+        sent.append(doc.text)
+        if len(sent) == 1:
+            raise error("away")
+        return doc.text
+
+    results = embed.map(lazy(Lazy), workers=1, on_error="collect")
+
+    assert [f"query: {path}" for path in "ABCDEFGH"] == sent
+    assert [("a", True)] == told(results)
 
 
 def test_a_batch_of_documents_with_cached_properties_is_halved() -> None:

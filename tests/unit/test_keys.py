@@ -576,7 +576,7 @@ def test_what_a_cached_property_keeps_is_no_change(kind: str) -> None:
     assert "A" == read.text
     assert not read.lock.locked()
     assert {"text", "lock"} <= vars(read).keys()
-    with unread():
+    with unread(frozenset()):
         assert name == keys.call_digest(([read], 1), {})
     with pytest.raises(Unkeyable):
         keys.call_digest(([read], 1), {})
