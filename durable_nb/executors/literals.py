@@ -1,4 +1,4 @@
-"""What the text of a module says for sure: which of its names no process can give another value or another code."""
+"""What the text of a module says for sure: how its names are made, and which no process can give another value or code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import ast
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from durable_nb.syntax import FUNCTIONS, default_statements, file_tree, parse
+from durable_nb import keys
+from durable_nb.loads import loaded_text
+from durable_nb.provenance import statements_about
+from durable_nb.syntax import FUNCTIONS, attributes_set, default_statements, normal_form, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,9 +33,37 @@ class Text(NamedTuple):
     """Names and attributes that code sets when it is called."""
 
 
+class Making(NamedTuple):
+    """How a name of a module is made."""
+
+    digest: bytes
+    """Of the statements that bind it and change what it stands for, without the bodies of functions."""
+    reads: frozenset[tuple[str, str]]
+    """The names in them, each with an attribute that is asked for; '' for the name itself."""
+
+
 def text_of(module: ModuleType) -> Text:
-    """Of a module as its file is now; that of an empty one if there is no source."""
-    return _read(file_tree(str(getattr(module, "__file__", None) or "")) or ast.Module([], []))
+    """What the text of a module says; that of an empty one if there is no source."""
+    return _read(parse(loaded_text(vars(module))) or ast.Module([], []))
+
+
+@lru_cache(maxsize=4096)
+def making_of(name: str, text: str) -> Making | None:
+    """How a module with this text makes a name; None if it does not say."""
+    statements = statements_about([text], name)
+    if not statements:
+        return None
+    tree = ast.parse(statements)
+    reads: set[tuple[str, str]] = set()
+    for node in list(ast.walk(tree)):
+        match node:
+            case ast.Name(read):
+                reads.add((read, ""))
+            case ast.Attribute(ast.Name(read), attribute):
+                reads.add((read, attribute))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                node.body = []  # its instructions are compared, which autoreload replaces without loading the module anew
+    return Making(keys.digest(normal_form(tree)), frozenset(reads))
 
 
 def assigned_in(source: str) -> frozenset[str]:
@@ -52,8 +83,13 @@ def _read(tree: ast.Module) -> Text:
         for alias in node.names
         if len(bound[alias.asname or alias.name]) == 1
     }
-    assigned = set_by_code.union(_attributes_set(tree))
+    of_others = (name for thing, name in attributes_set(tree) if not _is_self(thing))  # its class has what it had
+    assigned = set_by_code.union(of_others)
     return Text(frozenset(_constants(bound)), frozenset(_defaults(bound)), chosen, imported, assigned)
+
+
+def _is_self(thing: ast.expr) -> bool:
+    return isinstance(thing, ast.Name) and thing.id == "self"
 
 
 def _globals_set(tree: ast.Module) -> Iterator[str]:
@@ -62,17 +98,6 @@ def _globals_set(tree: ast.Module) -> Iterator[str]:
             case ast.Global(names):
                 yield from names
             case ast.Subscript(ast.Call(ast.Name("globals")), ast.Constant(str(name)), ast.Store()):
-                yield name
-
-
-def _attributes_set(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(ast.Name("self")):
-                pass  # of an object: its class has what it had
-            case ast.Attribute(_, name, ast.Store() | ast.Del()):
-                yield name
-            case ast.Call(ast.Name("setattr" | "delattr"), [_, ast.Constant(str(name)), *_]):
                 yield name
 
 

@@ -2,9 +2,9 @@
 
 A pool that lives on has a module as it was before an edit and a reload; a fresh worker has it as its file is now, whether that
 was reloaded or not. Either way it would compute with other code than the result is saved under. So what the function uses of
-such modules goes along, as digests: of code those of its instructions, since the text of a file says nothing of what was loaded
-from it before, and constants that are written as literals. All else may differ by process (clients, caches, paths, devices, what
-is drawn or filled), and who compares it refuses what is right.
+such modules goes along, as digests: of code those of its instructions, and constants that are written as literals. All else may
+differ by process (clients, caches, paths, devices, what is drawn or filled), and who compares it refuses what is right: of that,
+and of the rest, compared is the text that it is made by, as the file was when each process first looked.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import functools
 import sys
 from enum import Enum, EnumType
 from importlib.util import resolve_name
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import classes, keys
 from durable_nb.bytecode import body_of, cells_of, defaults_of, functions_of, names_used, step_function
 from durable_nb.executors.engines import Stale
-from durable_nb.executors.literals import assigned_in, text_of
+from durable_nb.executors.literals import assigned_in, making_of, text_of
+from durable_nb.loads import loaded_text
 from durable_nb.origins import Origin, is_frozen, origin_of
 from durable_nb.parts import CODE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from durable_nb.sources import Fingerprint
 
@@ -36,9 +37,11 @@ class Used(NamedTuple):
 
     module: str
     name: str
-    inside: tuple[str, ...]
-    """The literals that belong to it, dotted: attributes of a class, defaults of parameters."""
+    compared: tuple[str, ...]
+    """What of it has one value everywhere, dotted: code, constants, attributes of a class, defaults of parameters."""
     digest: bytes
+    making: bytes | None
+    """Of the text that it is made by; None if there is no source."""
 
 
 class Checked:
@@ -60,7 +63,7 @@ class Met:
     def __reduce__(self) -> tuple[Any, ...]:
         # Described anew for each task: a class is patched, and autoreload changes it in place.
         every = dict.fromkeys(place for cls in self.classes for place in _places_of(cls))
-        return tuple, ([used for place in every for used in _described(*place, frozenset())],)
+        return tuple, (list(_described(every, frozenset())),)
 
 
 def checked(thing: Any, used: tuple[Used, ...]) -> Any:
@@ -95,7 +98,7 @@ def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
         places |= dict.fromkeys(_places_of(type(value)))
     assigned = [text_of(sys.modules[home]).assigned for home in dict.fromkeys(home for home, _ in places)]
     set_by_code = assigned_in(fingerprint.source).union(*assigned)
-    return tuple(used for place in places for used in _described(*place, set_by_code))
+    return tuple(_described(places, set_by_code))
 
 
 def _place_in(path: str) -> Iterator[tuple[str, str]]:
@@ -117,24 +120,57 @@ def _is_own(module: str) -> bool:
     return module in sys.modules and module not in ("__main__", "__mp_main__") and origin_of(module) is Origin.OWN
 
 
-def _described(module: str, name: str, set_by_code: frozenset[str]) -> Iterator[Used]:
-    """What is compared of a name in a module: its code with the literals in it, or a constant."""
-    text, value = text_of(sys.modules[module]), _found(module, name)
-    if value is _NOTHING or name in text.chosen:
-        return
-    inside: list[str] = []
-    if _is_code(value):
-        set_by_code |= text.assigned
-        constants = [path for path in text.constants if path.rpartition(".")[2] not in set_by_code]
-        inside = [path for path in (*constants, *text.defaults) if path.startswith(f"{name}.")]
-    elif name in set_by_code or not _is_constant(module, name):
-        return
-    paths = tuple(path for path in sorted(inside) if _found(module, path) is not _NOTHING)
-    yield Used(module, name, paths, _digest(module, name, *paths))
+def _described(places: Iterable[tuple[str, str]], set_by_code: frozenset[str]) -> Iterator[Used]:
+    """What is compared of names in modules, and of those that they are made with."""
+    waiting, seen = list(places), set()
+    while waiting:
+        module, name = place = waiting.pop()
+        if place in seen or module not in sys.modules:
+            continue
+        seen.add(place)
+        value, making = _found(module, name), making_of(name, loaded_text(vars(sys.modules[module])))
+        certain = () if value is _NOTHING else _certain(module, name, value, set_by_code)
+        compared = tuple(path for path in certain if _found(module, path) is not _NOTHING)
+        if compared or making is not None:
+            yield Used(module, name, compared, _digest(module, compared), making and making.digest)
+        if (home := _imported_from(module, name)) is not None:
+            waiting.append(home)
+        for read, attribute in making.reads if making is not None else ():
+            used = _found(module, read)
+            if not isinstance(used, ModuleType):
+                waiting.append((module, read))
+            elif attribute and _is_own(used.__name__):
+                waiting.append((used.__name__, attribute))
+
+
+def _certain(module: str, name: str, value: object, set_by_code: frozenset[str]) -> list[str]:
+    """What of a name has one value in every process: its code with the literals in it, or a constant."""
+    text = text_of(sys.modules[module])
+    if name in text.chosen:
+        return []
+    set_by_code |= text.assigned
+    if not _is_code(value):
+        return [name] if name not in set_by_code and _is_constant(module, name) else []
+    constants = [path for path in text.constants if path.rpartition(".")[2] not in set_by_code]
+    return [name, *sorted(path for path in (*constants, *text.defaults) if path.startswith(f"{name}."))]
 
 
 def _is_same(there: Used) -> bool:
-    return there.digest == _digest(there.module, there.name, *there.inside)
+    if there.digest != _digest(there.module, there.compared):
+        return False
+    here = making_of(there.name, loaded_text(vars(sys.modules[there.module])))
+    return there.making is None or here is None or here.digest == there.making
+
+
+def _imported_from(module: str, name: str) -> tuple[str, str] | None:
+    """The own module that a name is imported from, and its name there."""
+    imported = text_of(sys.modules[module]).imported.get(name)
+    if imported is None:
+        return None
+    level, home, there = imported
+    if level:
+        home = resolve_name("." * level + home, sys.modules[module].__package__ or "")
+    return (home, there) if _is_own(home) and home != module else None
 
 
 def _is_constant(module: str, name: str) -> bool:
@@ -142,10 +178,8 @@ def _is_constant(module: str, name: str) -> bool:
     text = text_of(sys.modules[module])
     if name not in text.imported:
         return name in text.constants
-    level, home, there = text.imported[name]
-    if level:
-        home = resolve_name("." * level + home, sys.modules[module].__package__ or "")
-    return _is_own(home) and home != module and _is_constant(home, there)
+    home = _imported_from(module, name)
+    return home is not None and _is_constant(*home)
 
 
 def _found(module: str, path: str) -> object:
@@ -168,7 +202,7 @@ def _names_in(thing: Any) -> Mapping[str, Any]:
     return getattr(thing, "__dict__", None) or {}
 
 
-def _digest(module: str, *paths: str) -> bytes:
+def _digest(module: str, paths: tuple[str, ...]) -> bytes:
     return keys.digest([_compared(_found(module, path)) for path in paths])
 
 

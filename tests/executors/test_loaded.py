@@ -54,9 +54,12 @@ def clean(n):
     return n * {}
 """,
 }
-NOT_COMPARED = {
+MADE = {
     "dict": "BY = {{'by': {}}}\ndef clean(n):\n    return n * BY['by']\n",
+    "filled dict": "BY = {{}}\nBY['by'] = {}\ndef clean(n):\n    return n * BY['by']\n",
     "computed": "FACTOR = abs({})\ndef clean(n):\n    return n * FACTOR\n",
+    "computed of a constant": "SIZE = {}\nFACTOR = abs(SIZE)\ndef clean(n):\n    return n * FACTOR\n",
+    "made by a function": "def make():\n    return [{}]\nBY = make()\ndef clean(n):\n    return n * BY[0]\n",
     "argument of a decorator": """
 def times(by):
     def around(f):
@@ -74,6 +77,7 @@ BY = By({})
 def clean(n):
     return n * BY.by
 """,
+    "attribute that is a dict": "class By:\n    of = {{'by': {}}}\ndef clean(n):\n    return n * By.of['by']\n",
 }
 DIFFERENT = {
     "lazy property": """
@@ -249,19 +253,44 @@ def test_a_worker_that_lives_on_does_not_compute_with_what_it_had(
         assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
 
 
-@pytest.mark.parametrize("what", NOT_COMPARED)
-def test_what_is_no_literal_is_not_compared(what: str, write: Callable[[str], ModuleType]) -> None:
-    """A pool that lives on computes with the data that it had: nobody could tell an edit from what differs by process."""
-    helpers = write(NOT_COMPARED[what].format(1))
+@pytest.mark.parametrize("whence", ["here", "from", "import"])
+@pytest.mark.parametrize("what", MADE)
+def test_what_is_made_when_a_module_is_loaded_is_compared_by_its_text(
+    what: str, whence: str, tmp_path: Path, write: Callable[[str], ModuleType]
+) -> None:
+    """A pool that lives on, and a fresh one beside a module that was not reloaded; what is edited beside it is no matter."""
+    helpers = write(MADE[what].format(1))
+    lines = {
+        "here": "",
+        "from": f"from {helpers.__name__} import clean as there\ndef clean(n):\n    return there(n)\n",
+        "import": f"import {helpers.__name__} as there\ndef clean(n):\n    return there.clean(n)\n",
+    }
+    if lines[whence]:
+        (tmp_path / f"by_{tmp_path.name}.py").write_text(lines[whence])
+        outer = importlib.import_module(f"by_{tmp_path.name}")
+    else:
+        outer = helpers
 
     @step
     def embed(number: int) -> Any:
-        return helpers.clean(number)
+        return outer.clean(number)
+
+    def load(text: str) -> None:
+        write(text)
+        importlib.reload(outer)
 
     with pool("fork") as old:
         assert [1, 2] == list(embed.map([1, 2], executor=old))
-        write(NOT_COMPARED[what].format(1000))
-        assert [1, 2] == list(embed.map([1, 2], executor=old, on_change="recompute"))
+        load("BESIDE = [2]  # a comment\n" + MADE[what].format(1))
+        assert [1, 2, 3] == list(embed.map([1, 2, 3], executor=old, on_change="recompute"))
+        (tmp_path / f"{helpers.__name__}.py").write_text(MADE[what].format(1000))
+        with pytest.raises(ConfigError, match=rf"{helpers.__name__}\.\w+ is another one .* reload it here"):
+            embed.map([1, 2, 3, 4], executor="processes", on_change="recompute")
+        load(MADE[what].format(1000))
+        with pytest.raises(ConfigError, match=r"another one in a worker .* start the workers anew"):
+            embed.map([1, 2, 3], executor=old, on_change="recompute")
+    with pool("fork") as new:
+        assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
 
 
 @pytest.mark.parametrize("what", DIFFERENT)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,13 +16,15 @@ from tests.kernels import ROOT
 from tests.notebook.cells import STEPS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.kernels import Kernel
     from tests.notebook.cells import Start
 
 # Everything of a shell that an extension could leave something in, as text that is equal for the same objects.
 SHELL = """
 import builtins, re, signal, sys, threading
-from durable_nb import provenance
+from durable_nb import loads, provenance
 from durable_nb.engine.session import current as session
 
 def lasting(names):  # without the history of inputs and outputs
@@ -40,7 +45,7 @@ def shell():
         "builtins": sorted(vars(builtins)),
         "names": lasting(ip.user_ns),
         "hidden names": lasting(ip.user_ns_hidden),
-        "finders": str(provenance.statement_finders),
+        "finders": [str(provenance.statement_finders), str(loads.updates)],
         "session": [len(session.observers), len(session.live), session.notebook, session.kernel, session.given],
         "signal": str(signal.getsignal(signal.SIGINT)),
         "hooks": [str(sys.excepthook), str(sys.displayhook), str(sys.meta_path), str(ip.CustomTB), str(ip.custom_exceptions)],
@@ -117,6 +122,45 @@ def test_load_twice_and_reload(kernel: Start) -> None:
     assert "[1, 1, 2]" == hooks
     assert "'A'" == again
     assert "1 restored, 0 computed" in one.ok("%durable show twice").result
+
+
+def test_a_module_is_known_as_it_was_loaded(kernel: Start, tmp_path: Path) -> None:
+    """Its data was edited, and it was not loaded anew: neither this kernel nor its workers compute with the one for the other."""
+    module, cell = tmp_path / "helpers.py", "%%durable loaded\nlist(embed.map([1, 2], executor='processes'))"
+    module.write_text("def of(by):\n    return {'by': by}\nBY = of(2)\ndef clean(n):\n    return n * BY['by']\n")
+    one = kernel()
+    one.ok("%load_ext durable_nb\nfrom durable_nb import step\nimport helpers")
+    one.ok("@step\ndef embed(n):\n    return helpers.clean(n)")
+    module.write_text(module.read_text().replace("of(2)", "of(1000)"))
+    refused = one.run(cell)
+    one.ok("import importlib\nimportlib.reload(helpers)")
+
+    assert "helpers.BY is another one in a worker" in refused.text
+    assert "reload it here (importlib.reload(helpers))" in refused.text
+    assert "[1000, 2000]" == one.ok(cell).result
+
+
+def test_what_autoreload_updates_in_place_is_computed_by_workers(kernel: Start, tmp_path: Path) -> None:
+    """Data, functions and decorators; IPython loads the module anew only where it has to."""
+    module, cell = (
+        tmp_path / "helpers.py",
+        "%%durable updated --on-change recompute\nlist(embed.map([1], executor='processes'))",
+    )
+    text = "def plus(k):\n    return lambda f: lambda n: f(n) + k\nBY = dict(by=DATA)\n@plus(MORE)\ndef clean(n):\n    return n * BY['by'] + BODY\n"
+
+    def write(data: int, more: int, body: int) -> str:
+        module.write_text(text.replace("DATA", f"{data}").replace("MORE", f"{more}").replace("BODY", f"{body}"))
+        os.utime(module, ns=(time.time_ns(), next(times)))
+        return f"[{data + more + body}]"
+
+    times = itertools.count(time.time_ns(), 10**9)
+    one, expected = kernel(), write(1, 10, 100)
+    one.ok("%load_ext durable_nb\n%load_ext autoreload\n%autoreload 2\nfrom durable_nb import step\nimport helpers")
+    one.ok("@step\ndef embed(n):\n    return helpers.clean(n)")
+    assert expected == one.ok(cell).result
+    for edit in ((1, 10, 200), (2, 10, 200), (2, 30, 200), (4, 50, 600)):
+        expected = write(*edit)
+        assert expected == one.ok(cell).result, edit
 
 
 def test_load_is_cheap_and_opens_nothing(kernel: Start) -> None:
