@@ -88,11 +88,11 @@ def home_of(name: str, statement: str, scope: dict[str, Any]) -> tuple[dict[str,
     for node in _nodes(statement):
         if not isinstance(node, ast.ImportFrom):
             continue
-        there = next((alias.name for alias in node.names if (alias.asname or alias.name) == name), None)
+        there = next((one.name for one in node.names if (one.asname or one.name) in (name, "*")), None)
         if there is not None:
             with suppress(ImportError, KeyError):  # it did not work, or has been taken away
                 home = resolve_name("." * node.level + (node.module or ""), str(scope.get("__package__") or ""))
-                return vars(sys.modules[home]), there
+                return vars(sys.modules[home]), name if there == "*" else there
     return None
 
 
@@ -113,7 +113,9 @@ def statement_of(name: str, scope: dict[str, Any]) -> str | None:
         statement = find(name, scope)
         if statement is not None:
             return statement
-    return None
+    star = None if name == "*" else statement_of("*", scope)
+    home = None if star is None else home_of(name, star, scope)
+    return star if home is not None and home[0].get(name, star) is scope.get(name) else None
 
 
 def _statement_in_file(name: str, scope: dict[str, Any]) -> str | None:

@@ -190,9 +190,10 @@ client = Client(HERE)
     ("text", "source"),
     [
         (CLIENT, f"from attacked import client\n{F}client.by * x"),
+        (CLIENT.replace("self.by", "self.of").replace("= by,", "= [by],"), f"from attacked import *\n{F}client.of[0] * x"),
         ("K = HERE\n", "@step\ndef f(x):\n    import attacked\n    return attacked.K * x"),
     ],
-    ids=["an object made there", "imported inside the step"],
+    ids=["an object made there", "all of a module", "imported inside the step"],
 )  # fmt: skip
 def test_what_old_data_gives_is_not_saved_under_an_edit_that_was_not_reloaded(
     text: str, source: str, own_module: Path
