@@ -285,7 +285,7 @@ def columns() -> list[tuple[str, str]]:
 def test_any_type_in_any_column_is_shown_or_said(path, tmp_path, table, column):
     """SQLite takes everything everywhere: no surface fails but with a sentence of ours, and nothing runs.
 
-    Each value of each column is shown to every second surface, in turn; with DURABLE_NB_MATRIX=1 to all.
+    Each value of each column is shown to one surface, in turn; with DURABLE_NB_MATRIX=1 to all.
     """
     turn = columns().index((table, column))
     for number, value in enumerate(ODD):
@@ -299,7 +299,7 @@ def test_any_type_in_any_column_is_shown_or_said(path, tmp_path, table, column):
         raw.commit()
         raw.close()
         for place, (surface, asked) in enumerate(SURFACES.items()):
-            if (turn + number + place) % 2 and not os.environ.get("DURABLE_NB_MATRIX"):
+            if (turn + number) % len(SURFACES) != place and not os.environ.get("DURABLE_NB_MATRIX"):
                 continue
             visit(path, surface, asked(path, commands=LOOKS) if surface == "by_the_shell" else None)
         (path.parent / "exported").unlink(missing_ok=True)
