@@ -27,7 +27,7 @@ def reduction(value: object) -> tuple[Any, ...] | str:
         Whatever the class raises when it is asked.
     """
     kind = type(value)
-    reducer = copyreg.dispatch_table.get(kind)
+    reducer = _registered(kind)
     try:
         reduced = reducer(value) if reducer is not None else kind.__reduce_ex__(value, 4)
     except (Unkeyable, RecursionError):
@@ -124,9 +124,17 @@ def _without(state: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: part for name, part in state.items() if name not in names}
 
 
+def _registered(kind: type) -> Callable[[Any], tuple[Any, ...] | str] | None:
+    """What somebody has registered to pickle a class by.
+
+    Not of errors: Dask has theirs pickled with the traceback, by all processes that have imported it.
+    """
+    return None if issubclass(kind, BaseException) else copyreg.dispatch_table.get(kind)
+
+
 def _is_reduced_by_python(kind: type) -> bool:
     """Whether what pickle makes of an instance is up to a class of Python's own; not ``object``, which leaves nothing out."""
-    if kind in copyreg.dispatch_table:
+    if _registered(kind) is not None:
         return False
     by = next(cls for cls in kind.__mro__ if not vars(cls).keys().isdisjoint(("__reduce_ex__", "__reduce__")))
     return by is not object and is_pythons(by)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
+import copyreg
 import ctypes
 import dataclasses
 import datetime as dt
@@ -580,6 +582,20 @@ def test_what_a_cached_property_keeps_is_no_change(kind: str) -> None:
         assert name == keys.call_digest(([read], 1), {})
     with pytest.raises(Unkeyable):
         keys.call_digest(([read], 1), {})
+
+
+def test_an_error_has_the_key_that_it_has_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing Dask registers how errors are pickled: with the place where they were raised."""
+    support = pytest.importorskip("tblib.pickling_support")
+    errors = [ValueError("a", 1), LazyError("a"), OSError(2, "gone")]
+    before = [keys.digest([error]) for error in errors]
+    monkeypatch.setattr(copyreg, "dispatch_table", dict(copyreg.dispatch_table))
+    support.install()
+    for error in errors:
+        with contextlib.suppress(Exception):
+            raise error
+
+    assert before == [keys.digest([error]) for error in errors]
 
 
 def test_what_is_assigned_in_place_of_a_cached_property_counts() -> None:
