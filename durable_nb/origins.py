@@ -87,6 +87,8 @@ def own_file(module: str) -> str:
     path: Any = None
     name = file = ""
     for part in module.split("."):
+        if name and path is None:  # in a module that is no package
+            return ""
         name = f"{name}.{part}" if name else part
         if name in sys.stdlib_module_names or name == "durable_nb":
             return ""

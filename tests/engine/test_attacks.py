@@ -220,6 +220,15 @@ def test_a_module_imported_inside_the_step(own_module: Path) -> None:
     assert edited == answer(lambda: list(cell(source)["f"].map([1])), edited)
 
 
+def test_a_folder_with_the_name_of_what_is_imported(own_module: Path) -> None:
+    """The function that the step imports itself is looked for in its module, and nowhere else."""
+    source = "@step\ndef f(x):\n    from attacked import scale\n    return scale(x)"
+    (own_module.parent / "scale").mkdir()
+
+    assert [2] == list(cell(source)["f"].map([1]))
+    assert {"def:f", "module:attacked", "step"} == cell(source)["f"].fingerprint().parts.keys()
+
+
 def test_a_dict_changed_between_two_runs() -> None:
     """Plain calls of a new run see what changed inside of a global since the run before."""
     space = cell(f"own = {{'k': 2}}\n{F}x * own['k']")
