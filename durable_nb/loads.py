@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import tokenize
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.origins import Origin, origin_of
@@ -36,7 +37,7 @@ def loaded_text(scope: Mapping[str, Any]) -> str:
     known = _texts.get(name)
     update = next((found for tell in updates if (found := tell(name)) is not None), known and known.update)
     if known is None or known.spec is not spec or known.update != update:
-        known = _texts[name] = _Known(spec, update, file_text(file))
+        known = _texts[name] = _Known(spec, update, _read(file))
     return known.text
 
 
@@ -56,6 +57,15 @@ def note_loads() -> None:
         module = modules.get(name)
         if module is not None and origin_of(name) is Origin.OWN:
             loaded_text(_scope_of(module))
+
+
+def _read(file: str) -> str:
+    """Not by ``linecache``, which would keep all of it once more."""
+    try:
+        with tokenize.open(file) as opened:
+            return opened.read()
+    except (OSError, SyntaxError, UnicodeError):  # none, compiled, or in an archive
+        return ""
 
 
 def _scope_of(module: Any) -> Mapping[str, Any]:

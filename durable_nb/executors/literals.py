@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
 
+WHOLE = "*"
 _CHOICES = (ast.IfExp, ast.BoolOp, ast.Compare, ast.Subscript)
 
 
@@ -64,6 +65,15 @@ def making_of(name: str, text: str) -> Making | None:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 node.body = []  # its instructions are compared, which autoreload replaces without loading the module anew
     return Making(keys.digest(normal_form(tree)), frozenset(reads))
+
+
+def digest_of(name: str, text: str) -> bytes | None:
+    """Of how a module with this text makes a name, or of the ``WHOLE`` of it; None if it does not say."""
+    if name != WHOLE:
+        making = making_of(name, text)
+        return None if making is None else making.digest
+    tree = parse(text) if text else None
+    return None if tree is None else keys.digest(normal_form(tree))
 
 
 def assigned_in(source: str) -> frozenset[str]:

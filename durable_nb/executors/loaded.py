@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb import classes, keys
 from durable_nb.bytecode import body_of, cells_of, defaults_of, functions_of, names_used, step_function
 from durable_nb.executors.engines import Stale
-from durable_nb.executors.literals import assigned_in, making_of, text_of
+from durable_nb.executors.literals import WHOLE, assigned_in, digest_of, making_of, text_of
 from durable_nb.loads import loaded_text
-from durable_nb.origins import Origin, is_frozen, origin_of
+from durable_nb.origins import Origin, is_frozen, origin_of, own_file
 from durable_nb.parts import CODE
+from durable_nb.syntax import file_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,8 +76,9 @@ def checked(thing: Any, used: tuple[Used, ...]) -> Any:
     """
     for one in used:
         if one.module in sys.modules and not _is_same(one):
+            what = one.module if one.name == WHOLE else f"{one.module}.{one.name}"
             raise Stale(
-                f"{one.module}.{one.name} is another one in a worker than in this process.",
+                f"{what} is another one in a worker than in this process.",
                 "If the module was edited and reloaded here, start the workers anew; if it was only edited, reload it here "
                 f"(importlib.reload({one.module})). What is set in it while it runs belongs into the function's arguments.",
             )
@@ -86,19 +88,23 @@ def checked(thing: Any, used: tuple[Used, ...]) -> Any:
 def used_by(fingerprint: Fingerprint) -> tuple[Used, ...]:
     """What the code behind a step uses of modules of the user, as far as their text makes it the same in every process."""
     places: dict[tuple[str, str], None] = {}
+    elsewhere: list[Used] = []
     for label in fingerprint.parts:
         kind, _, path = label.partition(":")
         if kind in ("def", "class"):
             places |= dict.fromkeys(_place_in(path))
-        elif kind == "module" and _is_own(path):  # the function imports it when it is called
-            places |= dict.fromkeys((path, name) for name in vars(sys.modules[path]))
+        elif kind == "module":  # the function imports it when it is called
+            if _is_own(path):
+                places |= dict.fromkeys((path, name) for name in vars(sys.modules[path]))
+            elif file := own_file(path):
+                elsewhere.append(Used(path, WHOLE, (), _digest(path, ()), digest_of(WHOLE, file_text(file))))
     for scope, name, value in fingerprint.globals_read:
         if _is_own(home := str(scope.get("__name__"))):
             places[home, name] = None
         places |= dict.fromkeys(_places_of(type(value)))
     assigned = [text_of(sys.modules[home]).assigned for home in dict.fromkeys(home for home, _ in places)]
     set_by_code = assigned_in(fingerprint.source).union(*assigned)
-    return tuple(_described(places, set_by_code))
+    return (*_described(places, set_by_code), *elsewhere)
 
 
 def _place_in(path: str) -> Iterator[tuple[str, str]]:
@@ -158,8 +164,8 @@ def _certain(module: str, name: str, value: object, set_by_code: frozenset[str])
 def _is_same(there: Used) -> bool:
     if there.digest != _digest(there.module, there.compared):
         return False
-    here = making_of(there.name, loaded_text(vars(sys.modules[there.module])))
-    return there.making is None or here is None or here.digest == there.making
+    here = digest_of(there.name, loaded_text(vars(sys.modules[there.module])))
+    return None in (here, there.making) or here == there.making
 
 
 def _imported_from(module: str, name: str) -> tuple[str, str] | None:

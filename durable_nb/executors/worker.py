@@ -20,6 +20,7 @@ from durable_nb.executors.deadlines import within
 from durable_nb.executors.engines import Stale, TimeIsUp
 from durable_nb.executors.exceptions import line_of, packed, said_by, traceback_of
 from durable_nb.executors.mains import known_in_main, lock
+from durable_nb.loads import note_loads
 from durable_nb.records import CurrentCall
 from durable_nb.throttling import seconds_asked
 
@@ -100,6 +101,7 @@ def run_batch(
             outcomes.append(_computed(partial(loaded, *args), timeout_s, is_group=is_group))
         finally:
             current.reset(before)
+    note_loads()  # of what the function has imported: an edit before the next task is seen
     return outcomes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import multiprocessing
+import sys
 from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -307,6 +308,27 @@ def test_what_another_process_need_not_share_is_no_other_version(
 
     assert 5 == embed(5)
     assert [1, 2] == list(embed.map([1, 2], executor="processes"))
+
+
+def test_a_module_that_only_workers_have_loaded_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step imports it when it is called: a pool that lives on has it as it was before the edit."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    name = f"only_{tmp_path.name}"
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(f"def embed(number):\n    from {name} import clean\n    return clean(number)", scope)
+    embed = step(scope["embed"])
+
+    (tmp_path / f"{name}.py").write_text("def clean(n):\n    return n\n")
+    with pool("fork") as old:
+        assert [1, 2] == list(embed.map([1, 2], executor=old))
+        assert [1, 2, 3] == list(embed.map([1, 2, 3], executor=old))
+        (tmp_path / f"{name}.py").write_text("def clean(n):\n    return n * 1000\n")
+        with pytest.raises(ConfigError, match=rf"{name} is another one in a worker .* start the workers anew"):
+            embed.map([1, 2, 3], executor=old, on_change="recompute")
+    with pool("fork") as new:
+        assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
+    assert name not in sys.modules
 
 
 def test_a_constant_that_is_imported_by_name_is_compared(tmp_path: Path, write: Callable[[str], ModuleType]) -> None:
