@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is put into the background so
     signal.signal(signal.SIGINT, signal.default_int_handler)
-_SHARED = (
-    "server",
-    "project",
-    "pgvector",
-    "expected",
-    "durable",
-    "explaining",
-    "plain_kernel",
-    "plain",
-    "fresh",
-    "digests",
-)
 _OF_THE_TESTS = {"DURABLE_NB_TEST_PG", "DURABLE_NB_SHOTS"}
 
 
@@ -43,16 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the library once: where no bytecode is written (PYTHONDONTWRITEBYTECODE), every kernel would do it by itself."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(str(Path(durable_nb.__file__).parent), quiet=2)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes tests are handed out one by one, but for those that share what takes long to start."""
-    for item in items:
-        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
-        shared = next((name for name in _SHARED if name in item.fixturenames), None)
-        if engine or shared:
-            item.add_marker(pytest.mark.xdist_group(f"{engine}" if engine else f"{item.path.name} {shared}"))
 
 
 @pytest.fixture(autouse=True)
