@@ -17,12 +17,13 @@ _GUARD = """
 folder=$1; shift
 "$@" & server=$!
 while read -r order; do
-  if [ "$order" = start ]; then "$@" & server=$!; else kill -"$order" $server; wait $server; fi
+  if [ "$order" != start ]; then kill -"$order" $server; wait $server
+  elif ! grep -q "^State:[[:space:]]*[^Z]" /proc/$server/status; then "$@" & server=$!; fi
 done
 kill -QUIT $server; wait $server; rm -rf "$folder"/*
 """
 """Shell: run the server in the background, stop it by a signal or start it again as told on standard input, and stop it at
-once when that is closed."""
+once when that is closed. One that is told to start while it does is let be: a second would end, and be taken for the first."""
 
 
 class NoPostgres(Exception):
