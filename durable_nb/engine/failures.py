@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -142,11 +142,12 @@ def is_changed(step: Step[..., Any], call: Call) -> bool:
     """Whether the arguments of a call are not what they were when it was named; False where nobody can tell."""
     if call.digest is None:
         return False
+    with suppress(Unkeyable):  # it had a name before
+        if own_digest(step, call.args, call.kwargs) == call.digest:
+            return False
     # What a cached property has kept since is no change, unless the code sets it itself.
-    for reading in (nullcontext(), unread(_attributes_set_in(step.fingerprint(fresh=False).source))):
-        with reading, suppress(Unkeyable):  # it had a name before
-            if own_digest(step, call.args, call.kwargs) == call.digest:
-                return False
+    with unread(_attributes_set_in(step.fingerprint(fresh=False).source)), suppress(Unkeyable):
+        return own_digest(step, call.args, call.kwargs) != call.digest
     return True
 
 
