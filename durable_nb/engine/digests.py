@@ -104,7 +104,7 @@ class SortedDigests:
     def among(self, digests: Sequence[bytes]) -> set[bytes]:
         """As `Digests.among`."""
         names, here = self._np.sort(self._array(digests)), set[int]()  # in order they are found in half the time
-        for array_ in self._arrays:
+        for array_ in filter(len, self._arrays):  # of none, none can be taken
             there = array_.take(self._np.searchsorted(array_, names), mode="clip") == names
             if there.any():
                 here.update(names[there].tolist())

@@ -9,10 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from durable_nb import keys
-from durable_nb.engine import digests
+from durable_nb import keys, run, step
+from durable_nb.engine import digests, versions
 from durable_nb.engine.digests import Digests, SortedDigests
 from durable_nb.engine.versions import StepInRun
+from durable_nb.errors import StepFailed
 
 
 class NumbersAreCounts(RuleBasedStateMachine):
@@ -88,3 +89,39 @@ def test_many_are_told_apart(kind: type[Digests | SortedDigests], monkeypatch: p
     many.add(gone)
     assert set(names) == many.among(names)
     assert len(names) == many.count
+
+
+@pytest.mark.parametrize("kind", [Digests, SortedDigests])
+def test_nothing_can_be_taken_in_and_everything_out(
+    kind: type[Digests | SortedDigests], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all calls are made several times there is nothing to take in, and afterwards perhaps nothing left."""
+    monkeypatch.setattr(digests, "_MANY", 1)
+    some, names = kind(), [keys.digest(n) for n in range(3)]
+    some.add([])
+
+    assert set() == some.among(names)
+    some.add(names)
+    assert all([some.discard(name) for name in names])
+    assert set() == some.among(names)
+    some.add(names)
+    assert set(names) == some.among(names)
+    assert len(names) == some.count
+
+
+@pytest.mark.usefixtures("store")
+def test_a_map_of_many_that_failed_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives back the numbers of all its calls; they are taken again, and once more for the calls of the next map."""
+    monkeypatch.setattr(versions, "_MANY", 300)
+    monkeypatch.setattr(versions, "nothing_yet", SortedDigests)
+    broken = [0]
+    embed = step(lambda n: n // (n not in broken), name="embed", version="1")
+
+    with run("documents"):
+        for _ in range(2):
+            with pytest.raises(StepFailed):
+                embed.map(range(1_000), workers=1)
+        broken.clear()
+
+        assert list(range(1_000)) == list(embed.map(range(1_000), workers=1))
+        assert list(range(1_000)) == list(embed.map(range(1_000), workers=1))
