@@ -12,6 +12,7 @@ from enum import Enum
 from fractions import Fraction
 from functools import lru_cache, partial
 from importlib.machinery import PathFinder
+from importlib.util import resolve_name
 from pathlib import PurePath
 from re import Pattern
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -73,13 +74,19 @@ def _origin_of(module: str | None) -> Origin:
 
 def imported_files(package: str, level: int, module: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Name and file of each own module that an import statement in ``package`` may load."""
-    if level:
-        above = package.split(".")
-        module = ".".join([*above[: len(above) - level + 1], *filter(None, [module])])
-    for name in (module, *(f"{module}.{one}" for one in names)):
+    module = full_name(package, level, module)
+    for name in (module, *(f"{module}.{one}" for one in names)) if module else ():
         file = own_file(name)
         if file:
             yield name, file
+
+
+def full_name(package: str, level: int, module: str) -> str:
+    """Of the module that ``from`` so many dots and ``module`` means in ``package``; '' if it leads out of all packages."""
+    try:
+        return resolve_name("." * level + module, package)
+    except ImportError:
+        return ""
 
 
 def own_file(module: str) -> str:

@@ -12,10 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.loads import loaded_text
+from durable_nb.origins import full_name
 from durable_nb.syntax import FUNCTIONS, SCOPES, functions_around, normal_form, parse
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def home_of(name: str, statement: str, scope: dict[str, Any]) -> tuple[dict[str,
             continue
         there = next((one.name for one in node.names if (one.asname or one.name) in (name, "*")), None)
         if there is not None:
-            with suppress(ImportError, KeyError):  # it did not work, or has been taken away
-                home = resolve_name("." * node.level + (node.module or ""), str(scope.get("__package__") or ""))
+            with suppress(KeyError):  # it did not work, or has been taken away
+                home = full_name(str(scope.get("__package__") or ""), node.level, node.module or "")
                 return vars(sys.modules[home]), name if there == "*" else there
     return None
 

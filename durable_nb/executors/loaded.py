@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import sys
 from enum import Enum, EnumType
-from importlib.util import resolve_name
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +20,7 @@ from durable_nb.bytecode import body_of, cells_of, defaults_of, functions_of, na
 from durable_nb.executors.engines import Stale
 from durable_nb.executors.literals import WHOLE, assigned_in, digest_of, making_of, text_of
 from durable_nb.loads import loaded_text
-from durable_nb.origins import Origin, is_frozen, origin_of, own_file
+from durable_nb.origins import Origin, full_name, is_frozen, origin_of, own_file
 from durable_nb.parts import CODE
 from durable_nb.syntax import file_text
 
@@ -174,8 +173,7 @@ def _imported_from(module: str, name: str) -> tuple[str, str] | None:
     if imported is None:
         return None
     level, home, there = imported
-    if level:
-        home = resolve_name("." * level + home, sys.modules[module].__package__ or "")
+    home = full_name(sys.modules[module].__package__ or "", level, home)
     return (home, there) if _is_own(home) and home != module else None
 
 
