@@ -144,6 +144,11 @@ def is_data(value: Any) -> bool:
     return origin_of(module) is Origin.OWN
 
 
+def is_environment(value: Any) -> bool:
+    """Whether a dict is a copy of the environment, which is another one in every kernel: most of its variables are in it."""
+    return isinstance(value, dict) and 2 * sum(name in value for name in os.environ) > len(os.environ)
+
+
 def is_generator(value: Any) -> bool:
     """Whether random numbers are drawn from an object, and it can be put back."""
     if isinstance(value, random.Random):

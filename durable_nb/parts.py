@@ -24,6 +24,7 @@ from durable_nb.origins import (
     can_be_filled,
     is_data,
     is_display,
+    is_environment,
     is_frozen,
     is_generator,
     is_setting,
@@ -178,7 +179,7 @@ class Parts:
             is_shown = is_shown and not (len(shown) > 6 and self.credentials(read.scope).found_in(shown))
             self.add(read.label, value, shown if is_shown else "")
             return
-        if is_data(value):
+        if is_data(value) and not is_environment(value):
             try:
                 if read.filled is not None and can_be_filled(value):
                     value = read.filled.remaining(value)

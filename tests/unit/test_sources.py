@@ -376,6 +376,38 @@ def test_value_that_differs_in_every_kernel_counts_by_its_statement(cells: list[
     assert ("global DIM: 8 → 9",) == changed(old, other)
 
 
+@pytest.mark.parametrize(
+    "made",
+    ["dict(os.environ)", "os.environ.copy()", "{**os.environ, 'LIMIT': '1'}", "os.environ | {'LIMIT': '1'}"],
+)
+def test_a_copy_of_the_environment_counts_by_its_statement(
+    made: str, cells: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for the programs that a step starts, and another one in every kernel; what the statement adds counts."""
+    cell = f"import os, subprocess\nENV = {made}\ndef f(x): return subprocess.run(x, env=ENV)"
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    old = run_all(cells, cell)
+    monkeypatch.setenv("JPY_PARENT_PID", "2")
+    again = run_all(cells, cell)
+    new = run_all(cells, f"{cell.replace(made, made.replace('1', '2'))}\nENV['PAGES'] = '2'")
+
+    assert () == changed(old, again)
+    assert ("global ENV",) == changed(old, new)
+
+
+def test_what_is_read_from_the_environment_counts_by_its_value(
+    cells: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some variables, or settings made from them, are no copy."""
+    cell = "import os\nENV = {name: os.environ[name] for name in ('HOME', 'MODEL')}\ndef f(x): return ENV, x"
+    monkeypatch.setenv("MODEL", "small")
+    old = run_all(cells, cell)
+    monkeypatch.setenv("MODEL", "large")
+    new = run_all(cells, cell)
+
+    assert ("global ENV",) == changed(old, new)
+
+
 def test_secrets_are_not_readable() -> None:
     """No key, password or token stands in the parts in readable form, whatever the variable is called."""
     parts = parts_of(
