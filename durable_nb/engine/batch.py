@@ -8,8 +8,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.context import made_here
+from durable_nb.engine.failures import Refilled, is_changed
 from durable_nb.engine.filling import Filling
-from durable_nb.engine.groups import without
+from durable_nb.engine.groups import Group, parts_of
 from durable_nb.engine.intake import Intake
 from durable_nb.engine.remote import Pack, RemoteComputation
 from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
@@ -46,7 +47,7 @@ class Batch(Filling):
             computation, Results(self.step.name, where=store.where, retry=self._retry, fetch=fetch), stream
         )
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority)
-        self._cancelled = threading.Event()
+        self._cancelled, self._is_left_alone = threading.Event(), False
         self.live.progress.workers = workers
 
     def run(self, items: Iterable[Any]) -> None:
@@ -131,6 +132,7 @@ class Batch(Filling):
         for chunk in chunks:
             if chunk and self._needs_pilot():
                 self._several(chunk[0])
+                self._learn_from(chunk[0])
                 self.computation.crowd()
                 yield chunk[1:]
             else:
@@ -143,6 +145,7 @@ class Batch(Filling):
         async for chunk in chunks:
             if chunk and self._needs_pilot():
                 await self._one_async(chunk[0])
+                self._learn_from(chunk[0])
                 self.computation.crowd()
                 yield chunk[1:]
             else:
@@ -153,8 +156,12 @@ class Batch(Filling):
             yield chunk
 
     def _needs_pilot(self) -> bool:
-        """Also an item that may be refilled for the next one is computed before that one is asked for."""
-        return not self.entered.proven or self._intake.source.is_on_trial
+        """Also where documents are watched: whether the step changes them is seen while their iterator waits."""
+        return not self.entered.proven or self._intake.source.is_watched
+
+    def _learn_from(self, pilot: Any) -> None:
+        if self._intake.source.is_watched and not isinstance(pilot, Pack):
+            self._is_left_alone = not any(is_changed(self.step, part) for part in parts_of(pilot))
 
     def _several(self, pack: Pack | Call) -> None:
         """Send calls together; each is then saved, failed or tried again by itself, the last first of what is in the way."""
@@ -163,7 +170,7 @@ class Batch(Filling):
             self._one(pack)  # type: ignore[arg-type]
             return
         error: DurableError | None = None
-        if self._intake.source.refilled:
+        if self._intake.source.is_watched:
             pack = Pack(call for call in pack if self._unchanged(call) is not None)
         for call in remote.send(pack) if pack else ():
             if remote.has_arrived(call) or not (error or self._halted()):
@@ -175,12 +182,14 @@ class Batch(Filling):
             raise error
 
     def _one(self, call: Call) -> None:
-        if self._intake.source.refilled:
+        if self._intake.source.is_watched:
             if (left := self._unchanged(call)) is None:
                 return
             call = left
         try:
             value = self.computation.compute(call, self._halted)
+        except Refilled:
+            self._refuse(call)
         except Exception as error:  # recorded for this document, raised after the others are finished
             # Ours say that nothing can be saved, or that the run is over; only these are about this one document.
             if isinstance(error, DurableError) and not isinstance(error, (StepTimeout, StepFailed)):
@@ -193,7 +202,7 @@ class Batch(Filling):
     async def _one_async(self, call: Call) -> None:
         from asyncio import CancelledError
 
-        if self._intake.source.refilled:
+        if self._intake.source.is_watched:
             if (left := self._unchanged(call)) is None:
                 return
             call = left
@@ -203,6 +212,8 @@ class Batch(Filling):
             if not self._halted():
                 raise
             # Whoever awaits the map raises what is to be raised: not a task of many.
+        except Refilled:
+            self._refuse(call)
         except Exception as error:
             if isinstance(error, DurableError) and not isinstance(error, (StepTimeout, StepFailed)):
                 raise
@@ -212,8 +223,18 @@ class Batch(Filling):
             self._put_value(call, value)
 
     def _unchanged(self, call: Call) -> Call | None:
-        """The call, without a document that was refilled for the next one: its key is of what it was before."""
-        return without(call, self._intake.source.refilled[0])
+        """The call, without documents that their iterator has put something else into since it was named; None if all."""
+        parts = parts_of(call)
+        rest = [part for part in parts if not is_changed(self.step, part)]
+        if self._is_left_alone:
+            self.computation.watched.update(part.key for part in rest)
+        if len(rest) == len(parts):
+            return call
+        self._refuse(next(part for part in parts if part not in rest))
+        return Group.of(rest) if rest else None
+
+    def _refuse(self, call: Call) -> None:
+        self._intake.source.refuse(parts_of(call)[0].args[-1])
 
     def _retry(self, results: Results) -> None:
         self.step.try_again(self.live, results, self.failed, workers=self.workers, executor=self._executor)

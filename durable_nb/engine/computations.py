@@ -86,6 +86,8 @@ class Computation(Failures):
             else:  # still noted: what it returned may be too large to be turned into bytes
                 if flow is not None and (after := clock.stopwatch()) > flow.told_from:
                     flow.succeeded(after)
+                if self.watched:
+                    self.refuse_refilled(call)
                 saving.add(thread)  # ■ waits so long: what has been computed is not lost
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
@@ -139,6 +141,8 @@ class Computation(Failures):
             else:
                 if flow is not None:
                     flow.succeeded(clock.stopwatch())
+                if self.watched:
+                    self.refuse_refilled(call)
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
                     self._rest(call, place)

@@ -29,6 +29,10 @@ _REMEDY = (
 )
 
 
+class Refilled(Exception):
+    """Something else was put into a document during its call, which the step itself does not do."""
+
+
 class Failures(Waits):
     """The part of a computation that deals with errors."""
 
@@ -41,6 +45,8 @@ class Failures(Waits):
         super().__init__(step, entered)
         self.attempts: dict[bytes, int] = {}
         """By key, of the calls that gave up."""
+        self.watched: set[bytes] = set()
+        """Keys of calls whose document may be given another content while they run."""
         self._run_id = self.live.record.id
         saver = saver_of(self.live)
         self._save: Callable[[Checkpoint], Any] = saver.save
@@ -78,6 +84,14 @@ class Failures(Waits):
         failed = StepFailed(self.step.name, call.label, attempt, said)
         failed.__cause__ = error
         return failed
+
+    def refuse_refilled(self, call: Call) -> None:
+        """Raise Refilled for a value that may be of another content than the call is named by."""
+        documents = tuple(self._documents(call))
+        is_refilled = any(one.key in self.watched and is_changed(self.step, one) for one in documents)
+        self.watched.difference_update(one.key for one in documents)
+        if is_refilled:
+            raise Refilled
 
     def _is_no_failure(self, call: Call, error: Exception, attempt: int) -> bool:
         """Whether the call is made again without using up an attempt; what was made inside of it is found in any case."""

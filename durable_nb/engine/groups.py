@@ -157,7 +157,7 @@ class GroupComputation(Computation):
     def _succeeded(
         self, call: Call, value: Any, attempt: int, started: float, seconds: float, *, save: Save | None = None
     ) -> Future[None] | None:
-        parts = _parts(call)
+        parts = parts_of(call)
         self.sizes.learn(len(parts), seconds)
         if not is_list(value):
             raise wrong_number(self.step.name, call, f"a {type(value).__name__}")
@@ -195,10 +195,10 @@ class GroupComputation(Computation):
         return list(map(made, repeat(Checkpoint), columns))  # as `_checkpoint`
 
     def _documents(self, call: Call) -> Iterable[Call]:
-        return _parts(call)
+        return parts_of(call)
 
     def _failed(self, call: Call, error: Exception, attempt: int, started: float, seconds: float) -> float | None:
-        parts = _parts(call)
+        parts = parts_of(call)
         return super()._failed(parts[0], error, attempt, started, seconds) if len(parts) == 1 else None
 
 
@@ -227,20 +227,12 @@ def taking_lists(function: Callable[..., Any], *, is_async: bool) -> Callable[..
 def wrong_number(step: str, call: Call, returned: str) -> ConfigError:
     """The error of a function whose results are not as many as its documents."""
     return ConfigError(
-        f"{step} returned {returned} for {len(_parts(call)):,} documents ({call.label}).",
+        f"{step} returned {returned} for {len(parts_of(call)):,} documents ({call.label}).",
         'A batched step takes a list and returns a list of as many results, in its order: of a table .to_dict("records"), of a '
         "dict [found[doc] for doc in docs].",
     )
 
 
-def without(call: Call, item: Any) -> Call | None:
-    """What is left of a call without a document; None if that is all of it."""
-    parts = _parts(call)
-    rest = [part for part in parts if part.args[-1] is not item]
-    if len(rest) == len(parts):
-        return call
-    return Group.of(rest) if rest else None
-
-
-def _parts(call: Call) -> tuple[Call, ...]:
+def parts_of(call: Call) -> tuple[Call, ...]:
+    """The calls of the documents of a group; of any other call itself."""
     return call.parts if isinstance(call, Group) else (call,)

@@ -118,6 +118,8 @@ class Intake:
             first = 0
             for some in gathered(self.source, most=_CHUNK_OF_ITERATOR):
                 yield self._looked_up(some, first)
+                if self.source.is_broken:
+                    return
                 first += len(some)
             return
         items = items[:] if isinstance(items, list) else items  # as it is now: the step may append to it
@@ -127,9 +129,12 @@ class Intake:
         iterator, first = iter(self.source if digests is None else items), 0
         while some := list(itertools.islice(iterator, _CHUNK)):
             found = self._digests_of(some) if digests is None else list(itertools.islice(digests, len(some)))
+            some = self.source.as_they_came(some)
             with paused_gc():
                 missing = self._missing(some, found, first, start)
             yield missing
+            if self.source.is_broken:
+                return
             first += len(some)
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
@@ -138,14 +143,18 @@ class Intake:
         async for some in gathered_async(self.source, most=_CHUNK_OF_ITERATOR):
             for chunk in later.feed(self._looked_up(some, first)):
                 yield chunk
+            if self.source.is_broken:
+                break
             first += len(some)
         for chunk in later.rest():
             yield chunk
 
     def _looked_up(self, some: list[Any], first: int) -> list[Call]:
         """Of items that nobody had counted before."""
+        digests = self._digests_of(some)
+        some = self.source.as_they_came(some)
         start = self.live.progress.expect(len(some)) - first
-        return self._missing(some, self._digests_of(some), first, start)
+        return self._missing(some, digests[: len(some)], first, start)
 
     def _grouping(self) -> Grouping | None:
         if not isinstance(self.computation, GroupComputation):

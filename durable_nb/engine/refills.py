@@ -1,38 +1,82 @@
-"""Items that an iterator gives once more at once: as they were, or with something else put into them."""
+"""Items of an iterator, which may put something else into what it gave before: kept apart from it where they can be."""
 
 from __future__ import annotations
 
-import copy
+import itertools
+import sys
+from collections import deque
 from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 from durable_nb import keys
+from durable_nb.origins import gone_through, length_of
+from durable_nb.reductions import unread
 
-_FIXED = frozenset({type(None), bool, int, float, complex, str, bytes})
+_FIXED = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, range, date, datetime, time, timedelta, Decimal, UUID}
+)
+_COLLECTIONS = frozenset({range, str, bytes, type({}.keys()), type({}.values()), type({}.items()), itertools.repeat})
+CHANGED = object()
+"""In place of what an item was: nobody can say later whether it still is that."""
 
 
-def can_change(item: Any) -> bool:
-    """Whether something else may be put into an item."""
-    return type(item).__hash__ is None
+def is_collection(items: Any) -> bool:
+    """Whether it has its items all at once; any other may make them on the way, one in place of the other."""
+    items = gone_through(items)
+    kind = type(items)
+    top = kind.__module__.partition(".")[0]
+    if kind in _COLLECTIONS or top in ("numpy", "pandas", "polars", "pyarrow"):
+        return length_of(items) is not None or kind is itertools.repeat
+    return isinstance(items, (list, tuple, set, frozenset, dict, deque))
 
 
-def noted(item: Any) -> Any:
-    """What `copied` compares an item with that can change; None if nobody can say later whether it did."""
-    kind = type(item)
-    # Naming these as well would take ten times as long, for every item, and hardly any comes again.
-    if (kind is dict and _FIXED.issuperset(map(type, item.values())) and _FIXED.issuperset(map(type, item))) or (
-        kind is list and _FIXED.issuperset(map(type, item))
-    ):
-        return item.copy()
-    with suppress(Exception):  # whoever names its call says why it has no name
+def is_fixed(item: Any) -> bool:
+    """Whether nothing else can be put into an item."""
+    return (
+        type(item) in _FIXED
+        or (isinstance(item, tuple) and _FIXED.issuperset(map(type, item)))
+        or isinstance(item, PurePath)
+    )
+
+
+def apart(item: Any) -> Any:
+    """A copy of lists, dicts, sets and tuples of plain data, or of an array; None for anything else."""
+    with suppress(_NotPlain, RecursionError, RuntimeError):  # it is being changed
+        return _copied(item)
+    return None
+
+
+def what_it_is(item: Any) -> object:
+    """The digest of an item, or `CHANGED` if it has none."""
+    # Whoever names its call says why it has no name; what a cached property keeps is no change.
+    with suppress(Exception), unread(frozenset()):
         return keys.digest(item)
-    return None
+    return CHANGED
 
 
-def copied(item: Any, was: Any) -> Any:
-    """A copy of an item that is what it ``was`` when it came before, else None: the next may be put into it during its call."""
-    with suppress(Exception):  # it cannot be copied, or is being changed
-        again = copy.deepcopy(item)
-        if was is not None and keys.digest(again) == (was if type(was) is bytes else keys.digest(was)):
-            return again
-    return None
+class _NotPlain(Exception):
+    """Only its own code can copy it."""
+
+
+def _copied(item: Any) -> Any:
+    kind = type(item)
+    if is_fixed(item):
+        return item
+    if kind is dict:
+        if _FIXED.issuperset(map(type, item.values())) and _FIXED.issuperset(map(type, item)):
+            return item.copy()
+        return {_copied(name): _copied(value) for name, value in item.items()}
+    if kind is list:
+        return item.copy() if _FIXED.issuperset(map(type, item)) else list(map(_copied, item))
+    if kind in (tuple, set, frozenset):
+        return kind(map(_copied, item))
+    if kind is bytearray:
+        return item.copy()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray and not item.dtype.hasobject:
+        return item.copy()
+    raise _NotPlain

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+from collections import deque
 from collections.abc import AsyncIterable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
-from durable_nb.engine.refills import can_change, copied, noted
+from durable_nb.engine.refills import CHANGED, apart, is_collection, is_fixed, what_it_is
 from durable_nb.errors import ConfigError, LeaseLost, StoreError
-from durable_nb.origins import gone_through, length_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,9 +37,9 @@ def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None)
         return FromLoop(_first_of(items.awaited, limit), items.loop)
     source = Source(iter(items) if isinstance(items, FromLoop) else items)
     if priority is None:
-        first = list(itertools.islice(source, limit))
+        first = source.as_they_came(list(itertools.islice(source, limit)))
         return _broken_off(first, source) if source.is_broken else first
-    items = list(source)
+    items = source.as_they_came(list(source))
     source.raise_again()
     best = heapq.nlargest(limit, range(len(items)), key=lambda at: priority(items[at]))
     return [items[at] for at in sorted(best)]
@@ -85,11 +85,10 @@ class Source:
         self._items: Any = items.awaited if isinstance(items, FromLoop) else items
         self._error: Exception | None = None
         self._reader: _Reader | None = None
-        self._is_iterator, self._last, self._was = _is_iterator(self._items), _NOTHING, None
-        self.is_closed = self.is_on_trial = False
-        """The latter while all that has come is one item that the next one may be put into."""
-        self.refilled: list[Any] = []
-        """The item that came again with another content: it is not what its call was named by any more."""
+        self._is_collection, self._last = is_collection(self._items), _NOTHING
+        self._watched = deque[tuple[Any, object]]()
+        self.is_closed = self.is_watched = False
+        """The latter once an item has come that the iterator may put something else into."""
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -131,19 +130,38 @@ class Source:
         if error is not None:
             raise error
 
+    def as_they_came(self, items: list[Any]) -> list[Any]:
+        """Those before the first one that is not what it was when it came: that ends them, as an error of theirs does."""
+        if not self._watched:
+            return items
+        for place, item in enumerate(items):
+            if self._watched and self._watched[0][0] is item:
+                was = self._watched.popleft()[1]
+                if was is not CHANGED and what_it_is(item) != was:
+                    self.refuse(item)
+                    return items[:place]
+        return items
+
+    def refuse(self, item: Any) -> None:
+        """Something else has been put into an item."""
+        if self._error is None:
+            problem = f"the iterator has changed a {type(item).__name__} after it had yielded it,"
+            self._error = ConfigError(f"{problem} or yields it again.", "Yield another one each time, or a copy.")
+
     def _taken(self, item: Any) -> Any:
-        """An item as it is handed on; ConfigError for one that came before and has another content now."""
-        may_change = self._is_iterator and can_change(item)
-        self.is_on_trial = may_change and self._last is _NOTHING
-        if not may_change or item is not self._last:
-            self._last, self._was = item, noted(item) if may_change else None
+        """An item as it is handed on: kept apart from what the iterator does with it, or watched."""
+        if self._is_collection or is_fixed(item):
             return item
-        again = copied(item, self._was)
-        if again is None:
-            self.refilled.append(item)
-            problem = f"the iterator yields the same {type(item).__name__} again, perhaps changed since;"
-            raise ConfigError(problem, "yield a copy of it.")
-        return again
+        own = apart(item)
+        if own is not None:
+            return own
+        was = what_it_is(item)
+        if was is CHANGED and item is self._last:
+            self.refuse(item)
+            raise self._error  # type: ignore[misc]
+        self._last, self.is_watched = item, True
+        self._watched.append((item, was))
+        return item
 
 
 def gathered(source: Source, *, most: int) -> Iterator[list[Any]]:
@@ -256,11 +274,6 @@ class _Reader:
     def _end(self) -> None:
         self._came.set()
         self._full.set()
-
-
-def _is_iterator(items: Any) -> bool:
-    """Whether what it gives may be made on the way, one in place of the other; a collection has them all at once."""
-    return not isinstance(items, itertools.repeat) and length_of(gone_through(items)) is None
 
 
 def _broken_off(items: list[Any], source: Source) -> Iterator[Any]:
