@@ -7,7 +7,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.engine.context import made_here
+from durable_nb.engine.context import is_inside, made_here
 from durable_nb.engine.failures import Refilled, is_changed
 from durable_nb.engine.filling import Filling
 from durable_nb.engine.groups import Group, parts_of
@@ -38,6 +38,7 @@ class Batch(Filling):
         priority: Callable[[Any], Any] | None = None,
         stream: Arrivals | None = None,
         executor: Any = "threads",
+        is_alone: bool = False,
     ) -> None:
         self.step, self.workers, self._executor = computation.step, workers, executor
         self.entered, self.live = computation.entered, computation.live
@@ -46,14 +47,15 @@ class Batch(Filling):
         super().__init__(
             computation, Results(self.step.name, where=store.where, retry=self._retry, fetch=fetch), stream
         )
-        self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority)
+        self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority, is_alone=is_alone)
+        self.is_inner = is_inside()
         self._cancelled, self._is_left_alone = threading.Event(), False
         self.live.progress.workers = workers
 
     def run(self, items: Iterable[Any]) -> None:
         """Compute what is missing."""
         self._check()
-        with self._giving_back():
+        with self.live.at_work.on(self), self._giving_back():
             self._work_through(self._units(items))
 
     def _work_through(self, units: Iterator[Sequence[Any]]) -> None:
@@ -248,6 +250,11 @@ class Batch(Filling):
     def _halted(self) -> bool:
         return self._cancelled.is_set() or self.live.halted
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has said that nobody wants it."""
+        return self._cancelled.is_set()
+
     @contextlib.contextmanager
     def _giving_back(self) -> Iterator[None]:
         """A map that raised does not use up the numbers of its calls: the same map, tried again, finds its results."""
@@ -261,6 +268,11 @@ class Batch(Filling):
         """See ``StepInRun.give_back``, for every call of this batch."""
         if (numbers := self._intake.numbers) is not None:
             numbers.give_back()
+
+    def abandon(self) -> None:
+        """As `give_back`, by a garbage collection, which may come while the numbers are counted."""
+        if (numbers := self._intake.numbers) is not None:
+            self.entered.abandoned.append(numbers)
 
     def is_made(self) -> None:
         """It has ended well: its numbers are given back only with those of the step call that it was made inside of."""

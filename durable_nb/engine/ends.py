@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING
 
+from durable_nb import clock
 from durable_nb.engine.hidden import told_of
 from durable_nb.errors import CodeChanged, RunStopped
 from durable_nb.records import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from durable_nb.engine.batch import Batch
+
+_GRACE_S = 2.0  # for the calls that run
 _logger = logging.getLogger("durable_nb")
 
 
@@ -47,3 +52,30 @@ def told(tell: Callable[[], None]) -> None:
         tell()
     except Exception as error:
         _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
+
+
+class AtWork:
+    """Maps of a run that a thread computes: behind a stream, or one that the user has started."""
+
+    def __init__(self) -> None:
+        self._batches: set[Batch] = set()
+
+    @contextlib.contextmanager
+    def on(self, batch: Batch) -> Iterator[None]:
+        """A map, for as long as it takes."""
+        self._batches.add(batch)
+        try:
+            yield
+        finally:
+            self._batches.discard(batch)
+
+    def end(self) -> bool:
+        """End those that nobody has waited for, as the run does; False if somebody might still have wanted their results."""
+        batches = list(self._batches)
+        wanted = [batch for batch in batches if not (batch.is_cancelled or batch.is_inner)]
+        for batch in batches:
+            batch.cancel()
+        due = clock.monotonic() + _GRACE_S
+        while self._batches and clock.monotonic() < due:
+            clock.sleep(0.005)
+        return not wanted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import keys
 from durable_nb.engine import labels
 from durable_nb.engine.ahead import Ahead
-from durable_nb.engine.context import is_inside, within
+from durable_nb.engine.context import is_inside, made_here, within
 from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.numbers import Numbers
 from durable_nb.engine.remote import RemoteComputation
@@ -53,13 +53,16 @@ class Intake:
         *,
         key: Callable[[Any], Any] | None,
         priority: Callable[[Any], Any] | None,
+        is_alone: bool = False,
     ) -> None:
         self.computation, self.step = computation, computation.step
         self.entered, self.live = computation.entered, computation.live
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
         self._ahead = Ahead(self.entered)
-        # Else the run ends with this map: nobody asks for them again.
-        self.numbers = Numbers(self.entered) if not self.live.implicit or is_inside() else None
+        self.numbers = None if is_alone else Numbers(self.entered)
+        around = made_here(self.entered)
+        if around is not None and self.numbers is not None:
+            around.enclose(self.numbers)
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
         self.source = Source(())

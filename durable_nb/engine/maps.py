@@ -45,19 +45,20 @@ class Mapping:
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
-        self._is_left = self._is_over = False
+        self.is_left = self._is_over = self._is_alone = False
 
     def run(self, stream: Arrivals | None = None) -> Results:
         """Compute what is missing, in this thread and in those of its workers."""
         self._refuse_async()
         items = chosen(self._items, self._limit, self._given["priority"])
-        close_unfinished(self.step.name)
+        self._is_alone = runs.current() is None
+        close_unfinished(self.step.name, is_alone=self._is_alone)
         try:
             with self._joined() as live:
                 batch = self._started = self._batch(live, stream=stream)
                 if stream is not None:
-                    stream.begin(batch)
-                if self._is_left:
+                    stream.begin(batch, is_alone=self._is_alone)
+                if self.is_left:
                     batch.cancel()
                 batch.run(items)
                 return self._finished(batch)
@@ -88,6 +89,7 @@ class Mapping:
                     forget(self.step.name, self)
                 raise
         items = chosen(self._items, self._limit, self._given["priority"])
+        self._is_alone = runs.current() is None
         with self._joined() as live:
             batch = self._batch(live)
             await batch.run_async(items)
@@ -95,7 +97,7 @@ class Mapping:
 
     def leave(self) -> None:
         """Nobody waits for it: no further call is started."""
-        self._is_left = True
+        self.is_left = True
         if self._started is not None:
             self._started.cancel()
 
@@ -111,7 +113,7 @@ class Mapping:
         kind = kind_of(live, self.step, shared=self._shared)
         entered = live.enter(self.step, on_change=self._on_change)
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
-        return kind(computation, executor=self._executor, **self._given, **options)
+        return kind(computation, executor=self._executor, is_alone=self._is_alone, **self._given, **options)
 
     def _refuse_async(self) -> None:
         if self.step.is_async:
@@ -125,5 +127,6 @@ class Mapping:
         if batch.failed and not self._collects:
             batch.give_back()
             batch.raise_failures()
-        batch.is_made()
+        if batch.is_kept:  # a stream is when it has been read
+            batch.is_made()
         return batch.results

@@ -11,7 +11,7 @@ from durable_nb import config
 from durable_nb.engine import context, versions
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import current_task, ending, told
+from durable_nb.engine.ends import AtWork, current_task, ending, told
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
@@ -66,6 +66,7 @@ class LiveRun:
         self.implicit, self.apart = implicit, apart
         """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
         self.outer = current()
+        self.at_work = AtWork()
         self._stop, self._lock = threading.Event(), lock_of(self)
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
@@ -183,11 +184,11 @@ class LiveRun:
     @property
     def halted(self) -> bool:
         """Whether no further call may start."""
-        return self._stop.is_set() or self.store.lost(self.record.id)
+        return self.over or self._stop.is_set() or self.store.lost(self.record.id)
 
     def check(self) -> None:
         """Raise if no further call may start, saying why."""
-        if self._stop.is_set():
+        if self.over or self._stop.is_set():
             raise self.refusal()
         if self.store.lost(self.record.id):
             raise LeaseLost(self.name)
@@ -207,8 +208,10 @@ class LiveRun:
 
     def finish(self, error: BaseException | None = None) -> None:
         """Flush, write the end state, release the lease; a store that fails here is an error in the cell."""
-        if error is None and self._has_refused:
-            error = RunStopped(self.name)  # somebody caught it, but not everything was computed
+        if (
+            not self.at_work.end() or self._has_refused
+        ):  # not everything was computed, whether somebody caught it or not
+            error = error or RunStopped(self.name)
         state, message = ending(error, self.progress.failed)
         try:
             self.progress.about_to_end(is_complete=error is None)

@@ -34,7 +34,7 @@ class Arrivals:
         self._changed = threading.Condition()
         self._batch: Batch | None = None
         self._where = ""
-        self.is_over = self._is_left = False
+        self.is_over = self.is_left = False
         self._error: BaseException | None = None
 
     @property
@@ -42,12 +42,12 @@ class Arrivals:
         """Always: who reads slowly is waited for."""
         return True
 
-    def begin(self, batch: Batch) -> None:
-        """What computes is there."""
+    def begin(self, batch: Batch, *, is_alone: bool) -> None:
+        """What computes is there; ``is_alone`` if the run is its own."""
         self._batch, self._where = batch, batch.live.store.where
-        if batch.live.implicit:
+        if is_alone:
             unfinished(self.name, self)
-        if self._is_left:
+        if self.is_left:
             batch.cancel()
 
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:  # noqa: ARG002 - as `Results` has it
@@ -90,6 +90,8 @@ class Arrivals:
             with self._changed:
                 self.is_over = True
                 self._changed.notify_all()
+            if self.is_left:
+                self.give_back()
             forget(self.name, self)
 
     def take(self) -> tuple[Any, Any]:
@@ -98,6 +100,8 @@ class Arrivals:
             self._changed.wait_for(lambda: self._arrived or self.is_over)
             if not self._arrived:
                 error, self._error = self._error, None
+                if error is None and self._batch is not None:
+                    self._batch.is_made()
                 raise error or StopIteration
             position, value, codec = self._arrived.popleft()
             self._changed.notify_all()
@@ -105,7 +109,7 @@ class Arrivals:
 
     def leave(self) -> None:
         """Nobody reads on: no further call is started."""
-        self._is_left = True
+        self.is_left = True
         if self._batch is None:
             return
         self._batch.cancel()
@@ -114,6 +118,12 @@ class Arrivals:
         if self.is_over:  # meanwhile
             forget(self.name, self)
 
+    def abandon(self) -> None:
+        """Leave, from wherever a garbage collection comes."""
+        self.leave()
+        if self.is_over and self._arrived and self._batch is not None:
+            self._batch.abandon()
+
     def give_back(self) -> None:
         """The map is over, and not all of it was read: how far it was ahead shall not matter to the calls that follow."""
         if self.is_over and self._arrived and self._batch is not None:
@@ -121,7 +131,7 @@ class Arrivals:
 
     def _put(self, position: int, value: Any, codec: str | None) -> None:
         with self._changed:
-            while len(self._arrived) >= _AHEAD and not self._is_left and not self._is_halted():
+            while len(self._arrived) >= _AHEAD and not self.is_left and not self._is_halted():
                 self._changed.wait(_LOOK_S)
             self._arrived.append((position, value, codec))
             self._changed.notify_all()
@@ -160,7 +170,7 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        self._arrivals.leave()  # the thread holds what arrives, not its reader: so a loop that is left is heard of
+        self._arrivals.abandon()  # the thread holds what arrives, not its reader: so a loop that is left is heard of
 
     def __repr__(self) -> str:
         return f"<stream of {self._arrivals.name}>"
@@ -182,6 +192,8 @@ class Stream:
 
 
 class _Unfinished(Protocol):
+    is_left: bool
+
     def leave(self) -> None: ...
 
 
@@ -200,9 +212,14 @@ def forget(name: str, one: _Unfinished) -> None:
         del _unfinished[name]
 
 
-def close_unfinished(name: str) -> None:
-    """Nobody can use what was left (a loop over a stream, an ``amap``), and it still holds its run: make room for the next."""
+def close_unfinished(name: str, *, is_alone: bool) -> None:
+    """Nobody can use what was left (a loop over a stream, an ``amap``), and it is not over yet: make room for the next.
+
+    One that opens a run of its own (``is_alone``) ends one that still reads, too: it holds that run.
+    """
     with contextlib.suppress(KeyError):
+        if not (is_alone or _unfinished[name].is_left):
+            return
         _unfinished[name].leave()
         due = clock.monotonic() + _GRACE_S
         while name in _unfinished and clock.monotonic() < due:

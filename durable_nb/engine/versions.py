@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.digests import nothing_yet
@@ -12,6 +13,7 @@ from durable_nb.parts import MISSING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from durable_nb.engine.numbers import Numbers
     from durable_nb.engine.runs import LiveRun
     from durable_nb.engine.steps import Step
     from durable_nb.errors import CodeChanged
@@ -49,10 +51,14 @@ class StepInRun:
         self._given_back: dict[bytes, list[int]] = {}
         self._known: dict[bytes, int] | None = None
         self._ahead: dict[bytes, Saved] = {}
+        self.abandoned: deque[Numbers] = deque()
+        """Numbers of streams that nobody reads any more."""
         self._lock = lock_of(self)
 
     def numbers(self, digests: Sequence[bytes]) -> list[int]:
         """For each call, which one of the equal calls of this run it is, from 0."""
+        while self.abandoned:
+            self.abandoned.popleft().give_back()
         given_back, found = self._given_back, [0] * len(digests)
         with self._lock:
             made = self._made

@@ -1000,3 +1000,161 @@ def test_rows_of_a_frame_are_documents() -> None:
         assert ["A", "B", "C"] == embed.map(frame["text"])
         assert ["a", "bb", "ccc"] == of_tuple.map(frame.itertuples()) == of_row.map(frame.iterrows())
     assert 3 == len(executed)
+
+
+computed: list[int] = []
+
+
+@step
+def tenfold(n: int) -> int:
+    """Slow enough that several are under way."""
+    computed.append(n)
+    time.sleep(0.002)
+    return 10 * n
+
+
+@step
+def by_stream(n: int) -> int:
+    """Reads a stream of the other step inside of itself."""
+    return sum(value for _, value in tenfold.stream([100 * n + i for i in range(10)]))
+
+
+def test_streams_inside_of_mapped_steps_leave_each_other_alone() -> None:
+    """Each belongs to the run of the map around it, and none of them ends it."""
+    expected = [sum(10 * (100 * n + i) for i in range(10)) for n in range(6)]
+
+    assert expected == list(by_stream.map(range(6), workers=4))
+
+    with run("around"):
+        assert expected == list(by_stream.map(range(6), workers=4))
+
+
+def test_a_map_of_a_step_leaves_a_stream_of_another_ones_alone() -> None:
+    """A loop over a stream may call what maps the same step inside of itself."""
+    computed.clear()
+    read = []
+    for n, value in tenfold.stream(range(1000, 1030), workers=1):
+        if not read:
+            by_stream.map([1], workers=1)
+        read.append((n, value))
+
+    assert [(n, 10 * n) for n in range(1000, 1030)] == read
+
+
+def _loop() -> list[int]:
+    for _ in tenfold.stream([1, 2, 3]):
+        time.sleep(0.2)  # the others arrive meanwhile
+        break
+    return list(tenfold.map([1, 2, 3]))
+
+
+def _block() -> list[int]:
+    with tenfold.stream([1, 2, 3]) as stream:
+        next(stream)
+        time.sleep(0.2)
+    return list(tenfold.map([1, 2, 3]))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("way", [_loop, _block])
+def test_a_stream_that_is_left_uses_up_no_number_however_far_it_was_ahead(
+    way: Callable[[], list[int]], inside: bool
+) -> None:
+    """In a run, and inside of a step."""
+    computed.clear()
+    outer = step(name="outer", version="1")(lambda _: way())
+
+    with run("left"):
+        assert [10, 20, 30] == (outer(0) if inside else way())
+
+    assert [1, 2, 3] == sorted(computed)
+
+
+def test_a_stream_that_nobody_reads_on_ends_with_its_run(store: Store) -> None:
+    """Kept in a variable: nothing is computed or saved once the block has ended, which is said of the run."""
+    computed.clear()
+
+    with run("kept"):
+        stream = tenfold.stream(range(200), workers=1)
+        next(stream)
+    made = len(computed)
+    time.sleep(0.05)
+
+    assert made == len(computed) < 200
+    snapshot = store.snapshot("kept")
+    assert snapshot is not None
+    assert ("interrupted", made) == (snapshot.state, snapshot.computed)
+    with run("kept"):
+        assert [10 * n for n in range(200)] == list(tenfold.map(range(200)))
+    assert list(range(200)) == sorted(computed)
+    del stream
+
+
+def test_a_map_in_a_thread_ends_with_its_run(store: Store) -> None:
+    """It is told so, and what it has not computed is not forgotten."""
+    computed.clear()
+    told = []
+
+    def work() -> None:
+        try:
+            tenfold.map(range(200), workers=1)
+        except RunStopped as error:
+            told.append(error)
+
+    with run("threaded"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        wait_until(lambda: len(computed) > 3, describing="calls are made")
+    thread.join()
+
+    assert 1 == len(told)
+    snapshot = store.snapshot("threaded")
+    assert snapshot is not None
+    assert ("interrupted", len(computed)) == (snapshot.state, snapshot.computed)
+
+
+def test_a_map_among_the_items_of_another_is_tried_again() -> None:
+    """What a generator maps inside of the run of the map around it is found when it maps it once more."""
+    computed.clear()
+    broken = [True]
+
+    @step(version="1")
+    def inner(n: int) -> int:
+        computed.append(n)
+        if n == 3 and broken[0]:
+            raise ValueError(n)
+        return 10 * n
+
+    def items() -> Iterator[int]:
+        try:
+            yield from inner.map(range(5))
+        except StepFailed:
+            broken[0] = False
+            yield from inner.map(range(5))
+
+    assert [0, 10, 20, 30, 40] == list(step(name="outer", version="1")(lambda n: n).map(items()))
+    assert [0, 1, 2, 3, 3, 4] == sorted(computed)
+
+
+@pytest.mark.parametrize("way", ["map", "stream"])
+def test_an_attempt_after_a_timeout_finds_what_the_one_before_it_has_made(way: str) -> None:
+    """Also of a map that was under way: else no attempt would get further than the first."""
+    computed.clear()
+
+    @step(version="1")
+    def inner(n: int) -> int:
+        computed.append(n)
+        time.sleep(0.1)
+        return 10 * n
+
+    @step(timeout=0.55, retries=4, version="1")
+    def outer(_: int) -> int:
+        if way == "map":
+            return sum(inner.map(range(10), workers=1))
+        return sum(value for _, value in inner.stream(range(10), workers=1))
+
+    with run("timed"):
+        assert [450] == list(outer.map([0]))
+
+    assert set(range(10)) == set(computed)
+    assert len(computed) <= 16
