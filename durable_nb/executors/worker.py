@@ -78,9 +78,10 @@ def run_batch(
         what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here, ``("stale", text, remedy)`` if
         modules of the user are others here.
     """
-    if not hears_interrupts:
+    is_elsewhere = not function.endswith(origin())
+    if is_elsewhere and not hears_interrupts:  # some executors make calls where they are asked to
         ignore_interrupts()
-    here.serves = here.serves or not function.endswith(origin())
+    here.serves = here.serves or is_elsewhere
     try:
         loaded = _loaded(function)
         calls = _opened(items)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import json
-from typing import Any
+import signal
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from durable_nb import step
 from tests.executors.engines import ENGINES, Engine, on, script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 N, POISON = 60, 17
 SCRIPT = """
@@ -160,3 +166,26 @@ def test_a_document_that_kills_its_worker_is_set_aside(answers: dict[str, Any]) 
     assert (
         2 <= executed <= 5
     )  # with others, perhaps twice, then alone; engines of ipyparallel do not come back: twice in all
+
+
+class Here(Executor):
+    """Makes each call where it is asked to, as some executors for debugging do."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future that is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.mark.usefixtures("store")
+def test_an_executor_in_this_thread_leaves_interrupts_on() -> None:
+    """Ctrl-C and ■ are switched off in worker processes, and nowhere else."""
+    before = signal.getsignal(signal.SIGINT)
+    squared = step(name="squared", version="1")(lambda n: n * n)
+
+    assert [n * n for n in range(5)] == list(squared.map(range(5), executor=Here()))
+    assert before is signal.getsignal(signal.SIGINT)
