@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from durable_nb.syntax import code_value
+from durable_nb.syntax import code_value, function_node, normal_form
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -226,6 +226,12 @@ def step_function(thing: Any) -> Any:
     if any("__durable_step__" in vars(base) for base in type(thing).__mro__):
         return thing.__durable_step__
     return None
+
+
+def code_of(function: FunctionType) -> Any:
+    """What its source says, in normal form; its instructions where there is none."""
+    node = function_node(function.__code__)
+    return body_of(function) if node is None else normal_form(node)
 
 
 def scope_of(function: Any) -> dict[str, Any]:

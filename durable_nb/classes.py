@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Collection
 from enum import EnumType
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable_nb import syntax
 from durable_nb.bytecode import functions_of, is_generated, names_filled
@@ -38,13 +38,18 @@ def methods_of(cls: type) -> dict[str, list[Any]]:
     for attribute, value in sorted(vars(cls).items()):
         if (
             attribute in _GIVEN
-            and origin_of(getattr(value, "__module__", None) or type(value).__module__) is Origin.PYTHON
+            and origin_of(getattr(_function(value), "__module__", None) or type(value).__module__) is Origin.PYTHON
         ):
             continue
         functions = [function for function in functions_of(value) if not is_generated(attribute, function)]
         if functions:
             found[attribute] = functions
     return found
+
+
+def _function(value: Any) -> Any:
+    """Behind a static method, which ``__new__`` is, and which has the module of Python itself."""
+    return getattr(value, "__func__", value)
 
 
 def filled_by(cls: type, method: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -157,6 +162,43 @@ def annotations_of(thing: Any, digest: Digest) -> list[tuple[str, str]]:
 def speaks(cls: type) -> bool:
     """Whether a library made the class from its words: a prompt, a schema."""
     return any(origin_of(base.__module__) is Origin.LIBRARY for base in (*cls.__mro__, type(cls)))
+
+
+class Declaration(NamedTuple):
+    """The statement of a class but for its functions."""
+
+    text: str
+    names: tuple[str, ...]
+    """Globals that are read in it."""
+
+
+def kept_by_decorator(thing: Any) -> dict[str, Any]:
+    """The attributes of an object around a function, but for those of the function, and those that calls of it write."""
+    wrapped, counted = vars(thing)["__wrapped__"], filled_by(type(thing), "__call__")
+    return {
+        name: value
+        for name, value in sorted(vars(thing).items())
+        if not (name.startswith("__") or value is wrapped or name in vars(wrapped) or f".{name}" in counted)
+    }
+
+
+def declaration_of(cls: type, statement: str, scope: dict[str, Any]) -> Declaration:
+    """What a library has read, by its decorator or base class, and keeps in a way of its own; else nothing."""
+    tree = syntax.parse(statement)
+    nodes = [] if tree is None else [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    if scope.get(cls.__name__) is not cls or not nodes:
+        return Declaration("", ())
+    if not (speaks(cls) or is_decorated_by_library(nodes[-1], scope)):
+        return Declaration("", ())
+    node = copy.deepcopy(nodes[-1])
+    said = [part for part in node.body if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    node.body = [part for part in said if not _is_text(part)] or [ast.Pass()]
+    read = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+    return Declaration(ast.unparse(node), tuple(sorted(read & scope.keys() - {cls.__name__})))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def is_decorated_by_library(node: Any, scope: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import classes, keys, provenance, syntax
-from durable_nb.bytecode import FILLING, Filled, body_of, cells_of, label_of, names_in, scope_of, step_function
+from durable_nb.bytecode import FILLING, Filled, cells_of, code_of, label_of, names_in, scope_of, step_function
 from durable_nb.errors import Unkeyable
 from durable_nb.loads import module_tree
 from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_injected, origin_of
@@ -69,7 +69,13 @@ class Walk(Parts):
             return self._function(thing, reached)
         if "__wrapped__" in getattr(thing, "__dict__", ()):  # functools.lru_cache, and what imitates it
             self.add_library(type(thing).__module__)
-            return self.follow(thing.__dict__["__wrapped__"], reached)
+            root = self.follow(thing.__dict__["__wrapped__"], reached)
+            if origin_of(type(thing).__module__) is Origin.OWN and id(thing) not in self.seen:
+                self.seen[id(thing)] = thing
+                self.follow_class(type(thing))
+                for name, value in classes.kept_by_decorator(thing).items():
+                    self.read(f"attribute {name} of {root.removeprefix('def:')}", "", value)
+            return root
         if isinstance(thing, BuiltinFunctionType):
             self.add_library(thing.__module__ or "builtins")
             return f"def:{keys.qualified_name(thing)}"
@@ -155,7 +161,7 @@ class Walk(Parts):
             try:
                 carried, filled = carried_by(function, syntax.function_node(function.__code__))
                 held = {(one.kind, one.name): self._held(one, filled) for one in carried}
-                what = (function.__code__.co_qualname, self._code_of(function), held)
+                what = (function.__code__.co_qualname, code_of(function), held)
                 self.identities[id(function)] = keys.digest(what).hex()
             finally:
                 self.open.discard(id(function))
@@ -239,7 +245,7 @@ class Walk(Parts):
         node, scope = syntax.function_node(code), function.__globals__
         names = names_in(code, node)
         self.scopes[id(scope)] = scope
-        self.add(label, self._code_of(function))
+        self.add(label, code_of(function))
         self.sources[label] = syntax.source_of(code)
         self.words[label] = (function.__doc__, classes.annotations_of(function, self.value_of))
         self.reads_words = self.reads_words or names.reads_words
@@ -262,10 +268,6 @@ class Walk(Parts):
             self.read(place, one.name, one.value, scope if own is None else own, statement=one.statement, filled=state)
         return root
 
-    def _code_of(self, function: FunctionType) -> Any:
-        node = syntax.function_node(function.__code__)
-        return body_of(function) if node is None else syntax.normal_form(node)
-
     def follow_class(self, cls: type) -> str:
         """Take in a class: its attributes, fields, bases and methods, or the version of its library."""
         name = keys.qualified_name(cls).removeprefix("__main__.").replace("<locals>.", "")
@@ -280,6 +282,11 @@ class Walk(Parts):
         text = None if home is None else provenance.statement_of(cls.__name__, vars(home))
         if text is not None:
             self.sources[label] = text + "\n"
+            said, names = classes.declaration_of(cls, text, vars(home))
+            if said:
+                self.add(f"{label} (declaration)", said)
+            for one in names:
+                self.read_global(vars(home), one)
         for attribute, functions in classes.methods_of(cls).items():
             for function in functions:
                 self.follow(function, f"def:{name}.{attribute}")
@@ -287,6 +294,6 @@ class Walk(Parts):
         self.fill_by_class_methods(cls)
         self.words[label] = (cls.__doc__, classes.annotations_of(cls, self.value_of))
         self.spoken |= {label} if classes.speaks(cls) else set()
-        for base in cls.__bases__:
+        for base in (*cls.__bases__, type(cls)):
             self.follow_class(base)
         return label

@@ -136,7 +136,9 @@ def is_data(value: Any) -> bool:
     module = kind.__module__
     top = module.partition(".")[0]
     if top == "numpy":
-        return not module.startswith("numpy.random") and kind.__name__ != "vectorize"
+        # Both are made of a function: by `vectorize` and by `frompyfunc`.
+        is_made = kind.__name__ == "vectorize" or str(getattr(value, "__name__", "")).endswith(" (vectorized)")
+        return not module.startswith("numpy.random") and not is_made
     if top == "torch":
         return kind.__qualname__ in ("Tensor", "Parameter")
     if top in _STDLIB_DATA or top in _LIBRARY_DATA:
@@ -159,7 +161,8 @@ def is_generator(value: Any) -> bool:
 
 def is_injected(name: str, value: Any) -> bool:
     """Whether IPython put its own version of a builtin, such as ``open``, into the notebook."""
-    home = getattr(value, "__globals__", {}).get("__name__")  # its __module__ is that of the builtin
+    scope = getattr(value, "__globals__", None)  # its __module__ is that of the builtin
+    home = scope.get("__name__") if isinstance(scope, dict) else ""  # some objects have any attribute
     return hasattr(builtins, name) and str(home).partition(".")[0] == "IPython"
 
 

@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import keys, sources
-from durable_nb.bytecode import step_function
+from durable_nb.bytecode import scope_of, step_function
 from durable_nb.engine import arguments
 from durable_nb.engine.options import Options
 from durable_nb.engine.steps import Step
@@ -214,7 +214,7 @@ def is_ours(thing: Any) -> bool:
         thing = thing.func
     if step_function(thing) is not None:
         return True
-    module = getattr(thing, "__globals__", {}).get("__name__") or type(thing).__module__
+    module = scope_of(thing).get("__name__") or type(thing).__module__
     return str(module).partition(".")[0] == "durable_nb"
 
 

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -361,6 +362,102 @@ def test_swapped_model_is_noticed_however_it_is_held(source: str, cells: list[st
 
     assert () == changed(old, again)
     assert () != changed(old, new)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        (
+            "import functools\nclass Deco:\n    def __init__(self, f): self.f = f; functools.update_wrapper(self, f)\n"
+            "    def __call__(self, *a): return self.f(*a) + VAL\n@Deco\ndef f(x): return x"
+        ),
+        (
+            "import functools\nclass Deco:\n    def __init__(self, n): self.n = n\n    def __call__(self, f): return Made(self.n, f)\n"
+            "class Made:\n    def __init__(self, n, f): self.n = n; functools.update_wrapper(self, f)\n"
+            "    def __call__(self, x): return self.__wrapped__(x) + self.n\n@Deco(VAL)\ndef f(x): return x"
+        ),
+        (
+            "class C:\n    def __new__(cls):\n        made = super().__new__(cls)\n        made.k = VAL\n        return made\n"
+            "def f(x): return C().k"
+        ),
+        "class Meta(type):\n    @property\n    def k(cls): return VAL\nclass C(metaclass=Meta): pass\ndef f(x): return C.k",
+        "import numpy as np\nu = np.frompyfunc(lambda x: x + VAL, 1, 1)\ndef f(x): return u(x)",
+        "from pydantic import BaseModel\nclass C(BaseModel):\n    k: int = VAL\ndef f(x): return C().k",
+        (
+            "from pydantic import BaseModel, Field\nclass C(BaseModel):\n    k: int = Field(default_factory=lambda: VAL)\n"
+            "def f(x): return C().k"
+        ),
+        (
+            "from pydantic import BaseModel, Field\nMOST = VAL\nclass C(BaseModel):\n    k: int = Field(default=1, le=MOST)\n"
+            "def f(x): return C(k=x)"
+        ),
+        (
+            "from pydantic import BaseModel, PrivateAttr\nclass C(BaseModel):\n    _k: int = PrivateAttr(default=VAL)\n"
+            "def f(x): return C()._k"
+        ),
+        "from pydantic import BaseModel\nclass B(BaseModel):\n    k: int = VAL\nclass C(B): pass\ndef f(x): return C().k",
+        "import attrs\n@attrs.define\nclass C:\n    k: int = VAL\ndef f(x): return C().k",
+        "import attrs\n@attrs.define\nclass C:\n    k: list = attrs.Factory(lambda: [VAL])\ndef f(x): return C().k",
+        (
+            "import attr as attrs\ndef conv(x): return x + VAL\n@attrs.s\nclass C:\n    k = attrs.ib(converter=conv)\n"
+            "def f(x): return C(x).k"
+        ),
+        (
+            "import sqlalchemy as sa\nfrom sqlalchemy.orm import DeclarativeBase, mapped_column\nclass Base(DeclarativeBase): pass\n"
+            "class C(Base):\n    __tablename__ = 'c'\n    id = mapped_column(sa.Integer, primary_key=True)\n"
+            "    k = mapped_column(sa.Integer, default=VAL)\ndef f(x): return C(id=x)"
+        ),
+    ],
+)
+def test_what_a_class_or_decorator_makes_of_its_text_is_noticed(
+    cell: str, cells: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decorators that are objects, ``__new__``, metaclasses, and fields that a library keeps in a way of its own."""
+    for library in ("pydantic", "attrs", "numpy"):
+        if library in cell:
+            pytest.importorskip(library)
+
+    def run_in_main(source: str) -> dict[str, str]:
+        cells.append(source)
+        main = ModuleType("__main__")
+        vars(main).update(run_cell(source))
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        return fingerprint(vars(main)["f"]).parts
+
+    old = run_in_main(cell.replace("VAL", "10"))
+    again = run_in_main("# moved\n\n" + cell.replace("VAL", "10"))
+    new = run_in_main(cell.replace("VAL", "25"))
+
+    assert () == changed(old, again)
+    assert () != changed(old, new)
+
+
+def test_what_a_decorator_counts_is_no_edit(cells: list[str]) -> None:
+    """Its state is not compared, as that of no object is that its own methods write."""
+    cell = (
+        "import functools\nclass Counted:\n    def __init__(self, f):\n        self.f, self.calls = f, 0\n"
+        "        functools.update_wrapper(self, f)\n    def __call__(self, *a):\n        self.calls += 1\n"
+        "        return self.f(*a)\n@Counted\ndef f(x): return x"
+    )
+    old = run_all(cells, cell)
+    new = run_all(cells, cell + "\nf(1)")
+
+    assert () == changed(old, new)
+
+
+@pytest.mark.parametrize("found", ["None", "'text'", "{}", "self"])
+def test_an_object_that_has_any_attribute_is_read(found: str) -> None:
+    """``class dotdict(dict): __getattr__ = dict.get`` is a common one."""
+    parts = parts_of(
+        f"""
+        class dotdict(dict):
+            def __getattr__(self, name): return self.get(name, {found})
+        config = dotdict(k=10)
+        def f(x): return config.k + x
+        """
+    )
+
+    assert "global config" in parts
 
 
 def test_value_that_differs_in_every_kernel_counts_by_its_statement(cells: list[str]) -> None:
