@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from datetime import date, datetime
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.errors import ConfigError
@@ -102,7 +104,7 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
 def _pandas_column(pandas: Any, values: list[Any]) -> Any:
     """A Series; whatever has parts goes in as one object, since pandas would try to align or unpack it."""
     if not any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values):
-        return pandas.Series(values, dtype="Int64" if _would_be_rounded(values) else None)
+        return pandas.Series(values, dtype=_whole_dtype(values))
     import numpy as np
 
     objects = np.empty(len(values), object)
@@ -111,12 +113,16 @@ def _pandas_column(pandas: Any, values: list[Any]) -> Any:
     return pandas.Series(objects)
 
 
-def _would_be_rounded(values: list[Any]) -> bool:
-    """Whether these are whole numbers of 64 bits among which one is missing: pandas makes floats of them."""
-    if set(map(type, values)) != {int, type(None)}:
-        return False
-    numbers: list[int] = [value for value in values if value is not None]
-    return min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63 and max(map(abs, numbers)) > _EXACT
+def _whole_dtype(values: list[Any]) -> str | None:
+    """The type of whole numbers that pandas would make floats of: where one is missing, or they fit no usual type."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or not all(isinstance(value, Integral) and not isinstance(value, bool) for value in numbers):
+        return None
+    low, high = int(min(numbers)), int(max(numbers))
+    fits, fits_unsigned = low >= -(1 << 63) and high < 1 << 63, low >= 0 and high < 1 << 64
+    if max(-low, high) <= _EXACT or (len(numbers) == len(values) and (fits or fits_unsigned)):
+        return None
+    return "Int64" if fits else "UInt64" if fits_unsigned else "object"
 
 
 def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
@@ -124,10 +130,23 @@ def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
     try:
         if any(getattr(value, "shape", ()) for value in values) or all(map(_is_vector, values)):
             return _arrow_vectors(arrow, values)
-        return arrow.array(values)
+        return _arrow_scalars(arrow, values)
     except (arrow.ArrowException, ValueError, TypeError, OverflowError) as error:
         problem = f"the values of column {name!r} do not fit one Arrow type ({error})."
         raise ConfigError(problem, "Use .to_pandas(), or iterate over the results.") from error
+
+
+def _arrow_scalars(arrow: Any, values: list[Any]) -> Any:
+    """An array of these; TypeError where Arrow would make others of them."""
+    kinds = set(map(type, values)) - {type(None)}
+    times = [value for value in values if isinstance(value, datetime)]
+    if times and date in kinds:
+        raise TypeError("some are dates, others have a time of the day")
+    if len({value.tzinfo is None for value in times}) > 1:
+        raise TypeError("some times have a zone, others none")
+    if kinds and {kind.__name__ for kind in kinds} <= {"Timestamp", "Timedelta", "NaTType"}:  # of pandas: nanoseconds
+        return arrow.Array.from_pandas(library("pandas", "to_arrow()").Series(values))
+    return arrow.array(values)
 
 
 def _is_vector(value: Any) -> bool:
@@ -137,6 +156,8 @@ def _is_vector(value: Any) -> bool:
 def _arrow_vectors(arrow: Any, values: list[Any]) -> Any:
     import numpy as np
 
+    if any(isinstance(value, np.ma.MaskedArray) for value in values):
+        raise TypeError("an array has masked values")
     arrays = [None if value is None else _in_units_of_arrow(np.asarray(value)) for value in values]
     kinds = {(array.shape, array.dtype) for array in arrays if array is not None}
     if len(kinds) == 1:

@@ -221,13 +221,14 @@ class Results(Slots, Sequence[Any]):
         arrays = []
         for i, value in enumerate(values):
             try:
-                arrays.append(np.asarray(value))
+                arrays.append(np.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value))
             except ValueError as error:  # a ragged list
                 self._refuse(i, f"is not an array: {error}.", "Use .to_pandas(), or iterate over the results.")
             if arrays[i].shape != arrays[0].shape:
                 problem = f"has shape {arrays[i].shape}, but the first ({self._label(0)}) has {arrays[0].shape}."
                 self._refuse(i, problem, "Use .to_pandas(), or iterate over the results.")
-        return np.stack(arrays)
+        is_masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+        return np.ma.stack(arrays) if is_masked else np.stack(arrays)
 
     def _refuse_gaps(self) -> None:
         if self._failures:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from durable_nb import frames
 from durable_nb.codecs import encode
 from durable_nb.errors import ConfigError, StepFailed, StoreError, UntrustedStore, ValueUnavailable
 from durable_nb.records import Failure, Saved
@@ -597,3 +598,70 @@ def test_errors_and_pending_say_where() -> None:
     assert [3, 4] == made.pending
     assert [1] == list(made.errors)
     assert made.errors[1] is made[1]
+
+
+_LARGE = (1 << 53) + 1
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([np.int64(_LARGE), None], "Int64"),
+        ([_LARGE, np.int32(3), None], "Int64"),
+        ([(1 << 63) + 1, None], "UInt64"),
+        ([(1 << 63) + 1, -1], "object"),
+        ([(1 << 63) + 1, 1], "uint64"),
+        ([_LARGE, 1], "int64"),
+        ([1, None], "float64"),
+        ([True, None], "object"),
+    ],
+    ids=repr,
+)
+def test_whole_numbers_are_not_rounded(values: list[Any], dtype: str) -> None:
+    """Of whatever kind they are, beside what is missing and beyond 64 bits."""
+    pytest.importorskip("pandas")
+    column = frames.columns_of(
+        [(value, f"#{n}", None if value is not None else "E: x") for n, value in enumerate(values)]
+    )
+    found = frames.pandas_frame(column)["value"]
+
+    assert dtype == str(found.dtype)
+    assert [value for value in values if value is not None] == [int(value) for value in found.dropna()]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([dt.date(2020, 1, 1), dt.datetime(2020, 1, 1, 17, 30)], "some are dates, others have a time of the day"),
+        ([dt.datetime(2020, 1, 1, 17, 30), dt.date(2020, 1, 1)], "some are dates, others have a time of the day"),
+        (
+            [dt.datetime(2020, 1, 1, 12), dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)],
+            "some times have a zone, others none",
+        ),
+        ([np.ma.array([1.0, -999.0], mask=[False, True])], "an array has masked values"),
+    ],
+    ids=repr,
+)
+def test_what_arrow_would_make_something_else_of_is_refused(values: list[Any], said: str) -> None:
+    """Half of a time, another zone, or a number that was masked is no result of anybody's."""
+    pytest.importorskip("pyarrow")
+
+    with pytest.raises(ConfigError, match=f"column 'value' do not fit one Arrow type .{said}"):
+        frames.arrow_table({"value": values})
+
+
+def test_nanoseconds_of_pandas_arrive_in_arrow() -> None:
+    """A Timestamp is a datetime, of which Arrow would take the microseconds."""
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    moment, span = pd.Timestamp("2020-01-01 00:00:00.123456789"), pd.Timedelta("1 day 00:00:00.000000001")
+    table = frames.arrow_table({"at": [moment, None], "for": [span, None]})
+
+    assert [moment, None] == table["at"].to_pylist()
+    assert [span, None] == table["for"].to_pylist()
+
+
+def test_a_masked_array_stays_one() -> None:
+    """What was masked is not shown as a number."""
+    masked = np.ma.array([1.0, -999.0], mask=[False, True])
+
+    assert [[1.0, None], [1.0, None]] == results(masked, masked).to_numpy().tolist()
