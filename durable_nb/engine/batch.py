@@ -49,7 +49,9 @@ class Batch(Filling):
         )
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority, is_alone=is_alone)
         self.is_inner = is_inside()
-        self._cancelled, self._is_left_alone = threading.Event(), False
+        self._cancelled = threading.Event()
+        self._is_inline = self._is_left_alone = False
+        """The latter where the step itself does not change its documents, and their iterator goes on while they are computed."""
         self.live.progress.workers = workers
 
     def run(self, items: Iterable[Any]) -> None:
@@ -65,7 +67,7 @@ class Batch(Filling):
         """
         remote = self.computation if isinstance(self.computation, RemoteComputation) else None
         is_paced = self.step.flow is not None and self.step.flow.is_limited
-        is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
+        is_inline = self._is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
         try:
             (inline if is_inline else threads).run(
                 self._several if remote is not None else self._one,
@@ -162,7 +164,7 @@ class Batch(Filling):
         return not self.entered.proven or self._intake.source.is_watched
 
     def _learn_from(self, pilot: Any) -> None:
-        if self._intake.source.is_watched and not isinstance(pilot, Pack):
+        if self._intake.source.is_watched and not (self._is_inline or isinstance(pilot, Pack)):
             self._is_left_alone = not any(is_changed(self.step, part) for part in parts_of(pilot))
 
     def _several(self, pack: Pack | Call) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -36,15 +37,16 @@ def is_collection(items: Any) -> bool:
 
 def is_fixed(item: Any) -> bool:
     """Whether nothing else can be put into an item."""
-    return (
-        type(item) in _FIXED
-        or (isinstance(item, tuple) and _FIXED.issuperset(map(type, item)))
-        or isinstance(item, PurePath)
-    )
+    if type(item) in _FIXED or isinstance(item, (PurePath, Enum, date, timedelta)):
+        return True
+    if isinstance(item, tuple):
+        return _FIXED.issuperset(map(type, item)) or all(map(is_fixed, item))
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(item, numpy.generic) and not isinstance(item, numpy.void)
 
 
 def apart(item: Any) -> Any:
-    """A copy of lists, dicts, sets and tuples of plain data, or of an array; None for anything else."""
+    """A copy of lists, dicts, sets and tuples of plain data, of an array or a table; None for anything else."""
     with suppress(_NotPlain, RecursionError, RuntimeError):  # it is being changed
         return _copied(item)
     return None
@@ -76,7 +78,9 @@ def _copied(item: Any) -> Any:
         return kind(map(_copied, item))
     if kind is bytearray:
         return item.copy()
-    numpy = sys.modules.get("numpy")
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if numpy is not None and kind is numpy.ndarray and not item.dtype.hasobject:
+        return item.copy()
+    if pandas is not None and kind in (pandas.Series, pandas.DataFrame):  # a row of `iterrows`, a group of `groupby`
         return item.copy()
     raise _NotPlain

@@ -776,6 +776,23 @@ def test_a_step_may_change_the_objects_of_an_iterator(workers: int) -> None:
     assert [f"{number}!" for number in range(30)] == list(shout.map(items(), workers=workers))
 
 
+def test_rows_and_numbers_of_libraries_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken as they are, or copied: to name each of them several times would cost more than many a step."""
+    np, pd = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    looked_into: list[object] = []
+    monkeypatch.setattr(refills.keys, "digest", looked_into.append)
+    table = pd.DataFrame({"n": [1, 2], "at": pd.to_datetime(["2020-01-01", "2020-01-02"])})
+    for items in (
+        table.itertuples(),
+        table.iterrows(),
+        table.groupby("n"),
+        iter([np.float32(1), np.datetime64("2020-01-01")]),
+    ):
+        list(selection.Source(item for item in items))
+
+    assert [] == looked_into
+
+
 def test_objects_of_their_own_are_taken_as_they_come() -> None:
     """Each is another one, and read once more where it comes twice as it was."""
 
