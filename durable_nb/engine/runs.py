@@ -208,10 +208,14 @@ class LiveRun:
 
     def finish(self, error: BaseException | None = None) -> None:
         """Flush, write the end state, release the lease; a store that fails here is an error in the cell."""
-        if (
-            not self.at_work.end() or self._has_refused
-        ):  # not everything was computed, whether somebody caught it or not
-            error = error or RunStopped(self.name)
+        try:
+            is_complete = self.at_work.end() and not self._has_refused  # whether somebody caught it or not
+        except BaseException as interrupt:  # ■ while it waits for them: it ends all the same
+            self._end(interrupt)
+            raise
+        self._end(error if is_complete else error or RunStopped(self.name))
+
+    def _end(self, error: BaseException | None) -> None:
         state, message = ending(error, self.progress.failed)
         try:
             self.progress.about_to_end(is_complete=error is None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import sqlite3
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import StepFailed, run, step
-from durable_nb.engine import refills, selection
+from durable_nb.engine import ends, refills, selection
 from durable_nb.errors import ConfigError, LeaseLost, RunBusy, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
@@ -1128,6 +1129,37 @@ def test_a_map_in_a_thread_ends_with_its_run(store: Store) -> None:
     snapshot = store.snapshot("threaded")
     assert snapshot is not None
     assert ("interrupted", len(computed)) == (snapshot.state, snapshot.computed)
+
+
+def test_an_interrupt_while_a_run_ends_its_work_is_heard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a long call in a thread may press ■: the run has ended then, and can be begun again."""
+    let_go = threading.Event()
+
+    @step(version="1")
+    def waiting(n: int) -> int:
+        let_go.wait(20)
+        return n
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    stream = waiting.stream(range(5), workers=1)
+    live = run("long")
+    with pytest.raises(KeyboardInterrupt), live:  # noqa: PT012 - the block has to end
+        context = contextvars.copy_context()
+        reader = threading.Thread(target=context.run, args=(lambda: next(stream, None),))
+        reader.start()
+        wait_until(lambda: stream._arrivals._batch is not None, describing="the map is under way")
+        monkeypatch.setattr(ends.clock, "sleep", interrupt)
+    monkeypatch.undo()
+    let_go.set()
+    reader.join()
+
+    snapshot = store.snapshot("long")
+    assert snapshot is not None
+    assert "interrupted" == snapshot.state
+    with run("long"):
+        assert list(range(5)) == list(waiting.map(range(5)))
 
 
 def test_a_map_among_the_items_of_another_is_tried_again() -> None:
