@@ -175,10 +175,11 @@ class Declaration(NamedTuple):
 def kept_by_decorator(thing: Any) -> dict[str, Any]:
     """The attributes of an object around a function, but for those of the function, and those that calls of it write."""
     wrapped, counted = vars(thing)["__wrapped__"], filled_by(type(thing), "__call__")
+    copied = getattr(wrapped, "__dict__", {})  # a builtin has none
     return {
         name: value
         for name, value in sorted(vars(thing).items())
-        if not (name.startswith("__") or value is wrapped or name in vars(wrapped) or f".{name}" in counted)
+        if not (name.startswith("__") or value is wrapped or name in copied or f".{name}" in counted)
     }
 
 
@@ -186,9 +187,8 @@ def declaration_of(cls: type, statement: str, scope: dict[str, Any]) -> Declarat
     """What a library has read, by its decorator or base class, and keeps in a way of its own; else nothing."""
     tree = syntax.parse(statement)
     nodes = [] if tree is None else [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    if scope.get(cls.__name__) is not cls or not nodes:
-        return Declaration("", ())
-    if not (speaks(cls) or is_decorated_by_library(nodes[-1], scope)):
+    is_it = bool(nodes) and scope.get(cls.__name__) is cls
+    if not (is_it and (speaks(cls) or is_decorated_by_library(nodes[-1], scope))):
         return Declaration("", ())
     node = copy.deepcopy(nodes[-1])
     said = [part for part in node.body if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]

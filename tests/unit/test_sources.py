@@ -445,6 +445,22 @@ def test_what_a_decorator_counts_is_no_edit(cells: list[str]) -> None:
     assert () == changed(old, new)
 
 
+def test_a_decorator_around_a_builtin_is_read() -> None:
+    """Which has no attributes that could have been copied."""
+    parts = parts_of(
+        """
+        import functools
+        class Deco:
+            def __init__(self, f, n): self.n = n; functools.update_wrapper(self, f)
+            def __call__(self, *a): return self.__wrapped__(*a) + self.n
+        size = Deco(len, 2)
+        def f(x): return size(x)
+        """
+    )
+
+    assert any(label.startswith("attribute n of") for label in parts)
+
+
 @pytest.mark.parametrize("found", ["None", "'text'", "{}", "self"])
 def test_an_object_that_has_any_attribute_is_read(found: str) -> None:
     """``class dotdict(dict): __getattr__ = dict.get`` is a common one."""
