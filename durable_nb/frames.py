@@ -139,12 +139,13 @@ def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
 def _arrow_scalars(arrow: Any, values: list[Any]) -> Any:
     """An array of these; TypeError where Arrow would make others of them."""
     kinds = set(map(type, values)) - {type(None)}
-    times = [value for value in values if isinstance(value, datetime)]
+    times = [value for value in values if isinstance(value, datetime) and type(value).__name__ != "NaTType"]
     if times and date in kinds:
         raise TypeError("some are dates, others have a time of the day")
     if len({value.tzinfo is None for value in times}) > 1:
         raise TypeError("some times have a zone, others none")
-    if kinds and {kind.__name__ for kind in kinds} <= {"Timestamp", "Timedelta", "NaTType"}:  # of pandas: nanoseconds
+    names = {kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] == "pandas"}
+    if len(names) == len(kinds) > 0 and names <= {"Timestamp", "Timedelta", "NaTType"}:  # nanoseconds
         return arrow.Array.from_pandas(library("pandas", "to_arrow()").Series(values))
     return arrow.array(values)
 

@@ -660,6 +660,14 @@ def test_nanoseconds_of_pandas_arrive_in_arrow() -> None:
     assert [span, None] == table["for"].to_pylist()
 
 
+def test_what_is_no_time_of_pandas_has_no_zone() -> None:
+    """NaT beside times of a zone is a gap."""
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    moment = pd.Timestamp("2020-01-01 12:00", tz="UTC")
+
+    assert [moment, None] == frames.arrow_table({"at": [moment, pd.NaT]})["at"].to_pylist()
+
+
 def test_a_masked_array_stays_one() -> None:
     """What was masked is not shown as a number."""
     masked = np.ma.array([1.0, -999.0], mask=[False, True])
