@@ -30,9 +30,9 @@ def is_collection(items: Any) -> bool:
     items = gone_through(items)
     kind = type(items)
     top = kind.__module__.partition(".")[0]
-    if kind in _COLLECTIONS or top in ("numpy", "pandas", "polars", "pyarrow"):
-        return length_of(items) is not None or kind is itertools.repeat
-    return isinstance(items, (list, tuple, set, frozenset, dict, deque))
+    if top in ("numpy", "pandas", "polars", "pyarrow"):
+        return length_of(items) is not None
+    return kind in _COLLECTIONS or isinstance(items, (list, tuple, set, frozenset, dict, deque))
 
 
 def is_fixed(item: Any) -> bool:

@@ -144,9 +144,7 @@ class Source:
 
     def refuse(self, item: Any) -> None:
         """Something else has been put into an item."""
-        if self._error is None:
-            problem = f"the iterator has changed a {type(item).__name__} after it had yielded it,"
-            self._error = ConfigError(f"{problem} or yields it again.", "Yield another one each time, or a copy.")
+        self._error = self._error or _changed(item)
 
     def _taken(self, item: Any) -> Any:
         """An item as it is handed on: kept apart from what the iterator does with it, or watched."""
@@ -157,8 +155,7 @@ class Source:
             return own
         was = what_it_is(item)
         if was is CHANGED and item is self._last:
-            self.refuse(item)
-            raise self._error  # type: ignore[misc]
+            raise _changed(item)
         self._last, self.is_watched = item, True
         self._watched.append((item, was))
         return item
@@ -288,3 +285,8 @@ async def _first_of(items: AsyncIterable[Any], limit: int) -> AsyncIterator[Any]
         left -= 1
         if not left:
             return
+
+
+def _changed(item: Any) -> ConfigError:
+    problem = f"the iterator has changed a {type(item).__name__} after it had yielded it, or yields it again."
+    return ConfigError(problem, "Yield another one each time, or a copy.")
