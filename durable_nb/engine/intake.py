@@ -59,6 +59,7 @@ class Intake:
         self.entered, self.live = computation.entered, computation.live
         self._arrived, self._is_aside, self._key, self._priority = arrived, is_aside, key, priority
         self._ahead = Ahead(self.entered)
+        # Alone: the run ends with this map, and nobody asks for them again.
         self.numbers = None if is_alone else Numbers(self.entered)
         around = made_here(self.entered)
         if around is not None and self.numbers is not None:
@@ -131,8 +132,7 @@ class Intake:
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
         iterator, first = iter(self.source if digests is None else items), 0
         while some := list(itertools.islice(iterator, _CHUNK)):
-            found = self._digests_of(some) if digests is None else list(itertools.islice(digests, len(some)))
-            some = self.source.as_they_came(some)
+            some, found = self._named(some) if digests is None else (some, list(itertools.islice(digests, len(some))))
             with paused_gc():
                 missing = self._missing(some, found, first, start)
             yield missing
@@ -154,10 +154,15 @@ class Intake:
 
     def _looked_up(self, some: list[Any], first: int) -> list[Call]:
         """Of items that nobody had counted before."""
+        some, digests = self._named(some)
+        start = self.live.progress.expect(len(some)) - first
+        return self._missing(some, digests, first, start)
+
+    def _named(self, some: list[Any]) -> tuple[list[Any], list[bytes]]:
+        """Items that are what they were when they came, and the digests of their calls."""
         digests = self._digests_of(some)
         some = self.source.as_they_came(some)
-        start = self.live.progress.expect(len(some)) - first
-        return self._missing(some, digests[: len(some)], first, start)
+        return some, digests[: len(some)]
 
     def _grouping(self) -> Grouping | None:
         if not isinstance(self.computation, GroupComputation):

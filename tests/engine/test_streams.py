@@ -777,6 +777,33 @@ def test_a_step_may_change_the_objects_of_an_iterator(workers: int) -> None:
     assert [f"{number}!" for number in range(30)] == list(shout.map(items(), workers=workers))
 
 
+def test_of_a_data_set_that_changes_its_items_the_first_ones_may_be_known() -> None:
+    """Those that are not what they were have no part in what is looked up, nor in the numbers of calls."""
+    kept, made = [Document() for _ in range(3)], list[str]()
+
+    def items() -> Iterator[Document]:
+        for number, document in enumerate(kept):
+            document.text = f"text {number}"
+            yield document
+        kept[1].text = "other"
+
+    @step(version="1")
+    def read(document: Document) -> str:
+        made.append(document.text)
+        return document.text
+
+    with run("known"):
+        list(items())
+        kept[1].text = "text 1"
+        assert ["text 0", "text 1", "text 2"] == list(read.map(kept))
+    with run("known"):
+        with pytest.raises(ConfigError, match="the iterator has changed a Document"):
+            list(read.stream(Sized(items, 3)))
+        kept[1].text = "text 1"
+        assert ["text 0", "text 1", "text 2"] == list(read.map(kept))
+    assert ["text 0", "text 1", "text 2"] == sorted(made)
+
+
 def test_rows_and_numbers_of_libraries_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are taken as they are, or copied: to name each of them several times would cost more than many a step."""
     np, pd = pytest.importorskip("numpy"), pytest.importorskip("pandas")
