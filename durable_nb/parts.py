@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from durable_nb import classes, credentials, keys, provenance, syntax
 from durable_nb.bytecode import Filled, cells_of, defaults_of, names_filled, names_used
 from durable_nb.errors import Unkeyable
+from durable_nb.mutations import binds
 from durable_nb.origins import (
     SCALARS,
     Origin,
@@ -284,8 +285,10 @@ class Parts:
         for name in provenance.names_read(statement):
             value = read.scope.get(name)
             if value is not None and name != read.name:
+                written = set(self.written)
                 if is_setting(value) or not is_display(read.value):
                     self.read_global(read.scope, name)
+                self.written = written if binds(value, read.name) else self.written  # what made it is not what reads it
             elif name not in read.scope and not provenance.is_builtin(name) and not isinstance(read.value, SCALARS):
                 # Made from a local variable that is gone: then the value must do, if there is one.
                 self._try_value(read)

@@ -10,11 +10,12 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.loads import loaded_text
+from durable_nb.mutations import Mutations, are_possible, changes
 from durable_nb.origins import full_name
 from durable_nb.syntax import FUNCTIONS, SCOPES, functions_around, normal_form, parse
 
@@ -32,33 +33,48 @@ _IMPURE = frozenset(
     "randrange fileno socket mkdtemp mkstemp mktemp gettempdir NamedTemporaryFile TemporaryDirectory id".split()
 )
 _IMPURE_MODULES = frozenset({"random", "secrets", "tempfile"})
-# Methods that ask an object something; any other method that a cell calls may change it.
-_ASKING = frozenset(
-    "encode decode embed embed_documents embed_query predict predict_proba transform generate complete invoke chat search "  # noqa: SIM905 - one a line would fill a screen
-    "query get count info describe summary head keys values items copy tokenize parameters named_parameters".split()
-)
 
 
-def statements_about(cell_sources: Iterable[str], name: str) -> str | None:
+def statements_about(
+    cell_sources: Iterable[str], name: str, scope: dict[str, Any] | None = None, shown: Collection[int] = ()
+) -> str | None:
     """What made an object what it is: from the last statement that binds ``name`` anew, each that rebinds it, stores
     into it or calls a method on it, a line each, newest last; None if there is none.
 
-    Looks into ``if``, ``with``, ``for``, ``while`` and ``try`` too, whose own line counts if something inside does. The
-    text has no comments and one layout. Cells may hold magics; cells that are no Python are skipped.
+    With a ``scope`` to look names up in, also what changes it by way of functions that it is handed to and of objects that
+    hold it; ``shown`` are the numbers of the cells whose last value the notebook showed. Looks into ``if``, ``with``,
+    ``for``, ``while`` and ``try`` too, whose own line counts if something inside does. The text has no comments and one
+    layout. Cells may hold magics; cells that are no Python are skipped.
     """
     found: list[str] = []
-    for source in reversed(list(cell_sources)):
-        if name not in source:
+    sources = list(cell_sources)
+    mutations = Mutations(name, scope)
+    if scope is not None:
+        mutations.look_at(_trees(sources, {name}))
+        mutations.keep_used(_trees(sources, mutations.names))
+    for number in reversed(range(len(sources))):
+        source = sources[number]
+        tree = next(_trees([source], mutations.names), None)
+        if tree is None:
             continue
-        tree = parse_cell(source)
-        about = list(_about([s for s in tree.body if name in _mentioned(s)], name)) if tree is not None else []
-        if tree is not None and _DURABLE.match(source):
+        last = tree.body[-1] if tree.body and number in shown else None
+        body = [statement for statement in tree.body if mutations.names & _mentioned(statement)]
+        about = list(_about(body, mutations, last))
+        if _DURABLE.match(source):
             about = list(_about_durable(tree.body, name, about))
         for statement, is_new in reversed(about):
             found.insert(0, ast.unparse(statement))
             if is_new:
                 return "\n".join(found)
     return "\n".join(found) or None
+
+
+def _trees(sources: Iterable[str], names: Collection[str]) -> Iterator[ast.Module]:
+    """Of the cells that may use one of these names."""
+    for source in sources:
+        tree = parse_cell(source) if any(name in source for name in names) else None
+        if tree is not None:
+            yield tree
 
 
 def enclosing_statement(code: CodeType, name: str) -> str | None:
@@ -120,7 +136,7 @@ def statement_of(name: str, scope: dict[str, Any]) -> str | None:
 
 def _statement_in_file(name: str, scope: dict[str, Any]) -> str | None:
     text = loaded_text(scope)
-    return statements_about([text], name) if text else None
+    return statements_about([text], name, scope if are_possible(scope.get(name)) else None) if text else None
 
 
 statement_finders: list[StatementFinder] = [_statement_in_file]
@@ -181,14 +197,18 @@ def _last_binding(body: list[ast.stmt], name: str) -> str | None:
     return None
 
 
-def _about(body: list[ast.stmt], name: str) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements that make or change what ``name`` stands for, and whether nothing before them matters."""
+def _about(
+    body: list[ast.stmt], mutations: Mutations, shown: ast.stmt | None = None
+) -> Iterator[tuple[ast.stmt, bool]]:
+    """The statements that make or change what a name stands for, and whether nothing before them matters."""
     for statement in body:
         header = _header(statement)
-        inside = [found for part in _bodies(statement) for found in _about(part, name)]
-        binds = header is not None and name in _bound(header)
-        if header is not None and (binds or inside or _changes(header, name)):
-            yield header, binds and (isinstance(header, SCOPES) or name not in names_read(ast.unparse(header)))
+        inside = [found for part in _bodies(statement) for found in _about(part, mutations)]
+        binds = header is not None and mutations.name in _bound(header)
+        is_asked = statement is shown or isinstance(statement, ast.If | ast.While)
+        if header is not None and (binds or inside or mutations.has(header, is_asked=is_asked)):
+            is_new = binds and (isinstance(header, SCOPES) or mutations.name not in names_read(ast.unparse(header)))
+            yield header, is_new or mutations.makes_anew(header)
         is_certain = isinstance(statement, (ast.With, ast.AsyncWith))
         yield from ((found, is_new and is_certain) for found, is_new in inside)
 
@@ -208,30 +228,9 @@ def _about_durable(
             yield statement, is_new
 
 
-def _changes(statement: ast.stmt, name: str) -> bool:
-    """Whether a statement stores into an object or calls a method on it."""
-    waiting: list[ast.AST] = [] if isinstance(statement, SCOPES) else [statement]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Lambda):
-            continue
-        is_store = isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load)
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in _ASKING
-        if (is_store or is_call) and _root(node.func if isinstance(node, ast.Call) else node) == name:
-            return True
-        waiting.extend(ast.iter_child_nodes(node))
-    return False
-
-
 def changed_names(body: list[ast.stmt]) -> frozenset[str]:
     """The names of objects that statements store into, or call methods on."""
-    return frozenset(name for statement in body for name in _mentioned(statement) if _changes(statement, name))
-
-
-def _root(node: ast.AST) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    return frozenset(name for statement in body for name in _mentioned(statement) if changes(statement, name))
 
 
 def _bodies(statement: ast.stmt) -> Iterator[list[ast.stmt]]:

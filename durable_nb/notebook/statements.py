@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.loads import note_loads
+from durable_nb.mutations import are_possible
 from durable_nb.notebook.makers import Made
 from durable_nb.notebook.names import names_bound
 from durable_nb.provenance import parse_cell, statements_about
@@ -71,7 +72,11 @@ class ExecutedCells:
             return None
         adopted = self.adopted.get(name)
         cells = self.cells() if apart is None else apart.cells()
-        return statements_about([*([adopted.statements] if adopted else []), *cells], name)
+        before = [adopted.statements] if adopted else []
+        if not are_possible(scope.get(name)):
+            return statements_about([*before, *cells], name)
+        shown = {len(before) + number for number in self._shell.user_ns.get("Out", ())}
+        return statements_about([*before, *cells], name, scope, shown)
 
     def updated(self, module: str) -> object:
         """When the file was written that IPython's autoreload took a module from last, be it in place; None if never."""

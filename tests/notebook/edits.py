@@ -44,6 +44,13 @@ class Model:
         with open("executed.log", "a") as log:
             log.write(f"{text}\\n")
         return self.name + text
+class Trainer:
+    def __init__(self, model, name):
+        self.model, self.name, self._lock = model, name, threading.Lock()
+    def train(self):
+        self.model.name = self.name
+def rename(model, name):
+    model.name = name
 """
 EMBED = SETUP[SETUP.index("def embed") : SETUP.index("def score")]
 SCORE = SETUP[SETUP.index("def score") : SETUP.index("class Model")]
@@ -223,6 +230,13 @@ KEPT = [
         changed='# again\nmodel  =  fakelib.Model( "m" )',
     ),
     Edit(
+        "library model that was tried out",
+        ENCODED,
+        above='model = fakelib.Model("m")',
+        changed='print(model)\nuse(model, "try")',
+        computed=["try"],
+    ),
+    Edit(
         "another library model as an argument",
         "out = [use(model, d) for d in docs]",
         above='model = fakelib.Model("m")',
@@ -257,6 +271,27 @@ ASKED = [
         ("global model", "fakelib.Model('n')"),
         ENCODED,
         'model = fakelib.Model("m")',
+    ),
+    Question(
+        "function of a library that changes a model",
+        'fakelib.rename(model, "n")',
+        ("global model", "fakelib.rename(model, 'n')"),
+        ENCODED,
+        'model = fakelib.Model("m")',
+    ),
+    Question(
+        "trainer of a model",
+        'trainer = fakelib.Trainer(model, "n")\ntrainer.train()',
+        ("global model", "fakelib.Trainer(model, 'n')", "trainer.train()"),
+        ENCODED,
+        'model = fakelib.Model("m")',
+    ),
+    Question(
+        "function that sets the global model anew",
+        'load("n")',
+        ("global model", "load('n')"),
+        ENCODED,
+        'def load(name):\n    global model\n    model = fakelib.Model(name)\nload("m")',
     ),
     Question(
         "lambda handed to map",
