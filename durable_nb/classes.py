@@ -22,6 +22,10 @@ _GIVEN = frozenset(
     "_inverted_".split()
 )
 _CLASS = "type(self)"
+_REPEATING = frozenset(
+    {"", "tenacity", "backoff", "retrying", "stamina", "ratelimit", "cachetools", "diskcache", "joblib"}
+)
+"""Libraries whose decorators repeat, wait or remember, and change no value."""
 _DATACLASS_OPTIONS = (
     "init",
     "repr",
@@ -197,19 +201,59 @@ def declaration_of(cls: type, statement: str, scope: dict[str, Any]) -> Declarat
     return Declaration(ast.unparse(node), tuple(sorted(read & scope.keys() - {cls.__name__})))
 
 
+def statement_in(text: str, attribute: str) -> str | None:
+    """What binds an attribute in the statements of a class, or on the class afterwards; None if nothing does."""
+    tree = syntax.parse(text)
+    body = [] if tree is None else [part for node in tree.body for part in getattr(node, "body", [node])]
+    found = [
+        ast.unparse(part) for part in body if isinstance(part, ast.Assign | ast.AnnAssign) and _binds(part, attribute)
+    ]
+    return found[-1] if found else None
+
+
+def _binds(statement: ast.Assign | ast.AnnAssign, attribute: str) -> bool:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return any(attribute in (getattr(target, "id", ""), getattr(target, "attr", "")) for target in targets)
+
+
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def decoration_of(node: Any, scope: dict[str, Any]) -> Declaration:
+    """What decorators of libraries are called with: the name of a model, a prompt, a check."""
+    calls = [one for one in getattr(node, "decorator_list", ()) if isinstance(one, ast.Call)]
+    calls = [one for one in calls if _library_in(one.func, scope) not in _REPEATING]
+    read = {part.id for one in calls for part in ast.walk(one) if isinstance(part, ast.Name)}
+    return Declaration("\n".join(map(ast.unparse, calls)), tuple(sorted(read & scope.keys())))
+
+
+def made_decorators(node: Any, scope: dict[str, Any]) -> list[Any]:
+    """Decorators that a call of a library has made: ``limited`` after ``limited = validate_call(config=config)``."""
+    named = [scope.get(one.id) for one in getattr(node, "decorator_list", ()) if isinstance(one, ast.Name)]
+    return [one for one in named if is_made_by_library(one)]
+
+
+def is_made_by_library(thing: Any) -> bool:
+    """Whether a call of a library has made a function."""
+    made = isinstance(thing, FunctionType) and "<locals>" in thing.__code__.co_qualname
+    return made and _library_named(thing.__globals__.get("__name__")) not in _REPEATING
+
+
 def is_decorated_by_library(node: Any, scope: dict[str, Any]) -> bool:
     """Whether a decorator of a library saw a definition, and with it its words."""
-    for decorator in getattr(node, "decorator_list", ()):
-        for part in ast.walk(decorator):
-            value = scope.get(part.id) if isinstance(part, ast.Name) else None
-            module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            if isinstance(module, str) and origin_of(module) is Origin.LIBRARY:
-                return True
-    return False
+    return any(_library_in(decorator, scope) for decorator in getattr(node, "decorator_list", ()))
+
+
+def _library_in(node: ast.AST, scope: dict[str, Any]) -> str:
+    """The first library that a name in an expression is of; '' if there is none."""
+    values = [scope.get(part.id) for part in ast.walk(node) if isinstance(part, ast.Name)]
+    modules = [one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in values]
+    return next(filter(None, map(_library_named, modules)), "")
+
+
+def _library_named(module: Any) -> str:
+    return module.partition(".")[0] if isinstance(module, str) and origin_of(module) is Origin.LIBRARY else ""
 
 
 def _name(function: Any, digest: Digest) -> str:

@@ -16,11 +16,12 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import classes, keys, provenance, syntax
-from durable_nb.bytecode import FILLING, Filled, cells_of, code_of, label_of, names_in, scope_of, step_function
-from durable_nb.errors import Unkeyable
+from durable_nb.bytecode import Filled, cells_of, code_of, label_of, names_in, scope_of, step_function
+from durable_nb.carried import carried_by, carried_state
+from durable_nb.identities import Identities
 from durable_nb.loads import module_tree
-from durable_nb.origins import SCALARS, Origin, can_be_filled, imported_files, is_injected, origin_of
-from durable_nb.parts import CODE, MISSING, Carried, Parts, Read, carried_by, carried_state
+from durable_nb.origins import Origin, imported_files, is_injected, origin_of
+from durable_nb.parts import CODE, MISSING, Read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,24 +31,19 @@ UNDEFINED = object()
 """Stands in ``globals_read`` for a name that is not in the scope."""
 
 
-class Walk(Parts):
+class Walk(Identities):
     """One traversal: code first, then the data it reads, since only then it is known what the code writes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sources: dict[str, str] = {}
         self.seen: dict[object, object] = {}
         self.waiting: dict[tuple[str, int], Read] = {}
         self.done: set[tuple[str, int]] = set()
-        self.called: dict[int, str] = {}
-        self.bearers: dict[str, set[int]] = {}
         self.bindings: list[tuple[str, str, Any, str]] = []
         self.missing: dict[str, tuple[int, str]] = {}
         self.words: dict[str, object] = {}
         self.spoken: set[str] = set()
         self.reads_words = False
-        self.identities: dict[int, str] = {}
-        self.open: set[int] = set()
 
     def follow(self, thing: Any, reached: str) -> str:
         """Take in a piece of code; its label. ``reached`` is the label of a lambda, which has no name."""
@@ -92,6 +88,7 @@ class Walk(Parts):
         statement: str | None = None,
         paths: Iterable[tuple[str, ...]] = _WHOLE,
         filled: Filled | None = None,
+        bearer: object = None,
     ) -> None:
         """Take in a value that code reads: code and modules now, data when all code is known."""
         scope = scope or {}
@@ -109,7 +106,7 @@ class Walk(Parts):
             self.follow_module(value, paths)
         elif (label, id(value)) not in self.done:
             self.done.add((label, id(value)))
-            self.waiting[label, id(value)] = Read(label, name, value, scope, statement, filled)
+            self.waiting[label, id(value)] = Read(label, name, value, scope, statement, filled, bearer)
 
     def read_global(self, scope: dict[str, Any], name: str, paths: Iterable[tuple[str, ...]] = _WHOLE) -> None:
         """Take in a global by its name; ``paths`` are the attributes of it that are used, if it is a module."""
@@ -139,7 +136,7 @@ class Walk(Parts):
             if not self.waiting:  # only now is it known which attributes the code assigns
                 self.add_shapes()
         for bound_to, name, thing, target in [*self.bindings, *(("step", "", *root) for root in roots)]:
-            shown = self._bound_to(thing, target)
+            shown = self.bound_to(thing, target)
             if shown != f"def:{name}":
                 self.add(bound_to, shown, shown if len(shown) < 100 else "")
         for missing, place in self.missing.items():
@@ -148,31 +145,6 @@ class Walk(Parts):
         for named, words in self.words.items():
             if self.reads_words or named in self.spoken:
                 self.add(f"words of {named}", words)
-
-    def identity(self, function: Any) -> str:
-        """A digest of one function object: its code and what it carries; its label where it holds itself."""
-        label = self.follow(function, "def:lambda in data")
-        if not isinstance(function, FunctionType) or id(function) not in self.called:
-            return keys.qualified_name(function) + label
-        if id(function) in self.open:
-            return label
-        if id(function) not in self.identities:
-            self.open.add(id(function))
-            try:
-                carried, filled = carried_by(function, syntax.function_node(function.__code__))
-                held = {(one.kind, one.name): self._held(one, filled) for one in carried}
-                what = (function.__code__.co_qualname, code_of(function), held)
-                self.identities[id(function)] = keys.digest(what).hex()
-            finally:
-                self.open.discard(id(function))
-        return self.identities[id(function)]
-
-    def _held(self, carried: Carried, filled: dict[str, Filled]) -> object:
-        if carried.name in filled and can_be_filled(carried.value):
-            return self.value_of(filled[carried.name].remaining(carried.value))
-        if isinstance(carried.value, SCALARS) and carried.statement and provenance.is_impure(carried.statement):
-            return carried.statement
-        return self.value_of(carried.value)
 
     def follow_module(self, module: ModuleType, paths: Iterable[tuple[str, ...]] = _WHOLE) -> None:
         """Take in the names of an own module that are used, all if there is no telling; of a library its version."""
@@ -190,29 +162,6 @@ class Walk(Parts):
                 self.read_global(scope, path[0], {path[1:]})
             else:
                 self.follow_module(module)
-
-    def _bound_to(self, thing: Any, target: str) -> str:
-        """Which code a name stands for: its label if only one object bears it, else a digest."""
-        thing = step_function(thing) or thing
-        name = keys.qualified_name(thing)
-        if isinstance(thing, type) and "<locals>" not in name:
-            return target if target.startswith("class:") and origin_of(thing.__module__) is Origin.OWN else name
-        if isinstance(thing, BuiltinFunctionType) and (
-            thing.__self__ is None or isinstance(thing.__self__, ModuleType) or thing.__name__ in FILLING
-        ):
-            return name
-        label = self.called.get(id(thing))
-        wrapped = getattr(thing, "__dict__", {}).get("__wrapped__")
-        if label is None and (isinstance(thing, FunctionType) or wrapped is not None):
-            if wrapped is None or origin_of(getattr(wrapped, "__module__", None)) is not Origin.OWN:
-                return name
-            label = keys.qualified_name(getattr(thing, "__code__", type(thing)))
-        if label is not None and len(self.bearers.get(label, ())) <= 1:
-            return label if wrapped is None else f"{label} around {self._bound_to(wrapped, target)}"
-        try:
-            return f"{target} #{keys.digest(thing).hex()[:16]}"
-        except Unkeyable:
-            return target
 
     def _import(self, package: str, imported: tuple[int, str, tuple[str, ...]]) -> None:
         """An import inside of a function: the module may not be loaded yet, so the text of its file counts."""
@@ -236,9 +185,11 @@ class Walk(Parts):
         root = label if wrapped is None else self.follow(wrapped, reached)
         if origin_of(module) is not Origin.OWN:
             self.add_library(module)
-            for value in cells_of(function).values():
-                if isinstance(value, CODE):  # a decorator of a library around a function of ours
-                    self.spoken.add(self.follow(value, reached))
+            inside = [value for value in cells_of(function).values() if isinstance(value, CODE)]
+            for value in inside:  # a decorator of a library around a function of ours
+                self.spoken.add(self.follow(value, reached))
+            if classes.is_made_by_library(function):
+                self._made_by_library(root, function, [wrapped, *inside])
             return root
         self.called[id(function)] = label
         self.bearers.setdefault(label, set()).add(id(function))
@@ -250,6 +201,7 @@ class Walk(Parts):
         self.words[label] = (function.__doc__, classes.annotations_of(function, self.value_of))
         self.reads_words = self.reads_words or names.reads_words
         self.spoken |= {label} if classes.is_decorated_by_library(node, scope) else set()
+        self._decorators(label, node, scope)
         carried, filled = carried_by(function, node)
         self.written |= {(id(scope), name) for name in names.writes}
         for name, what in filled.items():
@@ -265,8 +217,25 @@ class Walk(Parts):
             own = vars(function) if one.kind == "attribute" else None
             place = f"{one.kind} {one.name} of {label.removeprefix('def:')}"
             state = None if own is not None else filled.get(one.name)
-            self.read(place, one.name, one.value, scope if own is None else own, statement=one.statement, filled=state)
+            where = scope if own is None else own
+            self.read(place, one.name, one.value, where, statement=one.statement, filled=state, bearer=function)
         return root
+
+    def _made_by_library(self, label: str, function: FunctionType, around: list[Any]) -> None:
+        """Take in what a library was called with to put its function around one of the user's."""
+        for scope in {id(scope): scope for scope in map(scope_of, around)}.values():
+            if origin_of(scope.get("__name__", "builtins")) is Origin.OWN:
+                self.add_maker(label, function, scope)
+
+    def _decorators(self, label: str, node: Any, scope: dict[str, Any]) -> None:
+        """Take in what decorators of libraries were called with: the name of a model, a prompt."""
+        said, read = classes.decoration_of(node, scope)
+        if said:
+            self.add(f"{label} (decorators)", said)
+        for name in read:
+            self.read_global(scope, name)
+        for decorator in classes.made_decorators(node, scope):
+            self.add_maker(f"decorator of {label}", decorator, scope)
 
     def follow_class(self, cls: type) -> str:
         """Take in a class: its attributes, fields, bases and methods, or the version of its library."""

@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import classes, credentials, keys, provenance, syntax
-from durable_nb.bytecode import Filled, cells_of, defaults_of, names_filled, names_used
+from durable_nb.bytecode import Filled, step_function
 from durable_nb.errors import Unkeyable
 from durable_nb.mutations import binds
 from durable_nb.origins import (
@@ -27,7 +27,6 @@ from durable_nb.origins import (
     is_display,
     is_environment,
     is_frozen,
-    is_generator,
     is_setting,
     library,
     origin_of,
@@ -53,37 +52,8 @@ class Read(NamedTuple):
     scope: dict[str, Any]
     statement: str | None
     filled: Filled | None = None
-
-
-class Carried(NamedTuple):
-    """A value that a function object carries with it."""
-
-    kind: str
-    """closure, default or attribute"""
-    name: str
-    value: Any
-    statement: str | None
-
-
-def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[str, Filled]]:
-    """The closure variables, defaults and attributes of a function but for its state, and what its code fills."""
-    code = function.__code__
-    used = names_used(code)  # a local variable may bear the name of a global
-    own = {*used.reads, *used.writes, *code.co_freevars, *defaults_of(function), function.__name__}
-    filled = {} if node is None else {name: what for name, what in names_filled(node).items() if name in own}
-    found = []
-    for name, value in cells_of(function).items():
-        if name not in names_used(code).cells_written:
-            is_value = is_data(value) and not isinstance(value, SCALARS)
-            statement = None if is_value else provenance.enclosing_statement(code, name)
-            found.append(Carried("closure", name, value, statement))
-    written = syntax.default_statements(node)
-    found += [Carried("default", name, value, written.get(name)) for name, value in defaults_of(function).items()]
-    counted = filled[function.__name__].written if function.__name__ in filled else ()
-    for name, value in vars(function).items():
-        if not name.startswith("__") and f".{name}" not in counted:
-            found.append(Carried("attribute", name, value, None))
-    return found, filled
+    bearer: object = None
+    """The function that carries it, as a closure variable or a default."""
 
 
 def without_secrets(statement: str) -> str:
@@ -100,34 +70,13 @@ def without_secrets(statement: str) -> str:
     return ast.unparse(tree)
 
 
-class CellsOf(NamedTuple):
-    """The closure variables of a function, read when asked."""
-
-    function: Any
-
-    def get(self, name: str, missing: Any = None) -> Any:
-        """The value that a variable has now."""
-        return cells_of(self.function).get(name, missing)
-
-
-def carried_state(function: FunctionType, filled: dict[str, Filled]) -> list[tuple[Any, str]]:
-    """Closure variables and defaults that the code of a function itself writes or fills, or may draw random numbers from."""
-    written = names_used(function.__code__).cells_written | filled.keys()
-    cells: list[tuple[Any, str]] = [
-        (CellsOf(function), name)
-        for name, value in cells_of(function).items()
-        if name in written or is_generator(value)
-    ]
-    defaults = defaults_of(function)
-    return cells + [(defaults, name) for name in defaults if name in filled]
-
-
 class Parts:
     """Named parts, and what they were read from."""
 
     def __init__(self) -> None:
         self.parts: dict[str, set[str]] = {}
         self.readable: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self.bound: list[tuple[Mapping[str, Any], str, object]] = []
         self.mutable: list[tuple[Any, Filled | None]] = []
         self.scopes: dict[int, dict[str, Any]] = {}
@@ -255,7 +204,17 @@ class Parts:
                     if attribute in vars(cls):
                         self.bound.append((vars(cls), attribute, vars(cls)[attribute]))
                     self.mutable += [(value, None)] if is_data(value) and not isinstance(value, SCALARS) else []
+                    self._add_attribute(label, cls, attribute, value)
             self.add(label, classes.shape_of(cls, self.value_of, state))
+
+    def _add_attribute(self, label: str, cls: type, attribute: str, value: Any) -> None:
+        """Take in what made an attribute of a class, if it has no value: ``class Index: model = Model("small")``."""
+        home = sys.modules.get(cls.__module__)
+        if home is None or isinstance(value, SCALARS) or f"{label} (declaration)" in self.parts:
+            return
+        statement = classes.statement_in(self.sources.get(label, ""), attribute)
+        if statement is not None and self.value_of(value) == keys.qualified_name(type(value)):
+            self._by_statement(Read(f"attribute {attribute} of {label}", attribute, value, vars(home), None), statement)
 
     def _statement(self, read: Read) -> str | None:
         if read.statement is not None:
@@ -273,6 +232,8 @@ class Parts:
         self.add_library(type(read.value).__module__)
         if statement is None:
             self.add(read.label, ("type", keys.qualified_name(type(read.value))))
+            if self._is_made_with_bearer(read):
+                return
             fields = getattr(read.value, "__dict__", None) or {}  # made inside of a function: nobody can say how
             plain = {name: field for name, field in fields.items() if isinstance(field, SCALARS)}
             if plain and origin_of(type(read.value).__module__) is not Origin.PYTHON:
@@ -282,19 +243,37 @@ class Parts:
         home = provenance.home_of(read.name, statement, read.scope)
         if home is not None and origin_of(home[0].get("__name__")) is Origin.OWN:
             self.read_global(*home)
+        self._follow_names(read, statement)
+        local = [name for name in provenance.names_read(statement) if not _is_known(name, read.scope)]
+        if local and not isinstance(read.value, SCALARS):  # they are gone: then the value must do, if there is one
+            try:
+                self.add(f"{read.label} (value)", read.value)
+            except Unkeyable:
+                self._is_made_with_bearer(read)
+
+    def _is_made_with_bearer(self, read: Read) -> bool:
+        """Whether it is known what made the function that carries an object, as ``embed = embed_with(Model("small"))`` does."""
+        return read.bearer is not None and self.add_maker(read.label, read.bearer, read.scope)
+
+    def add_maker(self, label: str, made: Any, scope: dict[str, Any]) -> bool:
+        """Take in what is called to make a global, ``limited(rate)(embed)``; whether that is known."""
+        names = [name for name, other in list(scope.items()) if (step_function(other) or other) is made]
+        statement = provenance.statement_of(min(names), scope) if names else None
+        call = "" if statement is None else syntax.what_is_called(statement)
+        if call:
+            self.add(f"{label} (made with)", provenance.statement_value(call))
+            self._follow_names(Read(label, min(names), made, scope, call), call)
+        return bool(call)
+
+    def _follow_names(self, read: Read, statement: str) -> None:
         for name in provenance.names_read(statement):
             value = read.scope.get(name)
-            if value is not None and name != read.name:
-                written = set(self.written)
-                if is_setting(value) or not is_display(read.value):
-                    self.read_global(read.scope, name)
-                self.written = written if binds(value, read.name) else self.written  # what made it is not what reads it
-            elif name not in read.scope and not provenance.is_builtin(name) and not isinstance(read.value, SCALARS):
-                # Made from a local variable that is gone: then the value must do, if there is one.
-                self._try_value(read)
+            if value is None or name == read.name or (is_display(read.value) and not is_setting(value)):
+                continue
+            written = set(self.written)
+            self.read_global(read.scope, name)
+            self.written = written if binds(value, read.name) else self.written  # what made it is not what reads it
 
-    def _try_value(self, read: Read) -> None:
-        try:
-            self.add(f"{read.label} (value)", read.value)
-        except Unkeyable:
-            return
+
+def _is_known(name: str, scope: Mapping[str, Any]) -> bool:
+    return name in scope or provenance.is_builtin(name)

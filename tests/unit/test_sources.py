@@ -402,6 +402,39 @@ def test_swapped_model_is_noticed_however_it_is_held(source: str, cells: list[st
             "import attr as attrs\ndef conv(x): return x + VAL\n@attrs.s\nclass C:\n    k = attrs.ib(converter=conv)\n"
             "def f(x): return C(x).k"
         ),
+        "from pydantic import validate_call\n@validate_call(config={'str_max_length': VAL})\ndef f(x: str): return x",
+        (
+            "import pydantic\nMOST = VAL\n@pydantic.validate_call(config=pydantic.ConfigDict(str_max_length=MOST))\n"
+            "def f(x: str): return x"
+        ),
+        (
+            "from pydantic import validate_call\nlimited = validate_call(config={'str_max_length': VAL})\n@limited\n"
+            "def f(x: str): return x"
+        ),
+        (
+            "from pydantic import validate_call\ndef g(x: str): return x\nh = validate_call(config={'str_max_length': VAL})(g)\n"
+            "def f(x): return h(x)"
+        ),
+        "import sqlalchemy as sa\nclass C:\n    k = sa.create_engine(f'sqlite:///{VAL}.db')\ndef f(x): return C.k",
+        "import sqlalchemy as sa\nURL = 'sqlite:///VAL.db'\nclass C:\n    k = sa.create_engine(URL)\ndef f(x): return C.k",
+        "import sqlalchemy as sa\nclass C: pass\nC.k = sa.create_engine('sqlite:///VAL.db')\ndef f(x): return C.k",
+        (
+            "from threading import Lock\nclass M:\n    def __init__(self, v): self.v, self.lock = v, Lock()\n"
+            "class C:\n    k: object = M(VAL)\ndef f(x): return C.k.v"
+        ),
+        (
+            "import sqlalchemy as sa\ndef made(v):\n    engine = sa.create_engine(f'sqlite:///{v}.db')\n"
+            "    def f(x): return engine\n    return f\nf = made(VAL)"
+        ),
+        (
+            "import sqlalchemy as sa\ndef made(engine):\n    def f(x): return engine\n    return f\n"
+            "f = made(sa.create_engine('sqlite:///VAL.db'))"
+        ),
+        (
+            "import functools\nimport sqlalchemy as sa\ndef uses(engine):\n    def deco(g):\n        @functools.wraps(g)\n"
+            "        def inner(x): return g(x), engine\n        return inner\n    return deco\n"
+            "@uses(sa.create_engine('sqlite:///VAL.db'))\ndef f(x): return x"
+        ),
         (
             "import sqlalchemy as sa\nfrom sqlalchemy.orm import DeclarativeBase, mapped_column\nclass Base(DeclarativeBase): pass\n"
             "class C(Base):\n    __tablename__ = 'c'\n    id = mapped_column(sa.Integer, primary_key=True)\n"
@@ -430,6 +463,24 @@ def test_what_a_class_or_decorator_makes_of_its_text_is_noticed(
 
     assert () == changed(old, again)
     assert () != changed(old, new)
+
+
+def test_how_often_a_decorator_tries_again_is_no_edit(cells: list[str]) -> None:
+    """What only repeats, waits or counts gives no other values."""
+    cell = "import tenacity\n@tenacity.retry(stop=tenacity.stop_after_attempt(VAL))\ndef f(x): return x"
+    old = run_all(cells, cell.replace("VAL", "3"))
+    new = run_all(cells, cell.replace("VAL", "5"))
+
+    assert () == changed(old, new)
+
+
+def test_what_a_client_counts_is_no_edit(cells: list[str]) -> None:
+    """One that was made in the call which made the function is known by that call, and not by its attributes."""
+    cell = "import tenacity\ndef made(client):\n    def f(x):\n        return client\n    return f\nf = made(tenacity.Future(3))"
+    old = run_all(cells, cell)
+    new = run_all(cells, cell + "\nf(1).attempt_number += 1")
+
+    assert () == changed(old, new)
 
 
 def test_what_a_decorator_counts_is_no_edit(cells: list[str]) -> None:
