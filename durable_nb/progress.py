@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
@@ -24,12 +23,12 @@ from durable_nb.records import (
     Snapshot,
     State,
 )
+from durable_nb.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DONE = State.DONE.value  # a plain text compares five times as fast
-_WINDOW_S = 30.0
 _SHOWN_FAILURES = 50
 _BLANK = Snapshot("", State.RUNNING, None, 0, 0, 0, 0, 0.0, None, 0.0, 0.0, None)
 _AFTER_RESTART = bytes.maketrans(bytes((COMPUTED, GAVE_UP)), bytes((RESTORED, WAITING)))
@@ -57,7 +56,7 @@ class Progress:
         self.restored = self.computed = 0
         self.saved_s = self.spent = self.saved_cost = 0.0
         self._about, self._gate, self._held_up = about, gate or Gate(), ""
-        self._guessed = self._numbered = 0
+        self._guessed = self.numbered = 0  # the latter: how many documents have a number
         self._renumbered = False
         self._states = bytearray()
         self._version, self._changed = about.mosaic_version + _GAP, False
@@ -67,7 +66,7 @@ class Progress:
         self._ended: float | None = None
         self._last_commit: float | None = None
         self._last_beat: float | None = None
-        self._samples: deque[tuple[float, int]] = deque([(self._started, 0)])
+        self._window = Window(self._started)
         self._lock = lock_of(self)
 
     @property
@@ -75,17 +74,27 @@ class Progress:
         """Documents that gave up in this attempt and have not succeeded since."""
         return len(self._failures)
 
-    def expect(self, more: int) -> int:
-        """``more`` documents are wanted, on top of those already known of; the number of the first of them."""
+    def expect(self, more: int, *, at: int | None = None) -> int:
+        """``more`` documents are wanted, on top of those already known of; the number of the first of them.
+
+        ``at`` is that number if they, or the first of them, were wanted before.
+        """
         with self._lock:
-            self.total = (self.total or 0) + more
-            return self._number(more)
+            first = self.numbered if at is None else at
+            new = max(0, first + more - self.numbered)
+            self.total = (self.total or 0) + new
+            self._number(new)
+            return first
+
+    def is_counted(self, document: int) -> bool:
+        """Whether it was restored or computed in this attempt."""
+        return document < len(self._states) and self._states[document] in (RESTORED, COMPUTED)
 
     def number(self) -> int:
         """The number of one more document that nobody announced."""
         with self._lock:
-            number = self._numbered
-            self._numbered = number + 1
+            number = self.numbered
+            self.numbered = number + 1
             return number
 
     def guess(self, more: int) -> None:
@@ -116,7 +125,7 @@ class Progress:
         """An attempt before this one ended with these ``states``, and only of what failed in it something is tried again."""
         with self._lock:
             self._states = bytearray(states.translate(_AFTER_RESTART))
-            self.total = self._numbered = len(states)
+            self.total = self.numbered = len(states)
             self.restored = self._states.count(RESTORED)
             self._changed = True
 
@@ -124,9 +133,9 @@ class Progress:
         """Other processes computed and committed, and restored, so many documents; nobody knows which."""
         with self._lock:
             for state, count in ((COMPUTED, computed), (RESTORED, restored)):
-                self._grow_to(self._numbered - 1)
+                self._grow_to(self.numbered - 1)
                 self._states += bytes((state,)) * count  # of a negative count there are none
-                self._numbered += max(0, count)
+                self.numbered += max(0, count)
             self.computed += max(0, computed)
             self.restored += max(0, restored)
 
@@ -149,9 +158,7 @@ class Progress:
                 return
             self._fold(batch)
             self._last_commit = now
-            self._samples.append((now, self.computed))
-            while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
-                self._samples.popleft()
+            self._window.add(now, self.computed)
 
     def held_up(self, by: str) -> None:
         """The run waits for ``by``; '' once it goes on."""
@@ -167,7 +174,7 @@ class Progress:
             now = clock.monotonic() if self._ended is None else self._ended
             total = self._known_total(self.computed, self.failed)
             left = None if total is None else max(0, total - self.restored - self.computed - self.failed)
-            rate, gate = self._rate(now), self._gate
+            rate, gate = self._window.rate(now, self.computed, is_over=self._ended is not None), self._gate
             running = self.state is State.RUNNING
             paused, at_a_time = running and gate.paused, max(self.workers, len(gate.running))
             return self._about._replace(
@@ -207,12 +214,12 @@ class Progress:
     def mosaic(self) -> Mosaic | None:
         """The state of every document, those announced but not looked at included; None while there is none."""
         with self._lock:
-            known = max(self._numbered, self._known_total(self.computed, self.failed) or 0)
+            known = max(self.numbered, self._known_total(self.computed, self.failed) or 0)
             states = bytes(self._states).ljust(min(known, _DRAWN), bytes((WAITING,)))
             return Mosaic(self._current_version(), states) if states else None
 
     def _number(self, more: int) -> int:
-        first, self._numbered, self._changed = self._numbered, self._numbered + more, True
+        first, self.numbered, self._changed = self.numbered, self.numbered + more, True
         return first
 
     def _grow_to(self, document: int) -> None:
@@ -235,11 +242,6 @@ class Progress:
                 return max(self._guessed, seen)
             return seen if self.state is State.DONE else None
         return max(self.total, seen)
-
-    def _rate(self, now: float) -> float:
-        """Documents per second over the window; over the whole run once it ended."""
-        since, before = (self._started, 0) if self._ended is not None else self._samples[0]
-        return (self.computed - before) / (now - since) if now > since else 0.0
 
     def _paint(self, documents: Sequence[int], state: int) -> None:
         self._grow_to(max(documents, default=-1))
@@ -286,9 +288,8 @@ class Progress:
 
 
 _FIGURES = (
-    "running", "rate", "eta_s", "saved_s", "paused", "workers", "limit_workers", "per_minute", "waiting_for", "groups",
-    "spent", "saved_cost",
-)  # fmt: skip
+    "running rate eta_s saved_s paused workers limit_workers per_minute waiting_for groups spent saved_cost".split()  # noqa: SIM905 - one a line would fill a screen
+)
 
 
 def _are_results(batch: Sequence[Checkpoint]) -> bool:

@@ -268,8 +268,7 @@ class Batch(Filling):
 
     def give_back(self) -> None:
         """See ``StepInRun.give_back``, for every call of this batch."""
-        if (numbers := self._intake.numbers) is not None:
-            numbers.give_back()
+        self._intake.give_back()
 
     def abandon(self) -> None:
         """As `give_back`, by a garbage collection, which may come while the numbers are counted."""

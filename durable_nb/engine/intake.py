@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,14 @@ class Intake:
         self.counted: Callable[[dict[bytes, Saved]], dict[bytes, Saved]] | None = None
         """Which of the saved results count as restored; all of them if nobody says."""
         self.source = Source(())
+        self._head, self._documents, self._is_again = b"", range(0), False
+
+    def give_back(self) -> None:
+        """The map has failed: its calls do not use up their numbers, and its documents are the same when it is tried again."""
+        if self.numbers is not None:
+            if self._documents:
+                self.entered.tried[self._head] = self._documents
+            self.numbers.give_back()
 
     def units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         """What is to be computed: calls that are not known, or groups of them."""
@@ -127,12 +136,12 @@ class Intake:
                 first += len(some)
             return
         items = items[:] if isinstance(items, list) else items  # as it is now: the step may append to it
-        start = self.live.progress.expect(length)
         # Cheap to walk twice: so an item that cannot be keyed is found before anything runs.
         digests = iter(self._digests_of(items)) if isinstance(items, list | tuple) else None
-        iterator, first = iter(self.source if digests is None else items), 0
+        iterator, first, start = iter(self.source if digests is None else items), 0, self.live.progress.expect(0)
         while some := list(itertools.islice(iterator, _CHUNK)):
             some, found = self._named(some) if digests is None else (some, list(itertools.islice(digests, len(some))))
+            start = start if first else self._expect(found, length)
             with paused_gc():
                 missing = self._missing(some, found, first, start)
             yield missing
@@ -155,8 +164,23 @@ class Intake:
     def _looked_up(self, some: list[Any], first: int) -> list[Call]:
         """Of items that nobody had counted before."""
         some, digests = self._named(some)
-        start = self.live.progress.expect(len(some)) - first
-        return self._missing(some, digests, first, start)
+        return self._missing(some, digests, first, self._expect(digests, len(some), first) - first)
+
+    def _expect(self, digests: list[bytes], count: int, first: int = 0) -> int:
+        """The number of the first of ``count`` more documents. A map that failed is known by how it begins: when it is tried
+        again, its documents have the numbers that they had.
+        """
+        progress = self.live.progress
+        if not first:
+            self._head = hashlib.blake2b(b"".join(digests), digest_size=16).digest()
+            before = self.entered.tried.pop(self._head, range(0))
+            self._is_again = bool(before) and (len(before) == count or before.stop == progress.numbered)
+            start = progress.expect(count, at=before.start if self._is_again else None)
+            self._documents = range(start, start + count)
+        else:
+            start = progress.expect(count, at=self._documents.stop if self._is_again else None)
+            self._documents = range(self._documents.start, start + count)
+        return start
 
     def _named(self, some: list[Any]) -> tuple[list[Any], list[bytes]]:
         """Items that are what they were when they came, and the digests of their calls."""
@@ -201,8 +225,13 @@ class Intake:
         """Put results in place, count them, and show again what their calls showed. ``start``: number of item 0."""
         live, saved = self.live, [known[key] for key in keys]
         self._arrived.put_restored(positions, saved)
-        _, _, seconds, step_ids, numbers = zip(*saved, strict=True)
         documents = [start + position for position in positions]
+        if self._is_again:  # some were counted when the map was made before
+            new = [place for place, document in enumerate(documents) if not live.progress.is_counted(document)]
+            documents, keys, saved = [documents[n] for n in new], [keys[n] for n in new], [saved[n] for n in new]
+        if not saved:
+            return
+        _, _, seconds, step_ids, numbers = zip(*saved, strict=True)
         calls = list(zip(step_ids, keys, strict=True))
         cost = 0.0 if self.step.cost is None else live.store.cost_of(live.record.id, calls)
         live.progress.restore(documents, sum(seconds), renumbered=documents != list(numbers), cost=cost)

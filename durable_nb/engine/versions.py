@@ -43,6 +43,8 @@ class StepInRun:
         """A result of this step could be saved."""
         self.documents: dict[bytes, int] = {}
         """Numbers in the run of plain calls that raised, by key: the same call, tried again, is the same document."""
+        self.tried: dict[bytes, range] = {}
+        """Numbers in the run of the documents of maps that failed, by how those began."""
         self.raised: set[bytes] = set()
         """Keys of calls that raised in this attempt."""
         self._made: dict[bytes, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +14,9 @@ from durable_nb.engine import digests, versions
 from durable_nb.engine.digests import Digests, SortedDigests
 from durable_nb.engine.versions import StepInRun
 from durable_nb.errors import StepFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class NumbersAreCounts(RuleBasedStateMachine):
@@ -125,3 +128,87 @@ def test_a_map_of_many_that_failed_is_made_again(monkeypatch: pytest.MonkeyPatch
 
         assert list(range(1_000)) == list(embed.map(range(1_000), workers=1))
         assert list(range(1_000)) == list(embed.map(range(1_000), workers=1))
+
+
+class Counted:
+    """Documents of a data set that says how many it has."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._count))
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("documents", [list, iter, len], ids=["list", "iterator", "data set"])
+@pytest.mark.parametrize("options", [{}, {"batch": 7}], ids=["one by one", "batches"])
+def test_a_map_that_is_tried_again_has_the_same_documents(options: dict[str, Any], documents: Any) -> None:
+    """They are counted once: what was computed before it failed is not restored, and there are not twice as many."""
+    broken = {3, 700}
+
+    def one(n: int) -> int:
+        if n in broken:
+            raise ValueError(n)
+        return n
+
+    embed = step(lambda some: list(map(one, some)) if options else one(some), name="embed", version="1", **options)
+
+    def items() -> Any:
+        return Counted(1_000) if documents is len else documents(range(1_000))
+
+    with run("documents") as live:
+        for left in ({3, 700}, {700}, set()):
+            broken = left
+            if left:
+                with pytest.raises(StepFailed):
+                    embed.map(items(), workers=2)
+                seen = live.progress.snapshot()
+
+                assert (1_000, 0, len(left)) == (seen.total, seen.restored, seen.failed)
+            else:
+                assert list(range(1_000)) == list(embed.map(items(), workers=2))
+        after = live.progress.snapshot()
+        squares = live.progress.mosaic()
+
+    assert (1_000, 0, 1_000, 0, 0.0) == (after.total, after.restored, after.computed, after.failed, after.saved_s)
+    assert squares is not None
+    assert bytes([2]) * 1_000 == squares.states
+
+
+@pytest.mark.usefixtures("store")
+def test_other_documents_after_a_map_that_failed_are_others() -> None:
+    """A map of them, and the first one once more, which was not the last to take numbers."""
+    broken = [5]
+    embed = step(lambda n: n // (n not in broken), name="embed", version="1")
+
+    with run("documents"):
+        embed.map(range(500, 510), workers=1)
+    with run("documents") as live:
+        with pytest.raises(StepFailed):
+            embed.map(range(10), workers=1)
+        embed.map(range(500, 510), workers=1)
+        broken.clear()
+        embed.map(range(10), workers=1)
+        after = live.progress.snapshot()
+
+    assert (20, 10, 10, 0) == (after.total, after.restored, after.computed, after.failed)
+
+
+@pytest.mark.usefixtures("store")
+def test_an_iterator_that_gives_more_when_it_is_tried_again_has_more_documents() -> None:
+    """Those that it had are counted once."""
+    broken = [5]
+    embed = step(lambda n: n // (n not in broken), name="embed", version="1")
+
+    with run("documents") as live:
+        with pytest.raises(StepFailed):
+            embed.map(iter(range(100)), workers=1)
+        broken.clear()
+        embed.map(iter(range(150)), workers=1)
+        after = live.progress.snapshot()
+
+    assert (150, 0, 150, 0) == (after.total, after.restored, after.computed, after.failed)
