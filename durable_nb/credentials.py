@@ -27,7 +27,7 @@ _AT_THE_END = frozenset({"key", "token", "authtoken", "accesskey", "secretkey"})
 _BEFORE_KEY = frozenset("api access private service account encryption signing master auth client app".split())  # noqa: SIM905
 _FORM = (
     r"sk-[\w-]{12,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{12,}|xox[abeprs]-[\w-]{10,}|"
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|hf_[A-Za-z0-9]{16,}|AIza[\w-]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|"
+    r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|hf_[A-Za-z0-9]{16,}|AIza[\w-]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|"
     r"(?i:bearer|basic) [\w.+/=~-]{12,}"
 )
 _ADDRESS = r"://[^/\s:@'\"]*:([^/\s@'\"]+)@"
@@ -36,8 +36,8 @@ _FORMS_OF_TEXT = re.compile(_FORM)
 _FORMS_OF_BYTES = re.compile(_FORM.encode())
 _PASSWORD = re.compile(_ADDRESS)
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{24,}(?![A-Za-z0-9])")
-_SAID = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<is>["']?\s*[:=]\s*[rbuRBU]?)(?P<quote>["']?)(?P<value>(?<=["'])[^\s"']{4,}|[^\s"',;)#(=]{4,})"""
+_SAID = re.compile(  # a name from its beginning, and no longer than names are: an error may quote a word of a megabyte
+    r"""(?<!\w)(?P<name>[A-Za-z_][\w.-]{0,80}+)(?P<is>["']?\s*[:=]\s*[rbuRBU]?)(?P<quote>["']?)(?P<value>(?<=["'])[^\s"']{4,}|[^\s"',;)#(=]{4,})"""
 )
 _TURNS = re.compile(r"(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]")
 _SCHEME = re.compile(r"(?i)^\s*(bearer|basic|token|key|apikey)?[\s:=]*")

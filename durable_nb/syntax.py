@@ -226,7 +226,7 @@ def parse(text: str) -> ast.Module | None:
     """The tree of a text; None if it is no Python."""
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two of what is nested too deeply
         return None
 
 

@@ -137,3 +137,22 @@ def test_what_is_told_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
     assert "AuthError: Incorrect API key: *** (***)\n  client = Client(api_key='***', n=3)\nKeyError: 'token'" == told
+
+
+@pytest.mark.parametrize("word", ["ACGT", "a-b.", "a=b", "eyJ", "key=", "x "])
+def test_a_long_word_is_looked_through_once(word: str) -> None:
+    """An error may quote a sequence of a million letters; what looks again from each letter on needs hours for it."""
+    text = word * 200_000
+
+    assert known_in().hidden_in(text) == text
+
+
+def test_what_is_passed_by_a_flag_is_hidden() -> None:
+    """A name begins behind the dashes."""
+    assert known_in().hidden_in("--api-key='hunter2hunter2'") == "--api-key='***'"
+
+
+def test_a_text_that_is_nested_too_deeply_is_no_python() -> None:
+    """It is looked through as a text."""
+    assert Credentials([KEY]).redacted("-" * 100_000 + KEY).endswith("***")
+    assert Credentials([KEY]).redacted("a=b" * 60_000 + KEY).endswith("***")
