@@ -146,6 +146,11 @@ def names_filled(node: ast.AST) -> dict[str, Filled]:
         elif isinstance(part, (ast.Subscript, ast.Attribute)):
             name, place = _place(part)
             (read if isinstance(part.ctx, ast.Load) else written).setdefault(name, set()).add(place or _WHOLE)
+        elif isinstance(part, ast.Call):
+            match part:
+                case ast.Call(ast.Name("setattr" | "delattr"), [target, ast.Constant(str(attribute)), *_]):
+                    name, place = _place(target)
+                    written.setdefault(name, set()).add(place or f".{attribute}")
     return {
         name: Filled(*(frozenset(kind.get(name, ())) for kind in (written, defaulted, read)))
         for name in (written.keys() | defaulted.keys()) - {""}

@@ -26,7 +26,7 @@ def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[s
     """The closure variables, defaults and attributes of a function but for its state, and what its code fills."""
     code = function.__code__
     used = names_used(code)  # a local variable may bear the name of a global
-    own = {*used.reads, *used.writes, *code.co_freevars, *defaults_of(function), function.__name__}
+    own = {*used.reads, *used.writes, *code.co_freevars, *defaults_of(function), code.co_name}
     filled = {} if node is None else {name: what for name, what in names_filled(node).items() if name in own}
     found = []
     for name, value in cells_of(function).items():
@@ -36,11 +36,16 @@ def carried_by(function: FunctionType, node: Any) -> tuple[list[Carried], dict[s
             found.append(Carried("closure", name, value, statement))
     written = syntax.default_statements(node)
     found += [Carried("default", name, value, written.get(name)) for name, value in defaults_of(function).items()]
-    counted = filled[function.__name__].written if function.__name__ in filled else ()
+    counted = filled[code.co_name].written if code.co_name in filled else ()
     for name, value in vars(function).items():
         if not name.startswith("__") and f".{name}" not in counted:
             found.append(Carried("attribute", name, value, None))
     return found, filled
+
+
+def is_global(function: FunctionType) -> bool:
+    """Whether its name stands for it, so that ``inner.calls += 1`` in it is about the global that ``wraps`` made of it."""
+    return function.__globals__.get(function.__name__) is function
 
 
 class CellsOf(NamedTuple):
@@ -59,7 +64,7 @@ def carried_state(function: FunctionType, filled: dict[str, Filled]) -> list[tup
     cells: list[tuple[Any, str]] = [
         (CellsOf(function), name)
         for name, value in cells_of(function).items()
-        if name in written or is_generator(value)
+        if (name in written or is_generator(value)) and not (value is function and is_global(function))
     ]
     defaults = defaults_of(function)
     return cells + [(defaults, name) for name in defaults if name in filled]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import classes, keys, provenance, syntax
 from durable_nb.bytecode import Filled, cells_of, code_of, label_of, names_in, scope_of, step_function
-from durable_nb.carried import carried_by, carried_state
+from durable_nb.carried import carried_by, carried_state, is_global
 from durable_nb.identities import Identities
 from durable_nb.loads import module_tree
 from durable_nb.origins import Origin, imported_files, is_injected, origin_of
@@ -205,7 +205,9 @@ class Walk(Identities):
         carried, filled = carried_by(function, node)
         self.written |= {(id(scope), name) for name in names.writes}
         for name, what in filled.items():
-            self.filled[id(scope), name] = what.joined(self.filled.get((id(scope), name)))
+            itself = name == code.co_name and is_global(function)
+            changed = (id(scope), function.__name__ if itself else name)
+            self.filled[changed] = what.joined(self.filled.get(changed))
         for name, paths in sorted(names.reads.items()):
             self.fill_by_methods(scope, name, paths)
             if name not in names.writes:

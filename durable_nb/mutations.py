@@ -28,7 +28,6 @@ _CHANGING = re.compile(
     r"(fit|partial_fit|train|tune|finetune|fine_tune|configure|compile|freeze|unfreeze|quantize|prune|learn|step|"
     r"(set|enable|disable)(_\w+)?|load_(state_dict|weights|adapter)|add_adapter)$"
 )
-_SETTERS = frozenset({"setattr", "delattr"})
 _LOOKING = frozenset("matplotlib seaborn plotly rich tqdm loguru pandas numpy polars torchinfo ipywidgets".split())  # noqa: SIM905 - one a line would fill a screen
 
 
@@ -146,7 +145,7 @@ def _is_handed_on(
         return False
     called = _called(call.func, scope)
     if isinstance(call.func, ast.Name) and called is getattr(builtins, call.func.id, call):
-        return call.func.id in _SETTERS and bool(call.args) and _root(call.args[0]) == name
+        return call.func.id in ("setattr", "delattr") and bool(call.args) and _root(call.args[0]) == name
     function = _function(called)
     module = getattr(called, "__module__", None) if called is not None else None
     if function is not None and origin_of(function.__module__) is Origin.OWN:

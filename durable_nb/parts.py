@@ -166,18 +166,25 @@ class Parts:
         """Note what methods of an object of an own class write on it: ``tracker.add(doc)`` counts."""
         cls = type(scope.get(name))
         if origin_of(cls.__module__) is Origin.OWN and not isinstance(scope.get(name), type):
-            written = frozenset[str]().union(*(classes.filled_by(cls, path[0]) for path in paths if path))
+            methods = [path[0] if path else "__call__" for path in paths]
+            written = frozenset[str]().union(*(classes.filled_by(cls, method) for method in methods))
             if written:
                 filled = Filled(written, frozenset(), frozenset())
                 self.filled[id(scope), name] = filled.joined(self.filled.get((id(scope), name)))
 
     def fill_by_class_methods(self, cls: type) -> None:
-        """Note what methods of an own class write on the class: ``cls.made += 1`` counts, ``type(self).made += 1`` does too."""
-        for name, function in classes.class_methods_of(cls).items():
-            self._fill_class(cls, function.__globals__, classes.filled_by(cls, name))
-        home = sys.modules.get(cls.__module__)
-        if home is not None:
-            self._fill_class(cls, vars(home), classes.filled_through_objects(cls))
+        """Note what methods of an own class, and of its bases, write on the class: ``cls.made += 1`` counts, ``type(self).made
+        += 1`` does too.
+        """
+        scopes, written = [vars(sys.modules[cls.__module__])] if cls.__module__ in sys.modules else [], frozenset[str]()
+        for base in cls.__mro__:
+            if origin_of(base.__module__) is Origin.OWN:
+                for name, function in classes.class_methods_of(base).items():
+                    scopes.append(function.__globals__)
+                    written |= classes.filled_by(cls, name)
+                written |= classes.filled_through_objects(base)
+        for scope in {id(scope): scope for scope in scopes}.values():
+            self._fill_class(cls, scope, written)
 
     def _fill_class(self, cls: type, scope: dict[str, Any], written: frozenset[str]) -> None:
         if written and scope.get(cls.__name__) is cls:

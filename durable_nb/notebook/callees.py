@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import keys, sources
 from durable_nb.bytecode import scope_of, step_function
+from durable_nb.classes import filled_by
 from durable_nb.engine import arguments
 from durable_nb.engine.options import Options
 from durable_nb.engine.steps import Step
@@ -145,7 +146,7 @@ class Callees:
         if why:
             return Callee(None, why=why)
         if isinstance(function, (FunctionType, BuiltinFunctionType, MethodType, functools.partial, type)) or (
-            "__wrapped__" in getattr(function, "__dict__", ())
+            "__wrapped__" in getattr(function, "__dict__", ()) and not filled_by(type(function), "__call__")
         ):
             return Callee(_step(site, function))
         # An object that is called: of an own class its value counts, any other is known by what made it.

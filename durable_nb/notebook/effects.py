@@ -196,9 +196,12 @@ def repeat(
         owner = _home(place[0], scope)[place[1]] if isinstance(place, tuple) else arguments[place]
         for name, after in fields.items():
             _put(vars(owner).get(name), after, functools.partial(vars(owner).__setitem__, name))
+    was = {
+        place: glance(at(_home(place[0], scope), place[1])) for place in effects.get("globals_before", {})
+    }  # all before any
     for place, before in effects.get("globals_before", {}).items():
         home, name = _home(place[0], scope), place[1]
-        is_same = before is None or before == glance(at(home, name))
+        is_same = before is None or before == was[place]
         if not is_same:
             others.append(name)
             if place in effects.get("deltas", {}) and (now := at(home, name)) is not GONE:

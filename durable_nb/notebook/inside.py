@@ -9,6 +9,7 @@ pickle, that goes for what its ``__getstate__`` leaves out.
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def may_change_inside(one: Any) -> bool:
     if is_own(one):
         return _leaves_out(type(one))
     is_of_library = origins.origin_of(type(one).__module__) is Origin.LIBRARY and not is_data(one)
-    return is_of_library or _has_level(type(one))
+    return is_of_library or isinstance(one, threading.local) or _has_level(type(one))
 
 
 def _can_be_seen(one: Any) -> bool:

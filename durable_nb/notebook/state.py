@@ -11,7 +11,7 @@ from durable_nb.notebook.contents import can_be_put_back, is_own
 from durable_nb.notebook.deltas import before_of
 from durable_nb.notebook.generators import state_of
 from durable_nb.notebook.heap import partly_digested
-from durable_nb.origins import SCALARS, is_data, is_generator
+from durable_nb.origins import SCALARS, Origin, is_data, is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,9 +46,15 @@ def places_of(fingerprint: Fingerprint, arguments: dict[Any, Any]) -> Iterator[t
     for scope, name in (*fingerprint.state, *(place for kind in kinds for place in sources.current(kind).state)):
         value = scope.get(name)
         if isinstance(value, (type, FunctionType, ModuleType)):
-            fields = (key for key, one in vars(value).items() if is_data(one) and not key.startswith("__"))
+            fields = [key for key, one in _fields(value).items() if is_data(one) and not key.startswith("__")]
             yield from ((scope, f"{name}.{attribute}") for attribute in fields)
         yield scope, name
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The attributes of a class, function or module; of a class also those of its bases, which it may set anew."""
+    bases = [one for one in getattr(value, "__mro__", ())[1:] if origins.origin_of(one.__module__) is Origin.OWN]
+    return {name: one for owner in (*reversed(bases), value) for name, one in vars(owner).items()}
 
 
 def at(scope: Any, name: str) -> Any:

@@ -65,6 +65,109 @@ def collecting():
 work, count = collecting()
 out = [work(d) for d in docs]
 total = count()
+## decorator that counts on what it makes | out n
+import functools
+def counted(f):
+    @functools.wraps(f)
+    def inner(*args):
+        inner.n += 1
+        return [inner.n, f(*args)]
+    inner.n = 0
+    return inner
+@counted
+def work(d):
+    return embed(d)
+out = [work(d) for d in docs]
+n = work.n
+## decorator that counts, below another step | out n
+import functools
+def counted(f):
+    @functools.wraps(f)
+    def inner(*args):
+        inner.n += 1
+        return [inner.n, f(*args)]
+    inner.n = 0
+    return inner
+@counted
+def part(d):
+    return embed(d)
+def work(d):
+    return part(d)
+out = [work(d) for d in docs]
+n = part.n
+## decorator that is an object and counts | out n
+import functools
+class Counted:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.function, self.n, self.seen = function, 0, []
+    def __call__(self, *args):
+        self.n += 1
+        self.seen.append(args[0])
+        return [self.n, len(self.seen), self.function(*args)]
+@Counted
+def work(d):
+    return embed(d)
+out = [work(d) for d in docs]
+n = [work.n, work.seen]
+## decorator that is an object and counts, below another step | out n
+import functools
+class Counted:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.function, self.n = function, 0
+    def __call__(self, *args):
+        self.n += 1
+        return [self.n, self.function(*args)]
+@Counted
+def part(d):
+    return embed(d)
+def work(d):
+    return part(d)
+out = [work(d) for d in docs]
+n = part.n
+## objects of a subclass that count on their class | out n
+class Base:
+    made = 0
+    def __init__(self):
+        type(self).made += 1
+class Sub(Base):
+    pass
+def work(d):
+    Sub()
+    return [Sub.made, embed(d)]
+out = [work(d) for d in docs]
+n = [Base.made, Sub.made]
+## class method of a base that counts on a subclass | out n
+class Base:
+    made = 0
+    @classmethod
+    def make(cls):
+        cls.made += 1
+class Sub(Base):
+    pass
+def work(d):
+    Sub.make()
+    return [Sub.made, embed(d)]
+out = [work(d) for d in docs]
+n = [Base.made, Sub.made]
+## attribute of a class that is set by setattr | out n
+class M:
+    n = 0
+def work(d):
+    setattr(M, "n", M.n + 1)
+    return [M.n, embed(d)]
+out = [work(d) for d in docs]
+n = M.n
+## attribute of a local of the thread | out n
+import threading
+here = threading.local()
+here.n = 0
+def work(d):
+    here.n += 1
+    return [here.n, embed(d)]
+out = [work(d) for d in docs]
+n = here.n
 ## class attribute | out n
 class M:
     n = 0

@@ -70,6 +70,18 @@ FILLED = {
 }
 
 
+@pytest.mark.parametrize("body", ["S.n += 1", "S.log.append(1)", "T.n += 1"])
+def test_what_a_call_changes_of_a_class_was_what_it_is_before_the_call(body: str) -> None:
+    """An attribute is put back before the class around it is looked at: that is no other class for it."""
+    source = f"class S:\n    n, log = 0, []\nclass T(S): pass\ndef f(): {body}"
+    first, again = cell(source), cell(source)
+    found, left_out = called(first, again=again)
+
+    assert [] == left_out
+    assert [] == repeat(found, {}, again)
+    assert (first["S"].n, first["S"].log, first["T"].n) == (again["S"].n, again["S"].log, again["T"].n)
+
+
 @pytest.mark.parametrize("name", FILLED)
 def test_a_global_is_assigned_or_filled_again(name: str) -> None:
     """Counters, caches and collections of the notebook are after a restored call what they are after a call."""
