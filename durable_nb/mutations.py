@@ -28,6 +28,9 @@ _CHANGING = re.compile(
     r"(fit|partial_fit|train|tune|finetune|fine_tune|configure|compile|freeze|unfreeze|quantize|prune|learn|step|"
     r"(set|enable|disable)(_\w+)?|load_(state_dict|weights|adapter)|add_adapter)$"
 )
+_ADVANCING = frozenset(
+    "next list tuple set frozenset dict sorted sum min max any all zip map filter enumerate islice".split()  # noqa: SIM905 - one a line would fill a screen
+)
 _LOOKING = frozenset("matplotlib seaborn plotly rich tqdm loguru pandas numpy polars torchinfo ipywidgets".split())  # noqa: SIM905 - one a line would fill a screen
 
 
@@ -89,6 +92,7 @@ class Mutations:
         calls = [node for node in _inside(statement) if isinstance(node, ast.Call)]
         return (
             self._begins_to_hold(statement)
+            or self._advances(statement, calls)
             or any(changes(statement, same) for same in self._same)
             or any(self._is_by(call, is_thrown_away=call is thrown_away) for call in calls)
         )
@@ -106,6 +110,14 @@ class Mutations:
     def _begins_to_hold(self, statement: ast.stmt) -> bool:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         return any(isinstance(target, ast.Name) and target.id in self._same | self._holders for target in targets)
+
+    def _advances(self, statement: ast.stmt, calls: list[ast.Call]) -> bool:
+        """Whether it takes something out of an iterator."""
+        if not hasattr(type((self._scope or {}).get(self.name)), "__next__"):
+            return False
+        gone_through = [node.iter for node in _inside(statement) if isinstance(node, ast.For | ast.comprehension)]
+        gone_through += [part for call in calls if _last_name(call.func) in _ADVANCING for part in call.args]
+        return any(isinstance(one, ast.Name) and one.id == self.name for one in gone_through)
 
     def _is_by(self, call: ast.Call, *, is_thrown_away: bool) -> bool:
         assert self._scope is not None
@@ -208,6 +220,10 @@ def _function(thing: Any) -> FunctionType | None:
     thing = step_function(thing) or thing
     thing = thing.__func__ if isinstance(thing, MethodType) else thing
     return thing if isinstance(thing, FunctionType) else None
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _arguments(call: ast.Call) -> list[ast.expr]:

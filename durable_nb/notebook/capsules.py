@@ -29,10 +29,11 @@ class Need(NamedTuple):
     ``module``   imported by its name
     ``value``    data, in the payload
     ``secret``   looks like a credential, so it is not stored; perhaps the environment has it
+    ``shown``    what another cell showed: ``_``, ``Out[4]``
     ``made``     too large, or nothing that bytes can bring back: the statement and the cell that made it
     """
     why: str = ""
-    """What a module is called; of what is not stored, the reason."""
+    """What a module is called, and the modules in it that were imported by that name; of what is not stored, the reason."""
     made: Made = Made(0, 0, "", "", "")
     """Without credentials; nothing of what no cell made."""
     is_whole: bool = True

@@ -7,6 +7,7 @@ name nor by its form, nor because it stands in the code, in a closure, or inside
 from __future__ import annotations
 
 import os
+import re
 import sys
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _READABLE_BYTES = 64 << 20  # of an array whose digest takes a few milliseconds
 _CELL_LETTERS = 20_000
 _NOT_OURS = frozenset({MARKER, "get_ipython", "In", "Out", "_", "__", "___"})
+_SHOWN = re.compile(r"(_{1,3}|_\d+|_oh|Out)$")  # what IPython calls the values that cells showed
 
 
 def captured(
@@ -87,7 +89,12 @@ class _Capture:
         while waiting:
             name, only_support = waiting.pop(0)
             known = self.needs.get(name)
-            if name in self._hidden or name not in self._scope or (known and known.is_support <= only_support):
+            if name not in self._scope or (known and known.is_support <= only_support):
+                continue
+            made = self._makers.of(name)
+            if name in self._hidden and (made is None or made.kind not in ("def", "import", "lambda")):
+                if _SHOWN.match(name):
+                    self.needs[name] = Need(name, "shown", is_support=only_support)
                 continue
             need, reads = (known, self._read_by(known)) if known else self._look(name)
             self.needs[name] = need._replace(is_support=only_support)
@@ -102,7 +109,7 @@ class _Capture:
             made = decorated(made)
         need = Need(name, "made", made=made or Made(0, 0, "", "", ""), is_whole=is_whole)
         if issubclass(type(value), ModuleType):
-            return need._replace(kind="module", why=value.__name__), []
+            return need._replace(kind="module", why=" ".join([value.__name__, *self._makers.parts_of(name)])), []
         if made is not None and made.kind in ("def", "import", "lambda"):
             why = "" if need.is_whole else "what looks like a credential stands in its code"
             kind = "source" if need.is_whole else "made"

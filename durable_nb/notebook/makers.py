@@ -72,13 +72,20 @@ class Makers:
     ) -> None:
         self._adopted = adopted
         self._found: dict[str, Made] = {}
+        self._parts: dict[str, None] = {}
         for number, cell in enumerate(cells):
-            for name, (index, kind, text) in _bindings(python_of(cell, transform)).items():
+            python = python_of(cell, transform)
+            self._parts |= dict.fromkeys(_modules_in_modules(python))
+            for name, (index, kind, text) in _bindings(python).items():
                 self._found[name] = Made(number, index, kind, text, cell)
 
     def of(self, name: str) -> Made | None:
         """The last statement that bound a name, None if no cell did."""
         return self._found.get(name) or self._adopted.get(name)
+
+    def parts_of(self, name: str) -> list[str]:
+        """The modules that were imported as a part of what a name stands for: ``xml.dom.minidom`` of ``xml``."""
+        return [part for part in self._parts if part.startswith(f"{name}.")]
 
     def is_of_this_kernel(self, name: str) -> bool:
         """Whether a cell that was run here bound it."""
@@ -94,6 +101,15 @@ def python_of(cell: str, transform: Callable[[str], str]) -> str:
         return cell
     text = transform(cell)
     return text if syntax.parse(text) is not None else ""
+
+
+@lru_cache(maxsize=4096)
+def _modules_in_modules(text: str) -> tuple[str, ...]:
+    tree = syntax.parse(text) if "import" in text else None
+    names = (
+        [] if tree is None else [one for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
+    )
+    return tuple(one.name for one in names if "." in one.name and one.asname is None)
 
 
 @lru_cache(maxsize=4096)

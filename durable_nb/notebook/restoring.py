@@ -75,7 +75,8 @@ class _Restoring:
         }
         self._failed: dict[str, str] = {}
         self._taken = Counter[str]()
-        strange = (name for name in self._needs if name in self._scope and name not in self._own)
+        foreign = (name for name, need in self._needs.items() if need.kind != "shown" and name not in self._own)
+        strange = (name for name in foreign if name in self._scope)
         self._replaced = [name for name in strange if name not in executed.adopted and not is_builtin(name)]
         self._values: dict[str, Any] = {}
         self._groups = {name: group for group in capsule.groups for name in group[0]}
@@ -90,7 +91,7 @@ class _Restoring:
             waiting = left
         self._refuse_other_defaults()
         differing = [name for name in sorted(self._own) if self._differs(self._needs[name])]
-        missing = [need for need in self._needs.values() if need.name not in self._scope and not need.is_support]
+        missing = [need for need in self._needs.values() if self._is_missing(need) and not need.is_support]
         files = [need.name for need in self._needs.values() if need.file and not is_as_it_was(need.file)]
         return Restored(
             self._taken,
@@ -103,6 +104,9 @@ class _Restoring:
             len(self._already),
         )
 
+    def _is_missing(self, need: Need) -> bool:
+        return need.name not in self._scope or (need.kind == "shown" and need.name not in self._own)
+
     def _with_support(self, missing: list[Need]) -> list[Need]:
         """What is missing, and before it what the cells that make it read, if that is missing, too."""
         needed = {name for need in missing for name in _names_in(need.made.cell)}
@@ -111,7 +115,7 @@ class _Restoring:
         return sorted(wanted, key=lambda need: need.made[:2])
 
     def _is_back(self, need: Need) -> bool:
-        if need.name in self._own | self._already or need.kind == "made":
+        if need.name in self._own | self._already or need.kind in ("made", "shown"):
             return True
         try:
             taken = self._take(need)
@@ -135,7 +139,10 @@ class _Restoring:
 
     def _take(self, need: Need) -> str:
         if need.kind == "module":
-            self._scope[need.name] = importlib.import_module(need.why)
+            name, *parts = need.why.split()
+            self._scope[need.name] = importlib.import_module(name)
+            for part in parts:
+                importlib.import_module(part)
             return "import"
         if need.kind == "source":
             self._execute(need)
@@ -184,10 +191,10 @@ def set_generators(capsule: Unpacked, scope: dict[str, Any], *, where: str) -> N
 
 
 def make(missing: Iterable[Need], shell: InteractiveShell) -> None:
-    """Execute the statements that made what is missing, as cells."""
+    """Execute the statements that made what is missing, as cells; also of a value, if it could not be brought back."""
     for need in missing:
         text = need.made.statements or need.made.text
-        if text and need.is_whole and need.kind == "made" and need.name not in shell.user_ns:
+        if text and need.is_whole and need.kind in ("made", "value") and need.name not in shell.user_ns:
             shell.run_cell(text, store_history=True)  # type: ignore[no-untyped-call]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import syntax
 from durable_nb.errors import ConfigError, RunBusy
 from durable_nb.notebook import capsules, restoring
+from durable_nb.provenance import parse_cell
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from durable_nb.notebook.capsules import Need
     from durable_nb.notebook.commands import Asked
+    from durable_nb.notebook.makers import Made
     from durable_nb.notebook.restoring import Restored
     from durable_nb.records import Run
 
@@ -125,6 +129,11 @@ def with_name(source: str, name: str, on_change: str | None = None) -> str:
 def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: bool) -> tuple[str, str]:
     """The error of what has to be done by hand, and how."""
     again = f"%durable resume {name}"
+    if nameless := [need.name for need in missing if need.kind == "shown"]:
+        return (
+            f"{name} is not resumed: its cell reads {_listed(nameless)}, what another cell showed, and here that is another value.",
+            "Run the cells above, then its cell. Give that value a name (docs = …), and it can be resumed next time.",
+        )
     waited_for = {f"NameError: name '{need.name}' is not defined" for need in missing}
     failed = {one: error for one, error in failed.items() if error not in waited_for}
     lines = [f"    {one}: {error}" for one, error in failed.items()]
@@ -133,7 +142,7 @@ def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: b
         return problem, f"\nInstall or mend that, or run the cells that make them, then: {again}"
     cells = {need.made.number: need.made.cell for need in missing if need.made.cell}
     count = "1 cell has" if len(cells) == 1 else f"{len(cells):,} cells have"
-    why = "\n".join(f"    {need.name}: {need.why}" for need in missing)
+    why = "\n".join(f"    {need.name}: {need.why}" for need in missing if need.why)
     said = f"{problem}\n" if problem else ""
     said += (
         f"{name} is not resumed yet: {count} to be run for what is not saved.\n{why}"
@@ -141,14 +150,28 @@ def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: b
         else (f"{name} is not resumed yet: no cell made these, and they are not saved.\n{why}")
     )
     shown = "\n\n".join(f"In [{number}] was:\n\n{_indented(cell)}" for number, cell in sorted(cells.items()))
+    if later := [line for need in missing for line in _said_later(need.made)]:
+        shown += "\n\nand in other cells, afterwards:\n\n" + _indented("\n".join(dict.fromkeys(later)))
     remedy = (
-        f"\n\n{shown}\n\nRun {'it' if len(cells) == 1 else 'them'}, then: {again}" if cells else f"\n\nThen: {again}"
+        f"\n\n{shown}\n\nRun {'it' if len(cells) == 1 and not later else 'them'}, then: {again}"
+        if cells
+        else f"\n\nThen: {again}"
     )
-    if can_make and any(need.kind == "made" and need.is_whole for need in missing):
+    if can_make and any(need.kind in ("made", "value") and need.is_whole for need in missing):
         remedy += f"\nOr let the statements that made them be executed again: {again} --make"
     if any(need.why.startswith("too large") for need in missing):
         remedy += "\nMore data is noted next time after configure(capsule_mb=…); the default is 0.9."
     return said, remedy
+
+
+def _said_later(made: Made) -> list[str]:
+    """The statements that changed an object and do not stand in the cell that made it."""
+    cell, statements = parse_cell(made.cell), syntax.parse(made.statements)
+    if cell is None or statements is None:
+        return []
+    nodes = [getattr(node, "test", node) for node in ast.walk(cell) if isinstance(node, ast.stmt)]
+    there = {ast.unparse(node).partition("\n")[0] for node in nodes}
+    return [text for text in map(ast.unparse, statements.body) if text.partition("\n")[0] not in there]
 
 
 def _indented(cell: str) -> str:
