@@ -101,7 +101,7 @@ class DurableMagics(Magics):
         __tracebackhide__ = True
         if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
             return self.run(f"%%durable {line}\n{cell}")
-        arguments = parse_argstring(self.durable, line)
+        arguments = self._parsed(line)
         from durable_nb.notebook import commands
 
         command, name = arguments.name, " ".join(arguments.rest)
@@ -147,13 +147,19 @@ class DurableMagics(Magics):
 
         return Makers(self.executed.cells(), self.executed.adopted, self._shell.transform_cell)
 
+    def _parsed(self, line: str) -> Any:
+        try:
+            return parse_argstring(self.durable, line)
+        except ValueError as error:  # of shlex
+            raise UsageError(f"%durable {line}: {str(error).lower()}. Close the quotes, or leave them out.") from None
+
     def _arguments(self, line: str, refused: str) -> Any:
         """The options of the first line; raises for a cell that cannot be durable at all."""
         if refused == "empty":
             raise UsageError("%%durable: the cell is empty. Put the code to keep below the first line.")
         if refused:
             raise UsageError(f"%%durable cannot wrap %%{refused}: its body is not run as Python of this notebook.")
-        arguments = parse_argstring(self.durable, line)
+        arguments = self._parsed(line)
         if arguments.rest:
             raise ConfigError(f"a run has one name, and this line has {1 + len(arguments.rest)} words.", f"{line!r}")
         arguments.name = arguments.name or self._made_name(arguments)

@@ -106,7 +106,7 @@ class _Reader(ast.NodeVisitor):
         self._in_turn(*node.decorator_list)
         self._visit_arguments(node.args)
         self._in_turn(node.returns)
-        self.later += _globals_read(node)
+        self.later += globals_read(node)
         self.bound.add(node.name)
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
@@ -114,7 +114,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_arguments(node.args)
         inner = {name for own in self._inner for name in own}  # of a comprehension around it
-        self.later += [name for name in _globals_read(node) if name not in inner]
+        self.later += [name for name in globals_read(node) if name not in inner]
 
     def _visit_arguments(self, arguments: ast.arguments) -> None:
         self._in_turn(*arguments.defaults, *arguments.kw_defaults)
@@ -123,9 +123,9 @@ class _Reader(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._in_turn(*node.decorator_list, *node.bases, *node.keywords)
-        for name in _globals_read(node, deep=False):
+        for name in globals_read(node, deep=False):
             self._reads(name)
-        self.later += _globals_read(node)
+        self.later += globals_read(node)
         self.bound.add(node.name)
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
@@ -158,7 +158,7 @@ def _parsed(text: str) -> list[ast.stmt]:
         return []
 
 
-def _globals_read(node: ast.AST, *, deep: bool = True) -> list[str]:
+def globals_read(node: ast.AST, *, deep: bool = True) -> list[str]:
     """Globals that a function or class reads, by the symbol tables of Python's own compiler."""
     table = symtable.symtable(ast.unparse(node), "<cell>", "exec")
     tables = [inner for child in table.get_children() for inner in (_all_tables(child) if deep else [child])]

@@ -171,11 +171,19 @@ class Preflight:
 
     def _reaches_steps(self, *, own_names: bool) -> bool:
         """Whether the cell may call a ``@step``, by its name or through a function of the user."""
-        called = {name.partition(".")[0] for name in self._plan.called} & self._plan.bound
-        if called if not own_names else called - self._scope.keys():
-            return True  # perhaps the cell makes a step itself
         roots = {name.partition(".")[0] for name in self._plan.mentioned}
-        return any(_reaches_step(self._scope[name], set()) for name in roots if name in self._scope)
+        functions, known = self._plan.functions, self._scope.keys() if own_names else set()
+        waiting = {name.partition(".")[0] for name in self._plan.called} & self._plan.bound
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in functions and name not in seen:  # whatever an earlier cell has made of this name
+                seen.add(name)
+                roots |= functions[name]
+                waiting |= functions[name] & self._plan.bound
+            elif name not in known | seen:
+                return True  # perhaps the cell makes a step itself
+        return any(_reaches_step(self._scope[name], set()) for name in roots - seen if name in self._scope)
 
     def _refuse_order(self, site: Site, callee: Callee) -> None:
         if callee.step is not None and callee.step.name != "<lambda>":

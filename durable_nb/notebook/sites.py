@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb.notebook.names import COMPREHENSIONS, defined_by, dotted, last_name
+from durable_nb.notebook.names import COMPREHENSIONS, defined_by, dotted, last_name, names_bound, walk_here
+from durable_nb.notebook.needs import globals_read
+from durable_nb.provenance import changed_names
+from durable_nb.syntax import FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,6 +89,27 @@ class Plan(NamedTuple):
     called: tuple[str, ...]
     """What it calls, in loops or not, as it is typed."""
     has_loop: bool
+    functions: dict[str, frozenset[str]]
+    """The globals that each function reads which it defines and does not decorate."""
+
+    @classmethod
+    def of(cls, found: list[Site], body: list[ast.stmt], first: int | None) -> Plan:
+        """Of the statements of a cell; ``first`` is the index of the one that holds its first possible step."""
+        nodes = [inner for statement in body for inner in walk_here(statement)]
+        bound = names_bound(body)
+        return cls(
+            tuple(found),
+            bound,
+            bound | changed_names(body[:first]),
+            frozenset(dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))) - {""},
+            calls_in(node for node in nodes if isinstance(node, ast.Call)),
+            any(isinstance(node, (ast.For, ast.AsyncFor, ast.While, ast.comprehension)) for node in nodes),
+            {
+                one.name: frozenset(globals_read(one))
+                for one in nodes
+                if isinstance(one, FUNCTIONS) and not one.decorator_list
+            },
+        )
 
 
 class Chain(NamedTuple):

@@ -23,7 +23,6 @@ from durable_nb.notebook import names, sites
 from durable_nb.notebook.names import dotted
 from durable_nb.notebook.nodes import Node, lambda_of, placed
 from durable_nb.notebook.sites import Chain, Plan, Site
-from durable_nb.provenance import changed_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,22 +44,13 @@ def planned(
     named : set of str
         What is a step outside of loops too, as it is typed: ``model.encode``.
     """
-    nodes = [inner for statement in body for inner in names.walk_here(statement)]
     marker = _Marker(replay, named)
     marked = [marker.visit(copy.deepcopy(statement)) for statement in body]
     index = sites.first_of_interest(body, marker.first)
     if index is not None:
         ready = ast.Expr(marker.runtime("ready"))
         marked.insert(index, ast.fix_missing_locations(ast.copy_location(ready, body[index])))
-    plan = Plan(
-        tuple(marker.sites),
-        names.names_bound(body),
-        names.names_bound(body) | changed_names(body[:index]),
-        frozenset(dotted(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))) - {""},
-        sites.calls_in(node for node in nodes if isinstance(node, ast.Call)),
-        any(isinstance(node, (ast.For, ast.AsyncFor, ast.While, ast.comprehension)) for node in nodes),
-    )
-    return marked, plan
+    return marked, Plan.of(marker.sites, body, index)
 
 
 class _Marker(ast.NodeTransformer):

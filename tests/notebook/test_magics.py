@@ -28,6 +28,7 @@ def unattended(one: Kernel, code: str) -> Reply:
         ("%%durable show\nembed('refused')", "'show' is a sub-command"),
         ("%%durable resume\nembed('refused')", "'resume' is a sub-command"),
         ("%%durable two words\nembed('refused')", "a run has one name"),
+        ("%%durable 'refused\nembed('refused')", "no closing quotation. Close the quotes"),
         ("%%durable embed(docs)\nembed('refused')", "cannot name a run"),
         ("%%durable refused --on-change maybe\nembed('refused')", "invalid choice: 'maybe'"),
         ("%%durable refused --nope\nembed('refused')", "unrecognized arguments: --nope"),
@@ -43,6 +44,26 @@ def test_refused_before_anything_runs(notebook: Kernel, cell: str, says: str) ->
     assert "Traceback" not in reply.text
     assert stored(notebook.folder, "refused") is None
     assert [] == executed(notebook, "refused")
+
+
+WORKERS = """async def work():
+    while not queue.empty():
+        out.append({call})"""
+FILL = "for doc in ('refused 1', 'refused 2'):\n    queue.put_nowait(doc)"
+
+
+@pytest.mark.parametrize("parts", [[WORKERS, FILL], [FILL, WORKERS]], ids=["functions first", "loop first"])
+def test_workers_whose_calls_cannot_be_kept_are_refused(notebook: Kernel, parts: list[str]) -> None:
+    """Wherever in the cell they stand; with a step in them they run, and it keeps its calls."""
+    notebook.ok("async def plainly(doc):\n    executed(doc)\n    return doc")
+    cell = "\n".join(["%%durable refused", "queue, out = asyncio.Queue(), []", *parts, "await work()"])
+    reply = notebook.run(cell.replace("{call}", "await plainly(queue.get_nowait())"))
+
+    assert "nothing in this cell can be kept" in reply.text
+    assert [] == executed(notebook, "refused")
+    kept = cell.replace("{call}", "await aembed(queue.get_nowait())").replace("%%durable refused", "%%durable workers")
+    notebook.ok(kept.replace("'refused ", "'kept "))
+    assert "['KEPT 1', 'KEPT 2']" == notebook.ok("out").result
 
 
 def test_runs_are_listed_and_shown(notebook: Kernel) -> None:
@@ -64,6 +85,7 @@ def test_runs_are_listed_and_shown(notebook: Kernel) -> None:
         ("%durable nowhere", "no run 'nowhere'"),
         ("%durable show nowhere", "no run 'nowhere'"),
         ("%durable show", "needs the name of a run"),
+        ("%durable show 'nowhere", "no closing quotation. Close the quotes"),
         ("%durable forget nowhere --yes", "nothing was dropped"),
         ("%durable forget --yes", "needs the name of a run"),
         ("%durable history", "needs the name of a run"),
