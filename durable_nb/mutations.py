@@ -36,12 +36,18 @@ _LOOKING = frozenset("matplotlib seaborn plotly rich tqdm loguru pandas numpy po
 
 def changes(statement: ast.stmt, name: str) -> bool:
     """Whether a statement stores into an object or calls a method on it."""
+    known: frozenset[str] | None = getattr(statement, "durable_nb_changes", None)
+    if known is None:
+        known = statement.durable_nb_changes = frozenset(_changed_in(statement))  # type: ignore[attr-defined]
+    return name in known
+
+
+def _changed_in(statement: ast.stmt) -> Iterator[str]:
     for node in _inside(statement):
         is_store = isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load)
         is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in _ASKING
-        if (is_store or is_call) and _place(node.func if isinstance(node, ast.Call) else node) == name:
-            return True
-    return False
+        if is_store or is_call:
+            yield _place(node.func if isinstance(node, ast.Call) else node)
 
 
 class Mutations:
@@ -68,19 +74,20 @@ class Mutations:
 
     def look_at(self, trees: Iterable[ast.AST]) -> None:
         """Take in which names hold the object: ``same = model``, ``trainer = Trainer(model)``."""
-        for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Assign)):
-            bound = {target.id for target in node.targets if isinstance(target, ast.Name)} - {self.name}
+        for node in (node for tree in trees for node in _inside(tree) if isinstance(node, ast.Assign)):
             if isinstance(node.value, ast.Name) and node.value.id == self.name:
-                self._same |= bound
+                self._same |= _names_of(node) - {self.name}
             elif isinstance(node.value, ast.Call) and self.name in map(_root, _arguments(node.value)):
-                self._holders |= bound
+                self._holders |= _names_of(node) - {self.name}
 
     def keep_used(self, trees: Iterable[ast.AST]) -> None:
         """Forget the names by which nothing is changed."""
-        statements = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+        if not self._same | self._holders:
+            return
+        nodes = [node for tree in trees for node in _inside(tree)]
+        statements = [node for node in nodes if isinstance(node, ast.stmt)]
         self._same = {same for same in self._same if any(changes(statement, same) for statement in statements)}
-        calls = [node for statement in statements for node in _inside(statement) if isinstance(node, ast.Call)]
-        self._holders = {_root(call.func) for call in calls if _is_changing(call)} & self._holders
+        self._holders &= {_root(node.func) for node in nodes if isinstance(node, ast.Call) and _is_changing(node)}
 
     def has(self, statement: ast.stmt, *, is_asked: bool) -> bool:
         """Whether a statement changes the object, or may have; it ``is_asked`` if somebody looks at its value."""
@@ -108,8 +115,7 @@ class Mutations:
         return any(isinstance(target, ast.Name) and target.id == self.name for target in targets)
 
     def _begins_to_hold(self, statement: ast.stmt) -> bool:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        return any(isinstance(target, ast.Name) and target.id in self._same | self._holders for target in targets)
+        return isinstance(statement, ast.Assign) and not _names_of(statement).isdisjoint(self._same | self._holders)
 
     def _advances(self, statement: ast.stmt, calls: list[ast.Call]) -> bool:
         """Whether it takes something out of an iterator."""
@@ -142,6 +148,10 @@ def binds(thing: Any, name: str) -> bool:
     if function is None or name not in function.__code__.co_names or origin_of(function.__module__) is not Origin.OWN:
         return False
     return name in names_used(function.__code__).writes
+
+
+def _names_of(statement: ast.Assign) -> set[str]:
+    return {target.id for target in statement.targets if isinstance(target, ast.Name)}
 
 
 def _is_changing(call: ast.Call) -> bool:
@@ -230,14 +240,18 @@ def _arguments(call: ast.Call) -> list[ast.expr]:
     return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
-def _inside(statement: ast.stmt) -> Iterator[ast.AST]:
-    """All that is evaluated with a statement: nothing of functions that it makes."""
-    waiting: list[ast.AST] = [] if isinstance(statement, SCOPES) else [statement]
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, ast.Lambda):
-            yield node
-            waiting.extend(ast.iter_child_nodes(node))
+def _inside(statement: ast.AST) -> list[ast.AST]:
+    """All that is evaluated with a statement, noted with it: nothing of functions that it makes."""
+    known: list[ast.AST] | None = getattr(statement, "durable_nb_inside", None)
+    if known is None:
+        waiting, known = [] if isinstance(statement, SCOPES) else [statement], []
+        while waiting:
+            node = waiting.pop()
+            if not isinstance(node, ast.Lambda):
+                known.append(node)
+                waiting.extend(ast.iter_child_nodes(node))
+        statement.durable_nb_inside = known  # type: ignore[attr-defined]
+    return known
 
 
 def _place(node: ast.AST) -> str:
