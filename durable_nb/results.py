@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -12,8 +13,6 @@ from durable_nb.records import STORED
 from durable_nb.slots import NOTHING, Slots
 
 if TYPE_CHECKING:
-    import os
-
     import numpy as np
     import pandas as pd
     import polars as pl
@@ -125,9 +124,20 @@ class Results(Slots, Sequence[Any]):
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the table of `to_arrow` to a Parquet file."""
-        parquet = frames.library("pyarrow.parquet", "to_parquet()")
-        parquet.write_table(self.to_arrow(), path)
+        """Write the table of `to_arrow` to a Parquet file; what was there stays if that cannot be written.
+
+        Raises
+        ------
+        ConfigError
+            For results that Parquet has no place for, such as a dict without keys.
+        """
+        parquet, part = frames.library("pyarrow.parquet", "to_parquet()"), f"{os.fspath(path)}.part"
+        try:
+            parquet.write_table(self.to_arrow(), part)
+        except NotImplementedError as error:
+            problem = f"Parquet has no place for these results ({error})"
+            raise ConfigError(f"{problem}.", "Use .to_arrow(), or iterate over the results.") from error
+        os.replace(part, path)
 
     def iter_batches(self, rows: int = 1000) -> Iterator[pa.RecordBatch]:
         """Record batches of at most so many documents, all with the columns and types of `to_arrow`.

@@ -478,6 +478,17 @@ def test_to_parquet_writes_the_table(tmp_path: Path, saved: bool) -> None:
     assert made.to_arrow().equals(parquet.read_table(tmp_path / "out.parquet"))
 
 
+def test_what_parquet_has_no_place_for_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """A dict without keys is a column without fields: the error says so, and the file of before is still there."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "out.parquet"
+    results({"a": 1}).to_parquet(path)
+
+    with pytest.raises(ConfigError, match=r"Parquet has no place.*Use \.to_arrow"):
+        results({"a": {}}).to_parquet(path)
+    assert [1] == parquet.read_table(path)["a"].to_pylist()
+
+
 @pytest.mark.parametrize(
     ("method", "library"),
     [("to_numpy", "numpy"), ("to_pandas", "pandas"), ("to_arrow", "pyarrow"), ("to_polars", "polars")],
