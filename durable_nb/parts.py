@@ -12,7 +12,7 @@ import functools
 import re
 import sys
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb import classes, credentials, keys, provenance, syntax
@@ -120,7 +120,7 @@ class Parts:
         value = read.value
         if isinstance(value, SCALARS) and not isinstance(value, Enum):
             statement = self._statement(read)
-            if statement is not None and provenance.is_impure(statement):
+            if statement is not None and self._differs_in_every_kernel(statement, read.scope):
                 self._by_statement(read, statement)
                 return
             shown = repr(value) if type(value) in _SHOWN else ""
@@ -233,6 +233,18 @@ class Parts:
         # An argument of the function around a closure: perhaps a global is the same object.
         same = [name for name, other in list(read.scope.items()) if other is read.value and not name.startswith("_")]
         return provenance.statement_of(min(same), read.scope) if same else None
+
+    def _differs_in_every_kernel(self, statement: str, scope: dict[str, Any], depth: int = 3) -> bool:
+        """Whether a number or text comes from a clock, from random numbers without a seed, or from one that does."""
+        names = provenance.names_read(statement)
+        if provenance.is_impure(statement):
+            modules = [name for name in names if isinstance(scope.get(name), ModuleType)]
+            return not any("seed(" in (provenance.statement_of(name, scope) or "") for name in modules)
+        numbers = [name for name in names if depth and name in scope and isinstance(scope[name], SCALARS)]
+        made = {name: provenance.statement_of(name, scope) for name in numbers if scope[name] is not None}
+        return any(
+            one and one != statement and self._differs_in_every_kernel(one, scope, depth - 1) for one in made.values()
+        )
 
     def _by_statement(self, read: Read, statement: str | None) -> None:
         """An object without a value of its own: the statements that made it, and what they read."""

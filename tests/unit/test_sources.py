@@ -483,6 +483,32 @@ def test_what_a_client_counts_is_no_edit(cells: list[str]) -> None:
     assert () == changed(old, new)
 
 
+def test_what_is_computed_from_a_clock_is_no_edit(cells: list[str]) -> None:
+    """Its statement stands for it, and how that reads the other."""
+    cell = "import time\nT0 = time.time()\nDAY = 3600\nEND = T0 + DAY\nLATER = END * 2\ndef f(x): return END, LATER"
+    old = run_all(cells, cell)
+    again = run_all(cells, cell.replace("T0 = time.time()", "T0 = time.time()  # later"))
+    new = run_all(cells, cell.replace("DAY = 3600", "DAY = 7200"))
+
+    assert () == changed(old, again)
+    assert () != changed(old, new)
+
+
+@pytest.mark.parametrize("seed", ["random.seed(VAL)", "np.random.seed(VAL)"])
+def test_another_seed_is_an_edit(cells: list[str], seed: str) -> None:
+    """A random number that has one is the same in every kernel, and counts by its value."""
+    module = seed.partition(".seed")[0]
+    cell = f"import random\nimport numpy as np\n{seed}\nK = {module}.random()\ndef f(x): return K"
+    old = run_all(cells, cell.replace("VAL", "1"))
+    again = run_all(cells, cell.replace("VAL", "1"))
+    new = run_all(cells, cell.replace("VAL", "2"))
+    unseeded = [run_all(cells, cell.replace(seed, "")) for _ in range(2)]
+
+    assert () == changed(old, again)
+    assert () != changed(old, new)
+    assert () == changed(*unseeded)
+
+
 def test_what_a_decorator_counts_is_no_edit(cells: list[str]) -> None:
     """Its state is not compared, as that of no object is that its own methods write."""
     cell = (
