@@ -6,11 +6,12 @@ import ast
 import copy
 from collections.abc import Callable, Collection
 from enum import EnumType
-from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from types import FunctionType
+from typing import Any
 
-from durable_nb import syntax
+from durable_nb import decorations, syntax
 from durable_nb.bytecode import functions_of, is_generated, names_filled
+from durable_nb.decorations import Told
 from durable_nb.keys import qualified_name
 from durable_nb.origins import SCALARS, Origin, origin_of
 
@@ -22,10 +23,6 @@ _GIVEN = frozenset(
     "_inverted_".split()
 )
 _CLASS = "type(self)"
-_REPEATING = frozenset(
-    {"", "tenacity", "backoff", "retrying", "stamina", "ratelimit", "cachetools", "diskcache", "joblib"}
-)
-"""Libraries whose decorators repeat, wait or remember, and change no value."""
 _DATACLASS_OPTIONS = (
     "init",
     "repr",
@@ -168,14 +165,6 @@ def speaks(cls: type) -> bool:
     return any(origin_of(base.__module__) is Origin.LIBRARY for base in (*cls.__mro__, type(cls)))
 
 
-class Declaration(NamedTuple):
-    """The statement of a class but for its functions."""
-
-    text: str
-    names: tuple[str, ...]
-    """Globals that are read in it."""
-
-
 def kept_by_decorator(thing: Any) -> dict[str, Any]:
     """The attributes of an object around a function, but for those of the function, and those that calls of it write."""
     wrapped, counted = vars(thing)["__wrapped__"], filled_by(type(thing), "__call__")
@@ -187,18 +176,18 @@ def kept_by_decorator(thing: Any) -> dict[str, Any]:
     }
 
 
-def declaration_of(cls: type, statement: str, scope: dict[str, Any]) -> Declaration:
+def declaration_of(cls: type, statement: str, scope: dict[str, Any]) -> Told:
     """What a library has read, by its decorator or base class, and keeps in a way of its own; else nothing."""
     tree = syntax.parse(statement)
     nodes = [] if tree is None else [node for node in tree.body if isinstance(node, ast.ClassDef)]
     is_it = bool(nodes) and scope.get(cls.__name__) is cls
-    if not (is_it and (speaks(cls) or is_decorated_by_library(nodes[-1], scope))):
-        return Declaration("", ())
+    if not (is_it and (speaks(cls) or decorations.is_by_library(nodes[-1], scope))):
+        return Told("", ())
     node = copy.deepcopy(nodes[-1])
     said = [part for part in node.body if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     node.body = [part for part in said if not _is_text(part)] or [ast.Pass()]
     read = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
-    return Declaration(ast.unparse(node), tuple(sorted(read & scope.keys() - {cls.__name__})))
+    return Told(ast.unparse(node), tuple(sorted(read & scope.keys() - {cls.__name__})))
 
 
 def statement_in(text: str, attribute: str) -> str | None:
@@ -218,42 +207,6 @@ def _binds(statement: ast.Assign | ast.AnnAssign, attribute: str) -> bool:
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def decoration_of(node: Any, scope: dict[str, Any]) -> Declaration:
-    """What decorators of libraries are called with: the name of a model, a prompt, a check."""
-    calls = [one for one in getattr(node, "decorator_list", ()) if isinstance(one, ast.Call)]
-    calls = [one for one in calls if _library_in(one.func, scope) not in _REPEATING]
-    read = {part.id for one in calls for part in ast.walk(one) if isinstance(part, ast.Name)}
-    return Declaration("\n".join(map(ast.unparse, calls)), tuple(sorted(read & scope.keys())))
-
-
-def made_decorators(node: Any, scope: dict[str, Any]) -> list[Any]:
-    """Decorators that a call of a library has made: ``limited`` after ``limited = validate_call(config=config)``."""
-    named = [scope.get(one.id) for one in getattr(node, "decorator_list", ()) if isinstance(one, ast.Name)]
-    return [one for one in named if is_made_by_library(one)]
-
-
-def is_made_by_library(thing: Any) -> bool:
-    """Whether a call of a library has made a function."""
-    made = isinstance(thing, FunctionType) and "<locals>" in thing.__code__.co_qualname
-    return made and _library_named(thing.__globals__.get("__name__")) not in _REPEATING
-
-
-def is_decorated_by_library(node: Any, scope: dict[str, Any]) -> bool:
-    """Whether a decorator of a library saw a definition, and with it its words."""
-    return any(_library_in(decorator, scope) for decorator in getattr(node, "decorator_list", ()))
-
-
-def _library_in(node: ast.AST, scope: dict[str, Any]) -> str:
-    """The first library that a name in an expression is of; '' if there is none."""
-    values = [scope.get(part.id) for part in ast.walk(node) if isinstance(part, ast.Name)]
-    modules = [one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in values]
-    return next(filter(None, map(_library_named, modules)), "")
-
-
-def _library_named(module: Any) -> str:
-    return module.partition(".")[0] if isinstance(module, str) and origin_of(module) is Origin.LIBRARY else ""
 
 
 def _name(function: Any, digest: Digest) -> str:

@@ -15,7 +15,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import classes, keys, provenance, syntax
+from durable_nb import classes, decorations, keys, provenance, syntax
 from durable_nb.bytecode import Filled, cells_of, code_of, label_of, names_in, scope_of, step_function
 from durable_nb.carried import carried_by, carried_state, is_global
 from durable_nb.identities import Identities
@@ -188,7 +188,7 @@ class Walk(Identities):
             inside = [value for value in cells_of(function).values() if isinstance(value, CODE)]
             for value in inside:  # a decorator of a library around a function of ours
                 self.spoken.add(self.follow(value, reached))
-            if classes.is_made_by_library(function):
+            if decorations.is_made_by_library(function):
                 self._made_by_library(root, function, [wrapped, *inside])
             return root
         self.called[id(function)] = label
@@ -200,7 +200,7 @@ class Walk(Identities):
         self.sources[label] = syntax.source_of(code)
         self.words[label] = (function.__doc__, classes.annotations_of(function, self.value_of))
         self.reads_words = self.reads_words or names.reads_words
-        self.spoken |= {label} if classes.is_decorated_by_library(node, scope) else set()
+        self.spoken |= {label} if decorations.is_by_library(node, scope) else set()
         self._decorators(label, node, scope)
         carried, filled = carried_by(function, node)
         self.written |= {(id(scope), name) for name in names.writes}
@@ -231,12 +231,12 @@ class Walk(Identities):
 
     def _decorators(self, label: str, node: Any, scope: dict[str, Any]) -> None:
         """Take in what decorators of libraries were called with: the name of a model, a prompt."""
-        said, read = classes.decoration_of(node, scope)
+        said, read = decorations.told_by(node, scope)
         if said:
             self.add(f"{label} (decorators)", said)
         for name in read:
             self.read_global(scope, name)
-        for decorator in classes.made_decorators(node, scope):
+        for decorator in decorations.made_decorators(node, scope):
             self.add_maker(f"decorator of {label}", decorator, scope)
 
     def follow_class(self, cls: type) -> str:

@@ -15,7 +15,7 @@ from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb import classes, credentials, keys, provenance, syntax
+from durable_nb import classes, credentials, decorations, keys, provenance, syntax
 from durable_nb.bytecode import Filled, step_function
 from durable_nb.errors import Unkeyable
 from durable_nb.mutations import binds
@@ -278,7 +278,7 @@ class Parts:
         """Take in what is called to make a global, ``limited(rate)(embed)``; whether that is known."""
         names = [name for name, other in list(scope.items()) if (step_function(other) or other) is made]
         statement = provenance.statement_of(min(names), scope) if names else None
-        call = "" if statement is None else syntax.what_is_called(statement)
+        call = "" if statement is None else decorations.what_made(statement, scope)
         if call:
             self.add(f"{label} (made with)", provenance.statement_value(call))
             self._follow_names(Read(label, min(names), made, scope, call), call)

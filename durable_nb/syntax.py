@@ -117,15 +117,6 @@ def default_statements(node: ast.AST | None) -> dict[str, str]:
     return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
 
 
-def what_is_called(statement: str) -> str:
-    """Of a statement that makes a function, what is called to make it: the value that is assigned, the decorators; else ''."""
-    tree = parse(statement)
-    last = tree.body[-1] if tree is not None and tree.body else None
-    if isinstance(last, FUNCTIONS):
-        return "\n".join(map(ast.unparse, last.decorator_list))
-    return statement if isinstance(last, ast.Assign) and not isinstance(last.value, ast.Lambda) else ""
-
-
 def imports(tree: ast.Module) -> list[tuple[int, str, tuple[str, ...]]]:
     """Level, module and names of each import statement at the top of a file."""
     found: list[tuple[int, str, tuple[str, ...]]] = []

@@ -465,13 +465,32 @@ def test_what_a_class_or_decorator_makes_of_its_text_is_noticed(
     assert () != changed(old, new)
 
 
-def test_how_often_a_decorator_tries_again_is_no_edit(cells: list[str]) -> None:
-    """What only repeats, waits or counts gives no other values."""
-    cell = "import tenacity\n@tenacity.retry(stop=tenacity.stop_after_attempt(VAL))\ndef f(x): return x"
-    old = run_all(cells, cell.replace("VAL", "3"))
-    new = run_all(cells, cell.replace("VAL", "5"))
+UNKEPT = "import tenacity\nimport durable_nb\nfrom durable_nb import step\nfrom pydantic import validate_call\n"
+MADE = "import sqlalchemy as sa\ndef made(engine):\n    def f(x): return engine\n    return f\nENGINE = sa.create_engine('sqlite:///')\n"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "@tenacity.retry(stop=tenacity.stop_after_attempt(VAL))\ndef f(x): return x",
+        "@step(retries=VAL)\n@validate_call\ndef f(x: int): return x",
+        "@durable_nb.step(retries=VAL)\n@validate_call(config={'strict': True})\ndef f(x: int): return x",
+        MADE + "f = step(made(ENGINE), retries=VAL)",
+        MADE + "f = step(retries=VAL)(made(ENGINE))",
+        MADE + "f = tenacity.retry(stop=tenacity.stop_after_attempt(VAL))(made(ENGINE))",
+    ],
+)
+def test_how_often_something_tries_again_is_no_edit(cells: list[str], cell: str) -> None:
+    """What only keeps, repeats or waits gives no other values; what stands beside it counts."""
+    pytest.importorskip("pydantic")
+    old = run_all(cells, UNKEPT + cell.replace("VAL", "3"))
+    new = run_all(cells, UNKEPT + cell.replace("VAL", "5"))
+    other = run_all(
+        cells, UNKEPT + cell.replace("VAL", "3").replace("sqlite:///", "sqlite:///x.db").replace("True", "False")
+    )
 
     assert () == changed(old, new)
+    assert (() != changed(old, other)) == ("sqlite" in cell or "True" in cell)
 
 
 def test_what_a_client_counts_is_no_edit(cells: list[str]) -> None:
