@@ -95,7 +95,7 @@ class Mutations:
             return True
         if self._scope is None or isinstance(statement, SCOPES):
             return False
-        thrown_away = statement.value if isinstance(statement, ast.Expr) and not is_asked else None
+        thrown_away = None if is_asked else _thrown_away(statement)
         calls = [node for node in _inside(statement) if isinstance(node, ast.Call)]
         return (
             self._begins_to_hold(statement)
@@ -148,6 +148,13 @@ def binds(thing: Any, name: str) -> bool:
     if function is None or name not in function.__code__.co_names or origin_of(function.__module__) is not Origin.OWN:
         return False
     return name in names_used(function.__code__).writes
+
+
+def _thrown_away(statement: ast.stmt) -> ast.expr | None:
+    """The value that a statement makes and nobody gets."""
+    is_alone = isinstance(statement, ast.Expr) or (isinstance(statement, ast.Assign) and _names_of(statement) == {"_"})
+    value: ast.expr | None = getattr(statement, "value", None) if is_alone else None
+    return value.value if isinstance(value, ast.Await) else value
 
 
 def _names_of(statement: ast.Assign) -> set[str]:

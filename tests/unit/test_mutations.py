@@ -99,6 +99,8 @@ def scope() -> Iterator[dict[str, Any]]:
         "configure(model, 'v')",
         "fakelab.configure(model, name='v')",
         "configure(model=model)",
+        "_ = configure(model)",
+        "await configure(model)",
         "rename(model, 'v')",
         "old = rename(model, 'v')",
         "rename_all('v', these=model)",
