@@ -58,7 +58,7 @@ class Poller:
     def stop(self) -> None:
         """The run is over; a look that hangs is not waited for long, and ends by itself."""
         self._over.set()
-        if self._thread is not threading.current_thread():
+        if self._thread.ident is not None and self._thread is not threading.current_thread():  # ■ may come as it starts
             self._thread.join(_JOIN_S)
 
     def _run(self) -> None:

@@ -76,12 +76,16 @@ def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries
     assert list(range(20)) == embed.map(range(20))
 
 
-def test_a_run_that_is_interrupted_while_it_begins_can_be_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """■ when all but its end has been made ready."""
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_run_that_is_interrupted_while_it_begins_can_be_begun_again(
+    monkeypatch: pytest.MonkeyPatch, *, has_begun: bool
+) -> None:
+    """■ when all but its end has been made ready, or as the thread starts that looks for controls."""
     begin = controls.Poller.start
 
     def interrupted(self: controls.Poller) -> None:
-        begin(self)
+        if has_begun:
+            begin(self)
         raise KeyboardInterrupt
 
     @step

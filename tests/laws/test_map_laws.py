@@ -149,13 +149,17 @@ class EachCallIsComputedOnce(RuleBasedStateMachine):
     )
     def cell(self, kind: str, broken: set[int], parts: list[Any], name: str) -> None:
         """Maps and calls in one run: equal calls are told apart through all of them, those that raised not counted."""
-        attempt = self.begin(f"{name}-{kind}", broken)
-        with run(f"{name}-{kind}"):
+        attempt, before = self.begin(f"{name}-{kind}", broken), len(self.executed)
+        with run(f"{name}-{kind}") as live:
             for part in parts:
                 if isinstance(part, int):
                     self.calls(attempt, kind, part)
                 else:
                     self.maps(attempt, kind, part[0], part[1], raises=part[2])
+        shown = live.progress.snapshot()
+
+        assert len(self.executed) - before == shown.computed
+        assert (shown.total or 0) == shown.restored + shown.computed + shown.failed
 
     def calls(self, attempt: Attempt, kind: str, document: int) -> None:
         """One call, written as one."""
