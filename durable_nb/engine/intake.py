@@ -148,6 +148,10 @@ class Intake:
             if self.source.is_broken:
                 return
             first += len(some)
+        if (
+            first < length and (total := self.live.progress.total) is not None
+        ):  # a bar may have been told another number
+            self.live.progress.total = total - (length - first)
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
         later, first = Later(self.computation), 0

@@ -212,3 +212,17 @@ def test_an_iterator_that_gives_more_when_it_is_tried_again_has_more_documents()
         after = live.progress.snapshot()
 
     assert (150, 0, 150, 0) == (after.total, after.restored, after.computed, after.failed)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_source_that_has_fewer_documents_than_it_says() -> None:
+    """As a progress bar with another total: what there was is what was wanted."""
+
+    class Bar(Counted):
+        def __len__(self) -> int:
+            return 100
+
+    with run("documents") as live:
+        step(lambda n: n, name="embed", version="1").map(Bar(90), workers=1)
+
+        assert (90, 90) == (live.progress.snapshot().total, live.progress.snapshot().computed)

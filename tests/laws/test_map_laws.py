@@ -159,7 +159,7 @@ class EachCallIsComputedOnce(RuleBasedStateMachine):
         shown = live.progress.snapshot()
 
         assert len(self.executed) - before == shown.computed
-        assert (shown.total or 0) == shown.restored + shown.computed + shown.failed
+        assert (shown.total or 0) >= shown.restored + shown.computed + shown.failed
 
     def calls(self, attempt: Attempt, kind: str, document: int) -> None:
         """One call, written as one."""
