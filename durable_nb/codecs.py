@@ -163,7 +163,8 @@ def verify(codec: str, payload: bytes) -> None:
         if needs_pickle(codec):
             decode(codec, payload)
     except DurableError as error:
-        raise Unsaveable("value", f"it can be pickled but not read back ({error.__cause__ or error})") from error
+        why = error if error.__cause__ is None else error.__cause__
+        raise Unsaveable("value", f"it can be pickled but not read back ({why})") from error
 
 
 def prove(codec: str, payload: bytes, met: Met) -> None:

@@ -104,8 +104,7 @@ class Batch(Filling):
         """Compute the calls that failed before in ``of``, into the results they are missing from."""
         self.results = self._arrived = results
         calls = list(failed.values()) if self.live is of else self._as_numbered_before(results, failed)
-        errors = {position: error.__cause__ or error for position, error in results.errors.items()}
-        calls = [call for call in calls if not self._is_changed(call, errors[call.position])]
+        calls = [call for call in calls if not self._is_changed(call, _raised_by(results.errors[call.position]))]
         self.computation.spare(calls)
         self._work_through(self._intake.grouped([calls]))
 
@@ -177,11 +176,11 @@ class Batch(Filling):
         if self._intake.source.is_watched:
             pack = Pack(call for call in pack if self._unchanged(call) is not None)
         for call in remote.send(pack) if pack else ():
-            if remote.has_arrived(call) or not (error or self._halted()):
+            if remote.has_arrived(call) or (error is None and not self._halted()):
                 try:
                     self._one(call)
                 except DurableError as first:  # the others have been computed: they are saved before it is raised
-                    error = error or first
+                    error = first if error is None else error
         if error is not None:
             raise error
 
@@ -280,3 +279,8 @@ class Batch(Filling):
         around, numbers = made_here(self.entered), self._intake.numbers
         if around is not None and numbers is not None:
             around.take_over(numbers)
+
+
+def _raised_by(failed: BaseException) -> BaseException:
+    """What the function has raised, where that is known."""
+    return failed if failed.__cause__ is None else failed.__cause__

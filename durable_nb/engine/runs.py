@@ -213,7 +213,7 @@ class LiveRun:
         except BaseException as interrupt:  # ■ while it waits for them: it ends all the same
             self._end(interrupt)
             raise
-        self._end(error if is_complete else error or RunStopped(self.name))
+        self._end(RunStopped(self.name) if error is None and not is_complete else error)
 
     def _end(self, error: BaseException | None) -> None:
         state, message = ending(error, self.progress.failed)

@@ -63,14 +63,19 @@ class FromLoop:
 
         iterator = aiter(self.awaited)
 
-        async def following() -> Any:
-            return await anext(iterator)
+        async def following() -> tuple[Any, Exception | None]:
+            try:
+                return await anext(iterator), None
+            except Exception as error:  # as a value: a future takes an exception that is false for none
+                return None, error
 
         while True:
-            try:
-                yield asyncio.run_coroutine_threadsafe(following(), self.loop).result()
-            except StopAsyncIteration:
+            item, error = asyncio.run_coroutine_threadsafe(following(), self.loop).result()
+            if isinstance(error, StopAsyncIteration):
                 return
+            if error is not None:
+                raise error
+            yield item
 
 
 class Source:
@@ -144,7 +149,8 @@ class Source:
 
     def refuse(self, item: Any) -> None:
         """Something else has been put into an item."""
-        self._error = self._error or _changed(item)
+        if self._error is None:
+            self._error = _changed(item)
 
     def _taken(self, item: Any) -> Any:
         """An item as it is handed on: kept apart from what the iterator does with it, or watched."""

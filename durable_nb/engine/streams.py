@@ -102,7 +102,7 @@ class Arrivals:
                 error, self._error = self._error, None
                 if error is None and self._batch is not None:
                     self._batch.is_made()
-                raise error or StopIteration
+                raise StopIteration if error is None else error
             position, value, codec = self._arrived.popleft()
             self._changed.notify_all()
         return self._documents.pop(position), value if codec is None else decode(codec, value, where=self._where)

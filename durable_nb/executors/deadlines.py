@@ -18,18 +18,23 @@ def within(function: Callable[[], Any], timeout_s: float) -> Any:
 
     Python cannot stop a thread: the call goes on in one of its own, and its late result is dropped.
     """
-    outcome: Future[Any] = Future()
+    # As a value: a future takes an exception that is false (an empty list of errors) for none, and its result is None then.
+    outcome: Future[tuple[Any, BaseException | None]] = Future()
 
     def invoke() -> None:
         try:
-            outcome.set_result(function())
+            made: tuple[Any, BaseException | None] = function(), None
         except BaseException as error:  # carried to the caller
-            outcome.set_exception(error)
+            made = None, error
+        outcome.set_result(made)
 
     threading.Thread(target=copy_context().run, args=(invoke,), name="durable-deadline", daemon=True).start()
     try:
-        return outcome.result(timeout_s)
+        value, raised = outcome.result(timeout_s)
     except TimeoutError as error:
-        if outcome.done():  # just now; or it is the user's own
-            return outcome.result()
-        raise TimeIsUp from error
+        if not outcome.done():
+            raise TimeIsUp from error
+        value, raised = outcome.result()
+    if raised is not None:
+        raise raised
+    return value

@@ -132,7 +132,8 @@ class _Pool:
             try:
                 work(call)
             except BaseException as error:  # carried to the caller's thread, which raises it
-                self.error = self.error or error  # what others raise because of the first one is not the cause
+                if self.error is None:  # what others raise because of the first one is not the cause
+                    self.error = error
                 self._abandon()
         with self._changed:
             self._changed.notify_all()
