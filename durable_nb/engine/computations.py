@@ -63,7 +63,7 @@ class Computation(Failures):
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         if outer:
             refuse_inside(outer)
-        attempt = self._go_on(call, halted or self._is_halted) if self.left_over else attempt
+        attempt = self._go_on(call, halted or self._is_halted, attempt) if self.left_over else attempt
         while True:
             if (flow is not None and flow.holds) or (gate.limited and not outer):
                 self._enter(call, halted, is_inner=bool(outer))

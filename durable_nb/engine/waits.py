@@ -79,12 +79,12 @@ class Waits:
             self._began.pop(call.key, None)  # another thread may have made the same call
         return delay
 
-    def _go_on(self, call: Call, halted: Callable[[], bool]) -> int:
-        """The attempt that follows, when its time has come."""
+    def _go_on(self, call: Call, halted: Callable[[], bool], attempt: int) -> int:
+        """The attempt that follows, when its time has come: ``attempt`` of a call that no dead kernel has made before."""
         __tracebackhide__ = True
         backoff = self.left_over.pop((self._step_id, call.key), None)
         self._wait(self._left_of(backoff), halted)
-        return 1 if backoff is None else backoff.attempts + 1
+        return attempt if backoff is None else backoff.attempts + 1
 
     def _wait(self, seconds: float, halted: Callable[[], bool]) -> None:
         """So long, if the call is still wanted then."""

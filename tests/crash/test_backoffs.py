@@ -38,7 +38,7 @@ def note(text):  # also in a worker process
 
 def work(doc):
     note(f"{{doc}} {{current_call().attempt}} {{time.time()}}")
-    if doc == "bad" and not os.path.exists("mended"):
+    if doc.startswith("bad") and not os.path.exists("mended"):
         raise ValueError("busy")
     return doc
 
@@ -179,6 +179,17 @@ def test_retries_as_a_number_are_what_is_left_of_them(tmp_path: Path) -> None:
 
     assert [1, 2, 3, 4, 5] == [number for number, _ in attempts(tmp_path)]
     assert "after 5 attempts" in said
+
+
+@pytest.mark.parametrize("how", ["threads", "processes"])
+def test_documents_that_did_not_wait_have_as_many_attempts_as_ever(tmp_path: Path, how: str) -> None:
+    """Of documents that are new, and are sent together with others where they are sent, each has its five attempts."""
+    killed_waiting(tmp_path, cell("threads"))
+    more = "\nDOCS += [f'bad{n}' if n in (13, 16, 17) else f'new{n}' for n in range(30)]\n"
+    ends(tmp_path, STEPS + more + f"FOUND = {WAYS[how]}" + LAST)
+    made = [[number for number, _ in attempts(tmp_path, doc)] for doc in ("bad", "bad13", "bad16", "bad17")]
+
+    assert [[1, 2, 3, 4, 5]] * 4 == made
 
 
 def test_a_document_that_succeeds_after_the_wait_is_done(tmp_path: Path) -> None:
