@@ -111,7 +111,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
     allowed = {"on_change": ON_CHANGE, "durability": DURABILITY}.get(name)
     if name not in Settings._fields:
         raise ConfigError(f"there is no setting {name!r} ({where}).", f"There are: {', '.join(Settings._fields)}.")
-    if allowed and value not in allowed:
+    if allowed and not (isinstance(value, str) and value in allowed):
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", f"Use one of: {', '.join(allowed)}.")
     if name in _SWITCHES and not isinstance(value, bool):
         raise ConfigError(f"{name}={value!r} ({where}) is not possible.", "Use true or false, without quotes.")
@@ -123,6 +123,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(value, str):
             raise ConfigError(f"url={value!r} ({where}) is not text.", "Give a path or a database URL.")
+    if name == "url" and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value)):
+        raise ConfigError(f"url={value!r} ({where}) names no file.", "Give a path or a database URL of letters.")
     return value
 
 

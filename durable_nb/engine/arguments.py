@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import executors
+from durable_nb.config import ON_CHANGE
 from durable_nb.engine.transactions import CONNECTION
 from durable_nb.errors import ConfigError
 from durable_nb.executors.worker import refuse_here
@@ -84,23 +87,53 @@ def check_limiter(function: Any, name: str, options: Options) -> None:
         )
 
 
-def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: Any, limit: Any, priority: Any) -> None:
-    """Raise ConfigError for what cannot be mapped over."""
+def check_map(of: Step[..., Any], items: Any, **options: Any) -> None:
+    """Raise ConfigError for what cannot be mapped over, or not with these options."""
     refuse_here(f"{of.name}.map()")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"workers={workers!r} is not possible.", "Give a whole number from 1: calls at a time.")
-    if on_error not in ("raise", "collect"):
-        raise ConfigError(f"on_error={on_error!r} is not possible.", 'Use "raise" or "collect".')
-    if key is not None and not callable(key):
-        raise ConfigError(f"key={key!r} is not possible.", 'Give a function of the item: key=lambda doc: doc["id"].')
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ConfigError(
-            f"limit={limit!r} is not possible.", "Give a whole number from 1: documents, or None for all."
-        )
-    if priority is not None and not callable(priority):
-        raise ConfigError(f"priority={priority!r} is not possible.", "Give a function of the item: priority=len.")
+    for option, value in options.items():
+        is_possible, remedy = _OF_MAP[option]
+        if not is_possible(value):
+            raise ConfigError(f"{option}={value!r:.60} is not possible.", remedy)
     if of.ignored is not None and of.ignored.covers(len(of.bound)):
         raise ConfigError(f"{of.name} ignores its document.", "Leave its first parameter out of ignore=.")
+    _check_items(of, items)
+    if hasattr(items, "__aiter__") and options["priority"] is not None:
+        raise ConfigError(
+            "priority needs all items at once, and these come one after the other.", "Leave it out, or collect them."
+        )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize
+
+
+def _is_function(value: Any) -> bool:
+    return value is None or callable(value)
+
+
+def _is_one_of(*names: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+_OF_MAP: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "key": (_is_function, 'Give a function of the item: key=lambda doc: doc["id"].'),
+    "workers": (_is_count, "Give a whole number from 1: calls at a time."),
+    "on_error": (_is_one_of("raise", "collect"), 'Use "raise" or "collect".'),
+    "on_change": (
+        lambda value: value is None or _is_one_of(*ON_CHANGE)(value),
+        f"Use one of: {', '.join(ON_CHANGE)}.",
+    ),
+    "limit": (
+        lambda value: value is None or _is_count(value),
+        "Give a whole number from 1: documents, or None for all.",
+    ),
+    "priority": (_is_function, "Give a function of the item: priority=len."),
+    "shared": (lambda value: isinstance(value, bool), "Give True or False."),
+}
+"""What is possible for an option of ``map``, and what to do otherwise."""
+
+
+def _check_items(of: Step[..., Any], items: Any) -> None:
     wrong = f"{of.name}.map takes documents one by one, and items is "
     if isinstance(items, str | bytes):
         raise ConfigError(f"{wrong}a single text.", f"Call {of.name}(…), or pass a list: [text].")
@@ -108,14 +141,17 @@ def check_map(of: Step[..., Any], items: Any, workers: Any, on_error: Any, key: 
         raise ConfigError(f"{wrong}a dict.", "Pass .values(), .items() or list(…) of what is one document.")
     if hasattr(items, "iterrows") or hasattr(items, "iter_rows"):
         raise ConfigError(f"{wrong}a DataFrame.", 'Pass a column (df["text"]) or df.to_dict("records").')
-    if hasattr(items, "__aiter__"):
-        if priority is None:
-            return
-        raise ConfigError(
-            "priority needs all items at once, and these come one after the other.", "Leave it out, or collect them."
-        )
-    if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
-        raise ConfigError(f"{wrong}a {type(items).__name__}, which cannot be looped over.", "Pass a list of documents.")
+    # Of its type: a class has what its instances are looped over with. And an array without a dimension has what others have.
+    is_loop = any(hasattr(type(items), name) for name in ("__aiter__", "__iter__", "__getitem__"))
+    if not is_loop or _shape_of(items) == ():
+        kind = "class" if isinstance(items, type) else type(items).__name__
+        raise ConfigError(f"{wrong}a {kind}, which cannot be looped over.", "Pass a list of documents.")
+
+
+def _shape_of(items: Any) -> Any:
+    """As arrays of any library tell it: a tuple."""
+    shape = getattr(items, "shape", None)
+    return shape if isinstance(shape, tuple) else None
 
 
 def checked_executor(of: Step[..., Any], executor: Any) -> Any:

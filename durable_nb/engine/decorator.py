@@ -29,7 +29,7 @@ def step(
     retries: Any = 0,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     timeout: float | timedelta | None = None,
-    version: str | None = None,
+    version: str | float | None = None,
     rate_limit: Any = None,
     token_limit: str | None = None,
     tokens: Callable[..., float] | None = None,
@@ -60,7 +60,7 @@ def step(
     timeout : float (seconds) or timedelta, optional
         For one attempt; StepTimeout after it. An async step is cancelled. Python cannot stop a thread, so a step that is
         not async goes on in the background and its late result is dropped.
-    version : str, optional
+    version : str or number, optional
         Stands for the code instead of its fingerprint: results are kept until you change it.
     rate_limit : str or limiter, optional
         Calls that start in a time, evenly spaced, over all threads and coroutines: ``"3000/min"``, ``"20/s"``. Or an object
@@ -102,6 +102,7 @@ def step(
         return functools.partial(step, **options)
     if isinstance(function, Step):
         function = function.function
+    parsed = Options.of(options)
     named = name or arguments.name_of(function)
     arguments.check_step(function, named)
-    return Step(function, name=named, options=Options.of(options))
+    return Step(function, name=named, options=parsed)

@@ -18,14 +18,13 @@ _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 class Ignored:
     """The ignored parameters of one function."""
 
-    def __init__(self, function: Callable[..., Any], name: str, ignore: Any) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, names: tuple[str, ...]) -> None:
         import inspect  # not needed for a step that ignores nothing
 
         kinds, parameters = inspect.Parameter, inspect.signature(function).parameters.values()
-        names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         known = [one.name for one in parameters]
         rest = next((one.name for one in parameters if one.kind is kinds.VAR_KEYWORD), None)
-        unknown = [one for one in names if one not in known and (rest is None or not isinstance(one, str))]
+        unknown = [one for one in names if one not in known and rest is None]
         if unknown:
             listed = ", ".join(known) or "none"
             raise ConfigError(
@@ -66,7 +65,7 @@ class Ignored:
                 yield text
 
 
-def ignoring(function: Callable[..., Any], name: str, ignore: Any) -> Ignored | None:
+def ignoring(function: Callable[..., Any], name: str, ignore: tuple[str, ...]) -> Ignored | None:
     """What a step ignores; None, which costs its calls nothing, if that is nothing.
 
     Raises

@@ -13,8 +13,9 @@ from durable_nb.engine.ahead import Ahead
 from durable_nb.engine.context import is_inside, made_here, within
 from durable_nb.engine.groups import GroupComputation, Grouping
 from durable_nb.engine.numbers import Numbers
+from durable_nb.engine.priorities import by_priority
 from durable_nb.engine.remote import RemoteComputation
-from durable_nb.engine.selection import Source, by_priority, gathered, gathered_async
+from durable_nb.engine.selection import Source, gathered, gathered_async
 from durable_nb.engine.waits import Later
 from durable_nb.origins import length_of
 from durable_nb.records import Call, made

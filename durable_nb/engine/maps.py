@@ -40,7 +40,7 @@ class Mapping:
         executor: Any,
         **given: Any,
     ) -> None:
-        arguments.check_map(step, items, given["workers"], on_error, given["key"], limit, given["priority"])
+        arguments.check_map(step, items, on_error=on_error, on_change=on_change, limit=limit, shared=shared, **given)
         self.step, self._items, self._limit = step, items, limit
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._executor = arguments.checked_executor(step, executor)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -11,7 +14,7 @@ from durable_nb.rates import Flow
 from durable_nb.retry import Retry, TenacityRetry, is_tenacity, refuse_unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
 
 class StepOptions(TypedDict, total=False):
@@ -21,7 +24,7 @@ class StepOptions(TypedDict, total=False):
     retries: Any
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     timeout: float | timedelta | None
-    version: str | None
+    version: str | float | None
     rate_limit: Any
     token_limit: str | None
     tokens: Callable[..., float] | None
@@ -43,14 +46,14 @@ class Options(NamedTuple):
     written: StepOptions
     retry: Retry | TenacityRetry
     timeout_s: float | None
-    version: str | None
+    version: str | float | None
     flow: Flow | None
     """None for calls of a cell, which does with an error what it says."""
     batch: int | str | None
     transaction: bool
     """The function is handed a connection, and what it writes is committed with the checkpoint."""
     cost: Callable[[Any], float] | None
-    ignore: str | Collection[str]
+    ignore: tuple[str, ...]
     """Parameters that do not name a call."""
     executor: Any
     """Where ``map`` makes the calls, if it is not told otherwise."""
@@ -67,27 +70,86 @@ class Options(NamedTuple):
         if unknown:
             known = ", ".join(StepOptions.__annotations__)
             raise ConfigError(f"there is no option {', '.join(sorted(unknown))}.", f"There are: {known}.")
-        timeout = written.get("timeout")
-        timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        if timeout_s is not None and (isinstance(timeout_s, bool | str) or not timeout_s > 0):
-            raise ConfigError(f"timeout={timeout_s!r} is not possible.", "Give seconds above 0, or None for no limit.")
-        if timeout_s is not None and timeout_s > _EVER_S:
-            timeout_s = None
-        shared = like is not None and all(like.written.get(name) == written.get(name) for name in _OF_FLOW)
+        _check_name(written.get("name"))
+        flow: Flow | None = Flow(written.get("rate_limit"), written.get("token_limit"), written.get("tokens"))
+        if like is not None and all(like.written.get(name) == written.get(name) for name in _OF_FLOW):
+            flow = like.flow
         return cls(
             written,
             _retry(written.get("retries", 0), written.get("retry_on", Exception)),
-            timeout_s,
-            written.get("version"),
-            like.flow
-            if shared and like is not None
-            else Flow(written.get("rate_limit"), written.get("token_limit"), written.get("tokens")),
+            _timeout_s(written.get("timeout")),
+            _version(written.get("version")),
+            flow,
             _batch(written.get("batch")),
-            written.get("transaction", False),
+            _transaction(written.get("transaction", False)),
             _cost(written.get("cost")),
-            written.get("ignore", ()),
-            executors.checked(written.get("executor") or "threads"),
+            _ignored(written.get("ignore")),
+            _executor(written.get("executor")),
         )
+
+
+def _check_name(name: Any) -> None:
+    if name is not None and not (isinstance(name, str) and name and name.isprintable()):
+        raise ConfigError(f"name={name!r:.60} is not possible.", 'Give a text: name="embed", or leave it out.')
+
+
+def _timeout_s(timeout: Any) -> float | None:
+    seconds = math.inf if timeout is None else _seconds(timeout)
+    if not seconds > 0:  # nan is not
+        raise ConfigError(
+            f"timeout={timeout!r:.60} is not possible.", "Give seconds above 0 or a timedelta, or None for no limit."
+        )
+    return None if seconds > _EVER_S else seconds
+
+
+def _seconds(timeout: Any) -> float:
+    """Of a timedelta or any kind of number; nan of what is neither."""
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if isinstance(timeout, bool | str | bytes | bytearray):  # of some of these float() makes a number
+        return math.nan
+    try:
+        return float(timeout)
+    except OverflowError:
+        return math.inf if timeout > 0 else -math.inf
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _version(version: Any) -> str | float | None:
+    is_whole = isinstance(version, int) and not isinstance(version, bool)
+    if (
+        version is None
+        or isinstance(version, str)
+        or is_whole
+        or (isinstance(version, float) and math.isfinite(version))
+    ):
+        return version  # type: ignore[no-any-return]
+    raise ConfigError(f"version={version!r:.60} is not possible.", 'Give a text or a number: version="2".')
+
+
+def _transaction(transaction: Any) -> bool:
+    if not isinstance(transaction, bool):
+        raise ConfigError(f"transaction={transaction!r:.60} is not possible.", "Give True or False.")
+    return transaction
+
+
+def _ignored(ignore: Any) -> tuple[str, ...]:
+    if ignore is None:
+        return ()
+    names = (ignore,) if isinstance(ignore, str) else None
+    if isinstance(ignore, Collection) and names is None:
+        with suppress(TypeError):  # an array that is a single number
+            names = tuple(ignore)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"ignore={ignore!r:.60} is not possible.", 'Give names of parameters: ignore=("api_key", "region").'
+        )
+    return names
+
+
+def _executor(executor: Any) -> Any:
+    return "threads" if executor is None else executors.checked(executor)
 
 
 def _cost(cost: Any) -> Callable[[Any], float] | None:
@@ -115,6 +177,6 @@ def _retry(retries: Any, retry_on: Any) -> Retry | TenacityRetry:
 
 def _batch(batch: Any) -> int | str | None:
     is_number = isinstance(batch, int) and not isinstance(batch, bool) and batch >= 1
-    if batch is not None and batch != "auto" and not is_number:
+    if batch is not None and not (isinstance(batch, str) and batch == "auto") and not is_number:
         raise ConfigError(f"batch={batch!r:.60} is not possible.", 'Give how many documents go at once, or "auto".')
     return batch  # type: ignore[no-any-return]

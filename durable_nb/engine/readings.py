@@ -53,7 +53,8 @@ def reading(store: Store, name: str, version: int | None = None) -> Reading:
         known = ", ".join(one.name for one in store.runs()[:10]) or "none yet"
         raise ConfigError(f"there is no run {name!r} in {store.where}.", f"There are: {known}.")
     numbered = store.numbered(run.id)
-    if version is not None and not 1 <= version <= max((one.number for one in numbered), default=0):
+    numbers = {one.number for one in numbered}
+    if version is not None and not (isinstance(version, int) and 1 <= version <= max(numbers, default=0)):
         raise ConfigError(
             f"run {run.name!r} has no version {version} with results.", f"See %durable history {run.name}"
         )
@@ -73,7 +74,7 @@ def results(name: str, step: str | None = None, *, version: int | None = None, u
     found = reading(store, name, version)
     if step is None and len(found.steps) == 1:
         (step,) = found.steps
-    if step is None or step not in found.steps:
+    if not isinstance(step, str) or step not in found.steps:
         listed = ", ".join(map(repr, found.steps)) or "none"
         problem = f"has {len(found.steps)} steps" if step is None else f"has no results of a step {step!r}"
         raise ConfigError(f"run {found.name!r} {problem}.", f"Name one of: {listed}.")

@@ -49,6 +49,8 @@ class LiveRun:
         fork: str = "",
     ) -> None:
         self.name = config.run_name(name)
+        if fork is not None and not (isinstance(fork, str) and fork.isprintable()):
+            config.run_name(fork)
         self.store: Store = session.store(url=url)
         from durable_nb.store import (  # SQLAlchemy: after the session has imported it in its way
             claiming,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 from collections import deque
 from collections.abc import AsyncIterable
@@ -11,16 +10,15 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
+from durable_nb.engine.labels import numbered
+from durable_nb.engine.priorities import ordered
 from durable_nb.engine.refills import CHANGED, apart, is_collection, is_fixed, what_it_is
 from durable_nb.errors import ConfigError, LeaseLost, StoreError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from durable_nb.records import Call
-
-_CHUNK = 500
 _PATIENCE_S = 0.05  # items that are here wait so long for others to be looked up with
 # Nothing can be saved any more, or nobody waits for it; a step that feeds this one may raise any other error of ours.
 _AT_ONCE = (LeaseLost, StoreError, CancelledError)
@@ -41,15 +39,8 @@ def chosen(items: Any, limit: int | None, priority: Callable[[Any], Any] | None)
         return _broken_off(first, source) if source.is_broken else first
     items = source.as_they_came(list(source))
     source.raise_again()
-    best = heapq.nlargest(limit, range(len(items)), key=lambda at: priority(items[at]))
+    best = ordered([priority(item) for item in items], lambda at: numbered(items[at], at))[:limit]
     return [items[at] for at in sorted(best)]
-
-
-def by_priority(chunks: Iterable[Sequence[Call]], priority: Callable[[Any], Any]) -> Iterator[Sequence[Call]]:
-    """Calls of a higher priority first; all of them are looked up before the first is made."""
-    calls = [call for chunk in chunks for call in chunk]
-    calls.sort(key=lambda call: priority(call.args[-1]), reverse=True)
-    return (calls[start : start + _CHUNK] for start in range(0, len(calls), _CHUNK))
 
 
 class FromLoop:

@@ -254,7 +254,7 @@ class Step(Generic[P, R]):
         if last is None or fresh or not last.is_current():
             last = sources.fingerprint(self.__durable_step__)
             if self.version is not None:
-                parts = {"version": self.version}
+                parts: dict[str, Any] = {"version": self.version}
                 last = last._replace(digest=keys.digest(parts).hex(), parts=parts)
             self._fingerprint = last
         return last

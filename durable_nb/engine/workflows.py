@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from durable_nb import config
 from durable_nb.engine import arguments, readings, runs
 from durable_nb.errors import ConfigError
 
@@ -117,7 +118,7 @@ def workflow(function: Any = None, /, *, name: str | None = None, on_change: str
         return functools.partial(workflow, name=name, on_change=on_change)
     if not callable(function):
         raise ConfigError(f"@workflow wraps functions, not {function!r:.80}.", "Put it above a `def`.")
-    named = name or arguments.name_of(function)
+    named = arguments.name_of(function) if name is None else config.run_name(name)
 
     @functools.wraps(function)
     def around(*args: Any, **kwargs: Any) -> Any:

@@ -34,10 +34,10 @@ LOCAL = ("threads", "inline")
 """Names of what is no engine."""
 
 _ADAPTERS = {
-    "distributed": ("dask", "Dask"),
-    "ray": ("ray", "Ray"),
-    "ipyparallel": ("ipyparallel", "IPyParallel"),
-}  # by the package that the executor is from: module here, and class
+    "distributed": ("dask", "Dask", {"submit"}),
+    "ray": ("ray", "Ray", {"is_initialized"}),
+    "ipyparallel": ("ipyparallel", "IPyParallel", {"load_balanced_view", "apply_async"}),
+}  # by the package that the executor is from: module here, class, and what it has of these, as no cluster or future has
 
 
 def checked(executor: Any) -> Any:
@@ -47,7 +47,8 @@ def checked(executor: Any) -> Any:
     ------
     ConfigError
     """
-    if executor in (*LOCAL, "processes") or isinstance(executor, Executor) or _package_of(executor) in _ADAPTERS:
+    is_named = isinstance(executor, str) and executor in (*LOCAL, "processes")
+    if is_named or isinstance(executor, Executor) or _is_known(executor):
         return executor
     raise ConfigError(
         f"executor={executor!r:.60} is not possible.",
@@ -79,9 +80,14 @@ def engine(executor: Any, workers: int) -> Engine:
         from durable_nb.executors.futures import Pool
 
         return Pool(executor)
-    module, name = _ADAPTERS[_package_of(executor)]
+    module, name, _ = _ADAPTERS[_package_of(executor)]
     made: Engine = getattr(import_module(f"{__name__}.{module}"), name)(executor)
     return made
+
+
+def _is_known(thing: Any) -> bool:
+    package = _package_of(thing)
+    return package in _ADAPTERS and any(hasattr(thing, name) for name in _ADAPTERS[package][2])
 
 
 def _package_of(thing: Any) -> str:
