@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from durable_nb import clock
 from durable_nb.codecs import decode
+from durable_nb.locks import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,12 +150,13 @@ class Stream:
     def __init__(self, arrivals: Arrivals, work: Callable[[Arrivals], object]) -> None:
         self._arrivals, self._work = arrivals, work
         self._thread: threading.Thread | None = None
+        self._lock = lock_of(self)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> tuple[Any, Any]:
-        if self._thread is None and not self._arrivals.is_over:
+        if self._thread is None:
             self._begin()
         try:
             return self._arrivals.take()
@@ -178,17 +179,23 @@ class Stream:
     def close(self) -> None:
         """Start no further call; returns when running ones have ended and are saved, at most two seconds later."""
         self._arrivals.leave()
-        if self._thread is None:
-            self._arrivals.is_over = True
-        else:
-            self._thread.join(_GRACE_S)
+        with self._lock:
+            thread = self._thread
+            if thread is None:
+                self._arrivals.is_over = True
+                return
+        thread.join(_GRACE_S)
+        with self._lock:  # several threads may read it, and each of them closes it
             self._arrivals.give_back()
 
     def _begin(self) -> None:
-        # The run around the stream is the one that it belongs to: so the thread has a copy of the context.
-        fill = functools.partial(copy_context().run, self._arrivals.fill, self._work)
-        self._thread = threading.Thread(target=fill, name="durable-stream", daemon=True)
-        self._thread.start()
+        with self._lock:
+            if self._thread is not None or self._arrivals.is_over:
+                return
+            # The run around the stream is the one that it belongs to: so the thread has a copy of the context.
+            fill = functools.partial(copy_context().run, self._arrivals.fill, self._work)
+            self._thread = threading.Thread(target=fill, name="durable-stream", daemon=True)
+            self._thread.start()
 
 
 class _Unfinished(Protocol):
@@ -197,19 +204,19 @@ class _Unfinished(Protocol):
     def leave(self) -> None: ...
 
 
-_unfinished: weakref.WeakValueDictionary[str, _Unfinished] = weakref.WeakValueDictionary()
+# Each has a key of its own, so that any thread, and a garbage collection in the middle, may add and forget without a lock.
+_unfinished: weakref.WeakValueDictionary[tuple[str, int], _Unfinished] = weakref.WeakValueDictionary()
 """Streams, and maps whose waiting was cancelled, by the name of their step."""
 
 
 def unfinished(name: str, one: _Unfinished) -> None:
     """The next map of that name ends this one."""
-    _unfinished[name] = one
+    _unfinished[name, id(one)] = one
 
 
 def forget(name: str, one: _Unfinished) -> None:
     """It is over."""
-    if _unfinished.get(name) is one:
-        del _unfinished[name]
+    _unfinished.pop((name, id(one)), None)
 
 
 def close_unfinished(name: str, *, is_alone: bool) -> None:
@@ -217,10 +224,18 @@ def close_unfinished(name: str, *, is_alone: bool) -> None:
 
     One that opens a run of its own (``is_alone``) ends one that still reads, too: it holds that run.
     """
-    with contextlib.suppress(KeyError):
-        if not (is_alone or _unfinished[name].is_left):
-            return
-        _unfinished[name].leave()
-        due = clock.monotonic() + _GRACE_S
-        while name in _unfinished and clock.monotonic() < due:
-            clock.sleep(0.01)
+    left = _left(name, is_alone=is_alone)
+    due = clock.monotonic() + _GRACE_S
+    while any(key in _unfinished for key in left) and clock.monotonic() < due:
+        clock.sleep(0.01)
+
+
+def _left(name: str, *, is_alone: bool) -> list[tuple[str, int]]:
+    """Leave what nobody can use, or all there is of that name; where it is found until it is over."""
+    left = []
+    for reference in _unfinished.valuerefs():
+        one = reference() if reference.key[0] == name else None
+        if one is not None and (is_alone or one.is_left):
+            one.leave()
+            left.append(reference.key)
+    return left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import sqlite3
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import StepFailed, run, step
-from durable_nb.engine import ends, refills, selection
+from durable_nb.engine import ends, refills, selection, streams
 from durable_nb.errors import ConfigError, LeaseLost, RunBusy, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
@@ -82,6 +83,51 @@ def test_the_first_result_does_not_wait_for_the_last() -> None:
 
     assert [0, 1, 2, 3] == sorted(seen)
     assert 2 == seen[-1]
+
+
+def test_a_stream_that_several_threads_begin_to_read_is_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them takes some of the documents, and each document is computed once."""
+    both = threading.Barrier(2)
+    read: list[tuple[str, str]] = []
+
+    def together() -> contextvars.Context:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)  # for the other thread, which comes as far only if nothing holds it back
+        return contextvars.copy_context()
+
+    monkeypatch.setattr(streams, "copy_context", together)
+    docs = [f"doc {i}" for i in range(50)]
+    stream = embed.stream(docs, workers=2)
+    readers = [threading.Thread(target=lambda: read.extend(stream)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+
+    assert sorted((doc, doc.upper()) for doc in docs) == sorted(read)
+    assert sorted(docs) == sorted(executed)
+
+
+class Left:
+    """Something that nobody waits for any more."""
+
+    is_left = True
+
+    def leave(self) -> None:
+        """Told once more that it is; it is over then."""
+        self.is_over = True
+        streams.forget("embed", self)
+
+
+def test_what_was_left_is_ended_though_another_one_of_its_name_was_forgotten() -> None:
+    """Several streams of a step may have been left, and each is known by itself."""
+    first, second = Left(), Left()
+    streams.unfinished("embed", first)
+    streams.unfinished("embed", second)
+    streams.forget("embed", second)
+    streams.close_unfinished("embed", is_alone=False)
+
+    assert first.is_over
 
 
 def test_a_stream_is_not_far_ahead_of_its_reader() -> None:
