@@ -121,13 +121,17 @@ class Arrivals:
     def abandon(self) -> None:
         """Leave, from wherever a garbage collection comes."""
         self.leave()
-        if self.is_over and self._arrived and self._batch is not None:
-            self._batch.abandon()
+        if (batch := self._unread()) is not None:
+            batch.abandon()
 
     def give_back(self) -> None:
-        """The map is over, and not all of it was read: how far it was ahead shall not matter to the calls that follow."""
-        if self.is_over and self._arrived and self._batch is not None:
-            self._batch.give_back()
+        """How far the map was ahead of who read it shall not matter to the calls that follow."""
+        if (batch := self._unread()) is not None:
+            batch.give_back()
+
+    def _unread(self) -> Batch | None:
+        """The map, if it is over and not all of it was read."""
+        return self._batch if self.is_over and self._arrived else None
 
     def _put(self, position: int, value: Any, codec: str | None) -> None:
         with self._changed:
