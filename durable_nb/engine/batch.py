@@ -7,6 +7,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import clock
 from durable_nb.engine.context import is_inside, made_here
 from durable_nb.engine.failures import Refilled, is_changed
 from durable_nb.engine.filling import Filling
@@ -49,7 +50,7 @@ class Batch(Filling):
         )
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority, is_alone=is_alone)
         self.is_inner = is_inside()
-        self._cancelled = threading.Event()
+        self._cancelled, self.cancelled_at = threading.Event(), 0.0
         self._is_inline = self._is_left_alone = False
         """The latter where the step itself does not change its documents, and their iterator goes on while they are computed."""
         self.live.progress.workers = workers
@@ -122,6 +123,8 @@ class Batch(Filling):
 
     def cancel(self) -> None:
         """Start no further call; safe from any thread."""
+        if not self._cancelled.is_set():
+            self.cancelled_at = clock.monotonic()
         self._cancelled.set()
         self.live.gate.wake()
         self.computation.cancel()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.batch import Batch
 
-_GRACE_S = 2.0  # for the calls that run
+_GRACE_S = (
+    2.0  # for the calls that run, from when their map was cancelled: who closed its stream has waited for them already
+)
 _logger = logging.getLogger("durable_nb")
 
 
@@ -70,12 +72,15 @@ class AtWork:
             self._batches.discard(batch)
 
     def end(self) -> bool:
-        """End those that nobody has waited for, as the run does; False if somebody might still have wanted their results."""
+        """End those that nobody has waited for, as the run does; False if somebody might still have wanted their results.
+
+        Takes at most two seconds, less of those that were cancelled before.
+        """
         batches = list(self._batches)
         wanted = [batch for batch in batches if not (batch.is_cancelled or batch.is_inner)]
         for batch in batches:
             batch.cancel()
-        due = clock.monotonic() + _GRACE_S
+        due = max((batch.cancelled_at for batch in batches), default=0.0) + _GRACE_S
         while self._batches and clock.monotonic() < due:
             clock.sleep(0.005)
         return not wanted

@@ -76,6 +76,32 @@ def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries
     assert list(range(20)) == embed.map(range(20))
 
 
+def test_a_loop_over_a_stream_that_is_interrupted_gives_control_back_within_two_seconds(store: Store) -> None:
+    """In a run too: what its calls were given when the stream was closed, the end of the run does not give once more."""
+    let_go, begun = threading.Event(), threading.Event()
+
+    @step(version="1")
+    def waiting(n: int) -> int:
+        if n:
+            begun.set()
+            let_go.wait(20)
+        return n
+
+    started = 0.0
+    with pytest.raises(KeyboardInterrupt), run("long"), waiting.stream(range(5), workers=1) as stream:  # noqa: PT012
+        next(stream)
+        begun.wait(20)
+        started = time.monotonic()
+        raise KeyboardInterrupt
+    took = time.monotonic() - started
+    let_go.set()
+
+    assert 1.9 < took < 3
+    snapshot = store.snapshot("long")
+    assert snapshot is not None
+    assert "interrupted" == snapshot.state
+
+
 @pytest.mark.parametrize("has_begun", [True, False])
 def test_a_run_that_is_interrupted_while_it_begins_can_be_begun_again(
     monkeypatch: pytest.MonkeyPatch, *, has_begun: bool
