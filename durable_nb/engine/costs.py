@@ -23,17 +23,19 @@ def costed(
     Raises
     ------
     ConfigError
-        The cost cannot be told. The result, which is paid for, is saved without it; that of a transaction is not, because
-        the error rolls back what was written beside it.
+        The cost cannot be told. The result, which is paid for, is saved without it, also where SystemExit or an interrupt
+        comes in between; that of a transaction is not, because the error rolls back what was written beside it.
     """
     assert step.cost is not None
     try:
         cost = step.cost(value())
         if isinstance(cost, bool | str) or not 0 <= float(cost) < math.inf:
             raise ValueError(f"it returned {cost!r:.80}")
-    except Exception as error:
+    except BaseException as error:
         if not step.transaction:
             save(checkpoint)
+        if not isinstance(error, Exception):  # sys.exit, or an interrupt that it was in the way of
+            raise
         raise ConfigError(
             f"{step.name}: the function given as cost= failed on the result of {checkpoint.label}: {error!r:.200}.",
             "It takes a result and returns a number from 0. "

@@ -12,6 +12,7 @@ import pytest
 from durable_nb import run, step
 from durable_nb.errors import ConfigError
 from durable_nb.records import Snapshot
+from durable_nb.testing import assert_restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +134,22 @@ def test_a_cost_that_cannot_be_told_loses_nothing(wrong: Callable[[Any], Any]) -
 
     assert "A" == step(name="ask", cost=price)(ask).map(["a"])[0]["text"]
     assert ["a"] == made
+
+
+@pytest.mark.parametrize("options", [{"workers": 1}, {"workers": 4}, {"workers": 1, "executor": "processes"}])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_cost_that_ends_the_program_loses_nothing(error: type[BaseException], options: dict[str, Any]) -> None:
+    """It is raised as it is, and the answer, which is paid for, is saved."""
+
+    def leave(_: Any) -> float:
+        raise error
+
+    ask = step(name="ask", version="1", cost=leave)(answered)
+    with pytest.raises(error):
+        ask.map(["a"], **options)
+
+    with assert_restored(paid := ask.options(cost=None), 1):
+        assert "A" == paid.map(["a"])[0]["text"]
 
 
 def test_a_cost_that_cannot_be_told_rolls_a_transaction_back(store: Store) -> None:
