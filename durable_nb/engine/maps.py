@@ -104,7 +104,10 @@ class Mapping:
     def stream(self) -> Stream:
         """The same, once somebody reads."""
         self._refuse_async()
-        return Stream(Arrivals(self.step.name, key=self._given["key"], collects=self._collects), self.run)
+        arrivals = Arrivals(self.step.name, key=self._given["key"], collects=self._collects)
+        if self._given["key"] is not None:
+            self._given["key"] = arrivals.name_of
+        return Stream(arrivals, self.run)
 
     def _joined(self) -> AbstractContextManager[LiveRun]:
         return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)

@@ -30,6 +30,7 @@ class Arrivals:
     def __init__(self, name: str, *, key: Callable[[Any], Any] | None, collects: bool) -> None:
         self.name, self._key, self._collects = name, key, collects
         self._documents: dict[int, Any] = {}
+        self._named: deque[Any] = deque()
         self._arrived: deque[tuple[int, Any, str | None]] = deque()
         self._changed = threading.Condition()
         self._batch: Batch | None = None
@@ -50,9 +51,16 @@ class Arrivals:
         if self.is_left:
             batch.cancel()
 
+    def name_of(self, item: Any) -> Any:
+        """What ``key`` gives for an item, which is asked once of each: it may count, or take long."""
+        assert self._key is not None
+        name = self._key(item)
+        self._named.append(name)
+        return name
+
     def expect(self, first: int, items: Sequence[Any], labels: Sequence[str]) -> None:  # noqa: ARG002 - as `Results` has it
-        """These documents are looked up now, ``first`` is the position of the first of them."""
-        names = items if self._key is None else map(self._key, items)
+        """These documents are looked up now, ``first`` is the position of the first of them. They were named in this order."""
+        names = items if self._key is None else [self._named.popleft() for _ in items]
         self._documents.update(zip(itertools.count(first), names))
 
     def put_restored(self, positions: Sequence[int], rows: Sequence[Saved]) -> None:

@@ -65,6 +65,22 @@ def test_a_key_stands_for_the_document() -> None:
     assert {i: f"DOC {i}" for i in range(5)} == dict(shout.stream(docs, key=lambda doc: doc["id"]))
 
 
+@pytest.mark.parametrize("options", [{}, {"limit": 80}, {"priority": len}, {"workers": 1}])
+@pytest.mark.parametrize("given", [list, iter])
+def test_a_key_is_asked_once_of_each_document(given: Callable[[list[str]], Any], options: dict[str, Any]) -> None:
+    """It may take long, or count: what names the call is what comes with its result, computed or restored."""
+    docs = [f"doc {i:03}" for i in range(700)]
+    expected = [f"DOC {i:03}" for i in range(options.get("limit", 700))]
+
+    for _ in range(2):
+        numbers = itertools.count()
+        read = dict(embed.stream(given(docs), key=lambda _, numbers=numbers: next(numbers), **options))
+
+        assert expected == [read[number] for number in range(len(expected))]
+        assert len(expected) == next(numbers)
+    assert len(expected) == len(executed)
+
+
 def test_the_first_result_does_not_wait_for_the_last() -> None:
     """A result is handed on as soon as it is there: while another call still runs."""
     gate = threading.Event()
