@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from durable_nb.errors import ConfigError
 
@@ -73,13 +74,24 @@ def settings(given: Mapping[str, Any], *, folder: Path, environ: Mapping[str, st
 def database_url(url: str, *, folder: Path) -> str:
     """``url`` as SQLAlchemy wants it: a bare path means SQLite, '' the default beside the notebook."""
     if not url:
-        return f"sqlite:///{folder.absolute() / '.durable_nb' / 'durable.db'}"
+        return file_url(folder.absolute() / ".durable_nb" / "durable.db")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return f"sqlite:///{(folder / Path(url).expanduser()).absolute()}"
+        return file_url((folder / Path(url).expanduser()).absolute())
     if scheme in ("postgres", "postgresql"):
         return f"postgresql+psycopg://{rest}"
     return url
+
+
+def file_url(path: str | os.PathLike[str]) -> str:
+    """The URL of an SQLite file; what would mean something else in a URL is escaped, and nothing more."""
+    return f"sqlite:///{os.fspath(path).replace('%', '%25').replace('?', '%3F')}"
+
+
+def file_of(url: str) -> str:
+    """The path in the URL of an SQLite file; '' of any other URL."""
+    scheme, _, rest = url.partition(":///")
+    return unquote(rest.partition("?")[0]) if scheme in ("sqlite", "sqlite+pysqlite") else ""
 
 
 def run_name(name: str) -> str:

@@ -58,7 +58,9 @@ def unfinished(path: str, notebook: str) -> list[Unfinished]:
 
 
 def _rows(path: str) -> list[Any]:
-    with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=_BUSY_S)
+    ) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "runs" not in tables:
             return []

@@ -35,7 +35,7 @@ def temporary_store(where: str | os.PathLike[str]) -> Iterator[Store]:
     """A fresh store for the length of a block: a folder, or a database URL; the settings before it come back after."""
     before, session.given = session.given, {}
     text = str(where)
-    session.given = before | {"url": text if "://" in text else f"sqlite:///{Path(text).absolute() / 'durable.db'}"}
+    session.given = before | {"url": text if "://" in text else str(Path(text).absolute() / "durable.db")}
     try:
         yield session.store()
     finally:

@@ -8,7 +8,7 @@ import sys
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
 
-from durable_nb import clock
+from durable_nb import clock, config
 from durable_nb.demo.cells import RUN
 from durable_nb.errors import ConfigError
 
@@ -22,7 +22,7 @@ class Watch:
     """Reads the store of the kernel from outside, as ``durable-nb show`` does."""
 
     def __init__(self, folder: Path) -> None:
-        self._url = f"sqlite:///{folder / '.durable_nb' / 'durable.db'}"
+        self._url = config.database_url("", folder=folder)
         self._path = folder / ".durable_nb" / "durable.db"
         self._store: Any = None
 

@@ -81,7 +81,7 @@ class Session:
         """
         if not self.has_store(**given):
             url = config.database_url(self.settings(**given).url, folder=self.folder)
-            raise ConfigError(f"there is no database at {url.partition('///')[2]} yet.", "Run a durable cell first.")
+            raise ConfigError(f"there is no database at {config.file_of(url)} yet.", "Run a durable cell first.")
         return self.store(**given)
 
     def has_store(self, **given: Any) -> bool:

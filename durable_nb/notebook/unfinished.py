@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from durable_nb.glance import Unfinished
 
 _MOST = 3
-_SQLITE = "sqlite:///"
 _logger = logging.getLogger("durable_nb")
 
 
@@ -45,7 +44,8 @@ def _place() -> tuple[str, str]:
         url = config.database_url(config.settings(session.given, folder=folder).url, folder=folder)
     except ConfigError:
         return "", session.notebook
-    return (os.path.abspath(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else ""), session.notebook
+    path = config.file_of(url)
+    return (os.path.abspath(path) if path else ""), session.notebook
 
 
 def sentence(run: Unfinished) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from durable_nb import config, registry
 from durable_nb.errors import ConfigError
 from durable_nb.store import Store
-from durable_nb.store.addresses import address_of
+from durable_nb.store.addresses import address_of, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,7 +158,7 @@ class Places:
 
     def _below_root(self, entry: Known) -> Place | None:
         """(c)."""
-        return self._place(f"sqlite:///{entry.where}") if os.path.isabs(entry.where) else None
+        return self._place(config.file_url(entry.where)) if os.path.isabs(entry.where) else None
 
     def _place(self, text: str, *, anywhere: bool = False) -> Place | None:
         """The place at an address; None for a file outside of the root unless ``anywhere``, or that is no file."""
@@ -168,13 +168,13 @@ class Places:
             return None
         if address.drivername != "sqlite":
             where = address.set(query={}).render_as_string(hide_password=True)
-            url = address.render_as_string(hide_password=False)
+            url = url_of(address)
             return Place(Store.identity(url), url, where)
         path = Path(os.path.realpath(str(address.database)))
         is_below = path.is_relative_to(self.root)
         if not path.is_file() or not (is_below or anywhere):
             return None
-        url = address.set(database=str(path)).render_as_string()  # the real path: what was checked is what is opened
+        url = config.file_url(path)  # the real path: what was checked is what is opened
         return Place(Store.identity(url), url, str(path.relative_to(self.root) if is_below else path))
 
 

@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from durable_nb.errors import ConfigError
 from durable_nb.records import Backoff, Checkpoint, Event, Owner, Run, State
 from durable_nb.store import leases, migrations, signing, transactions
-from durable_nb.store.addresses import address_of, identity_of
+from durable_nb.store.addresses import address_of, identity_of, url_of
 from durable_nb.store.connect import Database
 from durable_nb.store.keeping import Keeping
 from durable_nb.store.leases import Claim, claiming, is_alive, owner_of_this_process
@@ -84,7 +84,7 @@ class Store(Keeping):
 
     def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
         writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
-        self.url = database.address.render_as_string(hide_password=False)
+        self.url = url_of(database.address)
         self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed, self._lineages = database, writer, False, {}
         self.save, self.save_all, self.save_now = writer.save, writer.save_all, writer.save_now

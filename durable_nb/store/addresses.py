@@ -8,6 +8,7 @@ import re
 
 import sqlalchemy as sa
 
+from durable_nb.config import file_of, file_url
 from durable_nb.errors import ConfigError
 
 _FORMS = "Write sqlite:///results.db or postgresql+psycopg://user@host/database."
@@ -43,7 +44,14 @@ def address_of(url: str) -> sa.URL:
         raise ConfigError(
             "the address of an SQLite store is a path and nothing else.", "Three slashes, no options: sqlite:///x.db."
         )
-    return address.set(drivername="sqlite", database=os.path.abspath(os.path.expanduser(str(address.database))))
+    # Not as SQLAlchemy reads it: 2.0 leaves %20 as it is.
+    return address.set(drivername="sqlite", database=os.path.abspath(os.path.expanduser(file_of(url))))
+
+
+def url_of(address: sa.URL) -> str:
+    """A checked address as text that `address_of` reads, password included: not for messages."""
+    is_file = address.drivername == "sqlite"
+    return file_url(str(address.database)) if is_file else address.render_as_string(hide_password=False)
 
 
 def identity_of(address: sa.URL) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -236,7 +237,7 @@ class Database:
             return raw
 
         def read() -> sqlite3.Connection:
-            path = f"file:{quote(files.path)}?mode=ro"
+            path = f"file:{quote(os.fsencode(files.path))}?mode=ro"
             raw = self.connect(path, uri=True, timeout=self._busy_s)
             raw.execute("PRAGMA query_only=ON")
             raw.execute("PRAGMA trusted_schema=OFF")  # whoever wrote the file may have put functions into it

@@ -80,7 +80,7 @@ class Files:
 
     def _remembered_journal(self) -> str:
         """DELETE for a file that was made on a network file system, also when seen from the host that owns the disk."""
-        raw = sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True, timeout=self._busy_s)
+        raw = sqlite3.connect(f"file:{quote(os.fsencode(self.path))}?mode=ro", uri=True, timeout=self._busy_s)
         try:
             # Not of a view that somebody put in its place: it might never end.
             is_table = raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta' AND type = 'table'").fetchone()

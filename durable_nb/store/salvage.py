@@ -6,6 +6,7 @@ left out. A page whose damage makes it look like a sound one is not noticed by S
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ class Salvage(NamedTuple):
 
 def salvage(path: str, new: Database, *, busy_s: float = 5.0) -> Salvage:
     """Copy what can be read of the SQLite file at ``path`` into ``new``, which holds nothing yet."""
-    old = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=busy_s)
+    old = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=busy_s)
     old.text_factory = bytes  # text that is no UTF-8 spoils its row, not the reading of the others
     try:
         try:

@@ -121,3 +121,20 @@ def test_what_is_intact_is_saved_from_a_shell(tmp_path: Path) -> None:
     assert 3 == asked(tmp_path, "check", "--repair", "new.db")["results"]
     assert "3 results are in it" in shell(tmp_path, "check", "--repair", "newer.db").stdout
     assert "is there already" in shell(tmp_path, "check", "--repair", "new.db").stderr
+
+
+@pytest.mark.parametrize("name", ["Why?1", "My%20Project"])
+def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    """A shell finds what a script in that folder has saved, by the folder and by a path; nothing is made elsewhere."""
+    folder = tmp_path / name
+    folder.mkdir()
+    made(folder, "home")
+    database = str(folder / ".durable_nb" / "durable.db")
+
+    assert ["where"] == [run["name"] for run in asked(folder, "runs")]
+    assert ["where"] == [run["name"] for run in asked(tmp_path, "runs", "--db", f"{name}/.durable_nb/durable.db")]
+    assert database == asked(tmp_path, "trust", database)["where"] == asked(folder, "doctor")["store"]["where"]
+    assert 3 == asked(folder, "check", "--repair", "new?.db")["results"]
+    assert f"no database at {tmp_path / 'none?.db'} yet" in shell(tmp_path, "runs", "--db", "none?.db").stderr
+    assert [folder] == list(tmp_path.iterdir())
+    assert {".durable_nb", "home", "new?.db", ".gitignore"} >= {path.name for path in folder.iterdir()}

@@ -126,3 +126,24 @@ def test_nothing_is_said_where_nothing_is_left(kernel: Start, tmp_path: Path, ho
 
     assert ("", []) == (reply.text, reply.displays)
     assert [] == loaded(two)
+
+
+def test_a_run_is_found_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    """One that was cut off is told where the folder's name would mean something in a URL; a detached cell goes on there."""
+    (folder := tmp_path / "Why?%41").mkdir()
+    one = Kernel(folder)
+    one.ok(ABOVE)
+    one.start(CELL)
+    wait_until(lambda: len(lines(folder / "executed.log")) > 10, describing="it runs")
+    one.kill()
+    two = Kernel(folder)
+    reply = two.ok("%load_ext durable_nb")
+    (said,) = [shown["data"]["text/plain"] for shown in reply.displays if "text/html" in shown["data"]]
+    two.ok(ABOVE)
+    two.ok(CELL.replace("slow-ones", "slow-ones --detach"))
+    wait_until(lambda: (stored(folder, "slow-ones") or ("",))[0] == "done", describing="it is done")
+    two.close()
+
+    assert said.startswith("durable_nb: unfinished slow-ones: ")
+    assert [folder] == list(tmp_path.iterdir())
+    assert (folder / ".durable_nb" / "slow-ones.log").is_file()
