@@ -41,6 +41,7 @@ _SQLITE = (
 # Classes and codes of SQLSTATE, from PostgreSQL's appendix A; the longest that fits counts.
 _AWAY = {
     "08": "the connection was cut.",
+    "25P03": "the server ended a transaction in which nothing was asked for long.",
     "25006": "is read-only for now (a standby, or a server that is failing over).",
     "40": "another session was in the way.",
     "53": "the server is short of memory or connections.",
@@ -52,8 +53,12 @@ _AWAY = {
 }
 _REFUSED = {
     "42501": ("may not be used by you.", "Ask for the right to write in the schema durable_nb."),
+    "57014": ("ended a statement that took too long for it.", "Ask whoever runs the server, then run the cell again."),
     "42P01": ("has lost its tables.", "Restore a copy, or run the cell again in a new kernel: it makes new ones."),
 }
+_OF_THE_ROW = "54"
+"""More than the server takes of one value, row or index."""
+
 _NO_USE_TO_WAIT = (
     "authentication failed",
     "does not exist",
@@ -71,6 +76,9 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
         return problem
     original = getattr(problem, "orig", None) or problem
     reason = str(original).strip()
+    state = _state(original)
+    if state.startswith(_OF_THE_ROW):
+        return problem
     found = _known(original, reason)
     if found is not None:
         return StoreUnavailable(where, found.problem.format(busy_s=busy_s), found.remedy, found.may_pass)
@@ -80,7 +88,9 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
     line = " ".join(reason.split())
     if password:
         line = line.replace(str(password), "***")
-    may_pass = not isinstance(original, sqlite3.Error) and not any(words in line for words in _NO_USE_TO_WAIT)
+    # What the server says in a code that we do not know, on a connection that goes on, it would say again.
+    is_said = isinstance(original, sqlite3.Error) or (state != "" and not invalid)
+    may_pass = not is_said and not any(words in line for words in _NO_USE_TO_WAIT)
     return StoreUnavailable(
         where, f"cannot be reached or written ({line}).", "Check that it is running, then run the cell again.", may_pass
     )
@@ -93,7 +103,7 @@ def may_pass(problem: sa.exc.DBAPIError) -> bool:
     """
     if problem.connection_invalidated or isinstance(problem.orig, sqlite3.OperationalError):
         return problem.connection_invalidated or "is locked" in str(problem.orig)
-    return str(getattr(problem.orig, "sqlstate", None) or "").startswith(("08", "25006", "40", "53300", "57P"))
+    return _state(problem.orig).startswith(("08", "25006", "40", "53300", "57P"))
 
 
 def refusal(labels: list[str], saved: int, where: str, cause: BaseException) -> StoreError:
@@ -109,10 +119,15 @@ def refusal(labels: list[str], saved: int, where: str, cause: BaseException) -> 
     return error
 
 
+def _state(original: BaseException | None) -> str:
+    """The SQLSTATE of a driver's error; '' where the server has said none, as to who cannot connect."""
+    return str(getattr(original, "sqlstate", None) or "")
+
+
 def _known(original: BaseException, reason: str) -> _Trouble | None:
     if isinstance(original, sqlite3.Error):
         return next((trouble for trouble in _SQLITE if trouble.says in reason), None)
-    state = str(getattr(original, "sqlstate", None) or "")
+    state = _state(original)
     for length in range(len(state), 1, -1):
         code = state[:length]
         if code in _REFUSED:
