@@ -10,6 +10,7 @@
     connect │ upkeep │ signing │ transfer     open a database; check it, drop a run; vouch for it; a run as a file (wholes)
     migrations │ reader │ keyed               the layout; listings; results by key
     writer │ leases                           group commit; who owns a run
+    refusals                                  results that the database does not take, found one by one
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies │ lineages       counts, mosaics, checkpoints, equal calls and forks, into statements
     backoffs │ trust                          calls to be made again; signatures of rows that could run code

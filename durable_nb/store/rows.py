@@ -31,11 +31,19 @@ HEAVY_SIZES, LIGHT_BYTES = (4, 1), 32 << 10
 NUMBERS_PARAMETERS = not (3, 12) <= sys.version_info < (3, 12, 5)
 """Whether sqlite3 takes ?1 for what it is. Early versions of Python 3.12 warn of it, and a warning may be an error."""
 
+_MOST = {"postgresql": (1 << 29) - 1024, "sqlite": 1_000_000_000 - 1024}
+"""Bytes of one payload. PostgreSQL takes twice as much, and then cannot give it back: it does so in hexadecimal digits, of which
+a message holds a gigabyte."""
+
 _WIDTH = 16  # of a key
 _PAYLOAD = itemgetter(Checkpoint._fields.index("payload"))
 
 BLOB_LOCK = 0x646E6202
 """PostgreSQL advisory lock, shared by who refers to blobs, exclusive for who drops orphans."""
+
+
+class TooLarge(ValueError):
+    """A payload has more bytes than the database takes."""
 
 
 def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Seal | None) -> None:
@@ -57,6 +65,10 @@ def upsert(conn: sa.Connection, rows: list[Checkpoint], held: set[int], seal: Se
 
 def _as_stored(conn: sa.Connection, rows: list[Checkpoint], seal: Seal | None, most: int) -> list[Checkpoint]:
     """Large payloads apart, and what could run code signed; ``most``: bytes of the largest one."""
+    if most > _MOST[conn.dialect.name]:
+        raise TooLarge(
+            f"it takes {most:,} bytes, and this database at most {_MOST[conn.dialect.name]:,} for one result"
+        )
     if most > BLOB_BYTES:
         rows = _with_blobs_apart(conn, rows)
     if seal is None or not any(codec.startswith(STORED_RISKY) for codec in {row.codec for row in rows}):

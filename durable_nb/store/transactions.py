@@ -15,11 +15,11 @@ from weakref import WeakSet
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
 from durable_nb.store.postgres import TEXTS
-from durable_nb.store.rows import settle
+from durable_nb.store.rows import TooLarge, settle
 from durable_nb.store.troubles import may_pass
 
 if TYPE_CHECKING:
@@ -47,12 +47,21 @@ class Transaction:
         self.checkpoint: Checkpoint
 
     def settle(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, unless this call has a result: then what was written here is rolled back."""
+        """Write the checkpoint, unless this call has a result: then what was written here is rolled back.
+
+        Raises
+        ------
+        Unsaveable
+            The database does not take that much.
+        """
         self.checkpoint = checkpoint
         if self.connection.dialect.name == "postgresql":
             # The connection has the user's search path, not ours.
             self.connection.execution_options(schema_translate_map={None: PG_SCHEMA})
-        self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)), self._seal)
+        try:
+            self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)), self._seal)
+        except TooLarge as problem:
+            raise Unsaveable("result", str(problem)) from problem
 
 
 class Transactions:

@@ -76,7 +76,7 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
         return problem
     original = getattr(problem, "orig", None) or problem
     reason = str(original).strip()
-    state = _state(original)
+    state = sqlstate(original)
     if state.startswith(_OF_THE_ROW):
         return problem
     found = _known(original, reason)
@@ -103,31 +103,18 @@ def may_pass(problem: sa.exc.DBAPIError) -> bool:
     """
     if problem.connection_invalidated or isinstance(problem.orig, sqlite3.OperationalError):
         return problem.connection_invalidated or "is locked" in str(problem.orig)
-    return _state(problem.orig).startswith(("08", "25006", "40", "53300", "57P"))
+    return sqlstate(problem.orig).startswith(("08", "25006", "40", "53300", "57P"))
 
 
-def refusal(labels: list[str], saved: int, where: str, cause: BaseException) -> StoreError:
-    """What the database said to results that it does not take, while ``saved`` others of their commit are there."""
-    names = f"{', '.join(labels[:3])}{' …' if len(labels) > 3 else ''}"
-    reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
-    error = StoreError(
-        where,
-        f"refused the result of {names} ({reason}).",
-        f"It is not saved; {saved:,} others of the same commit are. Please report this.",
-    )
-    error.__cause__ = cause
-    return error
-
-
-def _state(original: BaseException | None) -> str:
-    """The SQLSTATE of a driver's error; '' where the server has said none, as to who cannot connect."""
+def sqlstate(original: BaseException | None) -> str:
+    """The code of a driver's error; '' where the server has said none, as to who cannot connect."""
     return str(getattr(original, "sqlstate", None) or "")
 
 
 def _known(original: BaseException, reason: str) -> _Trouble | None:
     if isinstance(original, sqlite3.Error):
         return next((trouble for trouble in _SQLITE if trouble.says in reason), None)
-    state = _state(original)
+    state = sqlstate(original)
     for length in range(len(state), 1, -1):
         code = state[:length]
         if code in _REFUSED:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import clock
 from durable_nb.errors import StoreUnavailable
 from durable_nb.records import Checkpoint
-from durable_nb.store.dialects import plain
 from durable_nb.store.ledgers import Watch
+from durable_nb.store.refusals import Suspicion, refusal, save_singly
 from durable_nb.store.rows import by_run, upsert
-from durable_nb.store.troubles import refusal
 from durable_nb.store.turns import GIVE_WAY_S, Turns, prompt_turns
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ class Writer:
         self._inbox.clear()
         self.lost.clear()
         self._held: list[Checkpoint] = []
+        self._suspicion = Suspicion()
         self._watched: dict[int, Watch] = {}
         self._lock = threading.Lock()
         self._turns, self._idle, self._due = Turns(), True, 0.0
@@ -262,11 +262,13 @@ class Writer:
     def _write(self) -> BaseException | None:
         """Commit what is held; what to report although everything that can be saved is, or None."""
         try:
-            return self._write_all(self._held)
+            report = self._write_all(self._held)
         except Exception as problem:
-            if not self._held or isinstance(self._explain(problem), StoreUnavailable):
+            if not self._held or not self._suspicion.falls_on_rows(self._explain(problem)):
                 raise
             return self._salvage(problem)
+        self._suspicion.clear()
+        return report
 
     def _write_all(self, rows: list[Checkpoint]) -> BaseException | None:
         """In one commit; then tell the ledgers."""
@@ -300,20 +302,9 @@ class Writer:
 
     def _salvage(self, cause: BaseException) -> BaseException | None:
         """Save a refused batch row by row, so that one value the database cannot hold does not cost the others."""
-        batch, refused = self._held, list[Checkpoint]()
-        report: BaseException | None = None
-        for place, original in enumerate(batch):
-            row = original._replace(label=plain(original.label), error=original.error and plain(original.error))
-            try:
-                report = self._write_all([row]) or report
-            except Exception as problem:
-                if isinstance(self._explain(problem), StoreUnavailable):
-                    self._held = refused + batch[place:]  # the others are saved and counted
-                    raise
-                refused.append(row)
-                cause = problem
-        if not refused:
+        count = len(self._held)
+        report, cause = save_singly(self._held, self._write_all, cause)
+        if not self._held:
             return report
-        self._held = refused
         self._write_all([])  # raises when it is not the rows that are refused: then they stay here
-        return refusal([row.label for row in refused], len(batch) - len(refused), self._where, cause)
+        return refusal([row.label for row in self._held], count - len(self._held), self._where, cause)

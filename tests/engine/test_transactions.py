@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from durable_nb import StepFailed, codecs, current_call, keys, run, step
 from durable_nb.engine.session import current as session
-from durable_nb.errors import ConfigError, StoreUnavailable
+from durable_nb.errors import ConfigError, StoreUnavailable, Unsaveable
 from durable_nb.records import Checkpoint
+from durable_nb.store import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,6 +107,25 @@ def test_who_comes_second_writes_nothing(sink: Callable[[], list[int]], store: S
     assert [-1] == list(slow.map([1]))
     assert [] == sink()
     assert [-1] == list(slow.map([1]))
+
+
+def test_a_result_larger_than_the_database_takes_is_paid_for_once(
+    sink: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The map stops with the reason, nothing is written beside it, and the function is not called again."""
+    monkeypatch.setattr(rows, "_MOST", dict.fromkeys(rows._MOST, 1_000))
+    calls: list[int] = []
+
+    @step(transaction=True, retries=3)
+    def long(n: int, *, connection: sa.Connection) -> str:
+        calls.append(n)
+        connection.execute(INSERT, {"n": n})
+        return "x" * n
+
+    with pytest.raises(Unsaveable, match="it takes 2,000 bytes, and this database at most 1,000"):
+        long.map([1, 2_000], workers=1)
+
+    assert ([1, 2_000], [1]) == (calls, sink())
 
 
 def away() -> StoreUnavailable:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
 import sqlalchemy as sa
 
-from durable_nb.errors import StoreUnavailable
+from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.store.troubles import explain
 from tests.store.conftest import run_statement
-from tests.store.examples import begin, key, result
+from tests.store.examples import Counts, begin, key, result
 
 pytestmark = pytest.mark.skipif(find_spec("psycopg") is None, reason="needs psycopg")
+
+
+_TRIGGER = """
+CREATE OR REPLACE FUNCTION durable_nb.refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN IF NEW.label = 'doc 4' THEN {what} END IF; RETURN NEW; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON durable_nb.checkpoints FOR EACH ROW EXECUTE FUNCTION durable_nb.refuse()
+"""
 
 
 @pytest.fixture
@@ -21,6 +29,25 @@ def server(postgres, request):
     run_statement(postgres, "DROP SCHEMA IF EXISTS durable_nb CASCADE")
     yield postgres
     run_statement(postgres, f"ALTER DATABASE {postgres.database} RESET ALL")
+
+
+@pytest.fixture
+def watched(server, opens):
+    """A store with a run that waits for it: the store, the id of the run, a step, and what the run was told."""
+    store = opens(server.render_as_string(hide_password=False))
+    run, owner, step = begin(store)
+    ledger = Counts()
+    store.watch(run.id, owner=owner, ledger=ledger)
+    yield store, run.id, step, ledger
+    store.unwatch(run.id)
+
+
+@contextmanager
+def refusing(server, what):
+    """A server that does this whenever the result of document 4 comes."""
+    run_statement(server, _TRIGGER.format(what=what))
+    yield
+    run_statement(server, "DROP FUNCTION durable_nb.refuse CASCADE")
 
 
 def said(state, *, cut=False):
@@ -64,3 +91,26 @@ def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens):
     store.flush()
 
     assert 30_000_000 == len(store.look_up(run.id, [step], [key(1)])[key(1)].payload)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("PERFORM pg_terminate_backend(pg_backend_pid());", "sent alone 3 times: the server is shutting down"),
+        ("RAISE EXCEPTION 'slow' USING ERRCODE = '57014';", "sent alone 3 times: ended a statement that took too long"),
+        ("RAISE EXCEPTION 'wide' USING ERRCODE = '54000';", "wide"),
+        ("RAISE EXCEPTION 'large' USING ERRCODE = '53200';", "sent alone 3 times: the server is short of memory"),
+    ],
+    ids=["cuts", "ends", "too wide", "out of memory"],
+)
+def test_a_row_that_breaks_its_commit_does_not_cost_the_others(server, watched, what, says):
+    """It is sent a few times, then row by row: the error names it, the others are saved, and nobody waits ten minutes."""
+    store, run, step, ledger = watched
+    with refusing(server, what):
+        store.save_all([result(run, step, n) for n in range(10)])
+        with pytest.raises(StoreError, match=rf"refused the result of doc 4 \(.*{says}.*9 others of the same commit"):
+            store.flush()
+        store.flush()  # told once
+
+    assert {key(n) for n in range(10) if n != 4} == set(store.known(run, [step]))
+    assert 9 == ledger.done

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from durable_nb.errors import StoreError, StoreUnavailable
-from durable_nb.store import Store
+from durable_nb.store import Store, rows
 from durable_nb.store.connect import explain
 from tests.kernels import wait_until
 from tests.store.examples import Counts, begin, key, python, result
@@ -88,6 +88,20 @@ def test_a_commit_made_row_by_row_says_everything_once(store):
 
     assert ["started", "paused"] == [event.kind for event in store.events(run.id)]
     assert 10 == ledger.done == store.run("embed").done == len(store.known(run.id, [step]))
+
+
+def test_more_than_the_database_takes_of_one_result_is_refused(store, monkeypatch):
+    """Before it is sent, with what to do instead; what the database takes and could not give back counts as too much."""
+    monkeypatch.setattr(rows, "_MOST", dict.fromkeys(rows._MOST, 1_000_000))
+    run, _, step = begin(store)
+    store.save_all([result(run.id, step, n, payload=b"x" * (1_000_000 + (n == 4))) for n in range(6)])
+    expected = (
+        "doc 4 .it takes 1,000,001 bytes, and this database at most 1,000,000 .* 5 others .* Return less, or write it"
+    )
+    with pytest.raises(StoreError, match=expected):
+        store.flush()
+
+    assert {key(n) for n in range(6) if n != 4} == set(store.known(run.id, [step]))
 
 
 def test_what_is_refused_because_of_its_run_is_kept(store):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "durable_nb").rglob("*.py"))
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
 # Exact sizes of what is over the cap: a file may shrink, and then its number here; it may not grow.
-TOO_LONG = {"durable_nb/store/writer.py": 319}
+TOO_LONG = {"durable_nb/store/writer.py": 310}
 FILE_LINES, FUNCTION_LINES = 300, 50
 
 
