@@ -36,7 +36,7 @@ class TransactionComputation(Computation):
     def _limited(self, call: Call) -> Any:
         """The function's value, committed with what the function wrote; computed again when the server was away."""
         __tracebackhide__ = True
-        return self.live.store.transactions.keep(partial(self._once, call, [], []))
+        return self.live.store.transactions.keep(partial(self._once, call, [], []), "transaction")
 
     def _once(self, call: Call, sent: list[Checkpoint], troubles: list[StoreUnavailable]) -> Any:
         """The same, by one transaction; ``sent`` are checkpoints that earlier ones ended with, their answers lost.

@@ -111,7 +111,7 @@ class Database:
             with self.reading() as conn:
                 return question(conn, *args, **options)
 
-        return self.patience.keep(attempt)
+        return self.patience.keep(attempt, "read")
 
     def change(self, change: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
         """The same in a write transaction. A cut connection may hide that it was committed: ``change`` must bear that."""
@@ -120,7 +120,7 @@ class Database:
             with self.writing() as conn:
                 return change(conn, *args, **options)
 
-        return self.patience.keep(attempt)
+        return self.patience.keep(attempt, "change")
 
     def vacuum(self) -> None:
         """Give the space of what was dropped back to the disk; needs as much again while it works."""

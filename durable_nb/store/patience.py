@@ -18,6 +18,7 @@ T = TypeVar("T")
 PATIENCE_S = 600.0
 """How long a run waits in all; a failover takes seconds, an update of a managed server minutes."""
 
+_ANY = "any"
 _FIRST_S, _LAST_S, _LOOK_S = 0.1, 5.0, 0.1
 
 
@@ -40,10 +41,12 @@ class Patience:
         self._runs: dict[int, Waiting] = {}
         self._waiting: set[int] = set()  # idents of threads
         self._hurried: set[int] = set()
+        self._since: dict[str, float] = {}  # by kind of attempt, and of any: when they began to fail
         self.always = False
 
     def watch(self, run_id: int, who: Waiting) -> None:
-        """A run is under way: from now on it is worth waiting."""
+        """A run is under way: from now on it is worth waiting, for as long as ever, since to begin it was possible."""
+        self._since.clear()
         self._runs[run_id] = who
 
     def unwatch(self, run_id: int) -> None:
@@ -55,19 +58,30 @@ class Patience:
         """Somebody wants the run to end: it waits no longer. Takes no lock, so that signal handlers may call it."""
         self._hurried.add(run_id)
 
-    def keep(self, attempt: Callable[[], T]) -> T:
-        """What ``attempt`` returns; it is made again, after growing pauses, for as long as waiting may help."""
-        pause, due = _FIRST_S, clock.monotonic() + self._seconds
+    def keep(self, attempt: Callable[[], T], kind: str) -> T:
+        """What ``attempt`` returns; it is made again, after growing pauses, for as long as waiting may help.
+
+        That is counted from when any attempt began to fail, and from when those of this ``kind`` did: from a full disk all can
+        be read, and each save would wait anew.
+        """
+        pause, began = _FIRST_S, 0.0
         try:
             while True:
                 try:
-                    return attempt()
+                    value = attempt()
                 except StoreUnavailable as problem:
-                    if not (problem.may_pass and self._is_worth_it and clock.monotonic() < due):
+                    now = clock.monotonic()
+                    began = began or now
+                    if not (problem.may_pass and self._is_worth_it and now < self._due(kind, began)):
                         raise
                     self.hold_up(problem.problem)
                     self._sleep(pause)
                     pause = min(2 * pause, _LAST_S)
+                else:
+                    if self._since:
+                        self._since.pop(kind, None)
+                        self._since.pop(_ANY, None)
+                    return value
         finally:  # also by another error: it need not be of the database
             self.go_on()
 
@@ -91,6 +105,10 @@ class Patience:
     @property
     def _is_worth_it(self) -> bool:
         return bool(self._runs.keys() - self._hurried or self.always)
+
+    def _due(self, kind: str, began: float) -> float:
+        """When no attempt of this kind is made again; ``began``: since when the one that asks fails."""
+        return min(began, *(self._since.setdefault(name, began) for name in (kind, _ANY))) + self._seconds
 
     def _sleep(self, seconds: float) -> None:
         until = clock.monotonic() + seconds

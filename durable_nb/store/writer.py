@@ -242,7 +242,7 @@ class Writer:
         try:
             self._held = batch = self._held + self._inbox[:count]
             del self._inbox[:count]
-            error = self._patience.keep(self._write)
+            error = self._patience.keep(self._write, "save")
             self._held = []
         except Exception as problem:
             error = self._explain(problem)
