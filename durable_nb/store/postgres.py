@@ -23,6 +23,21 @@ TEXTS = {"client_encoding": "utf8"}
 """Where the server takes any bytes for text, its encoding SQL_ASCII, it would give bytes."""
 
 
+def without_limit(raw: Any, name: str) -> tuple[str, ...]:
+    """The limits to lift: this one, and from PostgreSQL 17 on that of whole transactions."""
+    return (name, "transaction_timeout") if raw.info.server_version >= 170000 else (name,)
+
+
+def limits_at_the_end(busy_s: float) -> str:
+    """What is set when a user's transaction has only a checkpoint to write and to be committed: the limits of ours."""
+    return f"SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO {_idle_ms(busy_s)}"
+
+
+def _idle_ms(busy_s: float) -> int:
+    """From a process frozen in a transaction the server takes the locks before who waits for them gives up."""
+    return int(busy_s * 500)
+
+
 def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engine, sa.Engine]:
     """One that opens a transaction, and one over the same connections that opens none.
 
@@ -48,16 +63,14 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
         # Never "off": a server that is killed (out of memory, `kill -9`) would lose up to 0.6 s of commits it acknowledged.
         "synchronous_commit": "on" if durability == "full" else "local",
         "lock_timeout": int(busy_s * 1000),
-        # From a process frozen in a transaction the server takes the locks before who waits for them gives up.
-        "idle_in_transaction_session_timeout": int(busy_s * 500),
-        # A server's limit is for what people ask by hand: a large result that takes longer would never be saved.
-        "statement_timeout": 0,
+        "idle_in_transaction_session_timeout": _idle_ms(busy_s),
     }
 
     @event.listens_for(engine, "connect")
     def _settings(raw: Any, _record: object) -> None:
         raw.autocommit = True  # a SET inside a transaction would be rolled back with it
-        ours = settings | ({"transaction_timeout": 0} if raw.info.server_version >= 170000 else {})
+        # A server's limit is for what people ask by hand: a large result that takes longer would never be saved.
+        ours = settings | dict.fromkeys(without_limit(raw, "statement_timeout"), 0)
         raw.execute("; ".join(f"SET {name} TO {value}" for name, value in ours.items()))
         raw.autocommit = False
 

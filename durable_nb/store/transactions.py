@@ -18,7 +18,7 @@ from sqlalchemy import event
 from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
-from durable_nb.store.postgres import TEXTS
+from durable_nb.store.postgres import TEXTS, limits_at_the_end, without_limit
 from durable_nb.store.rows import TooLarge, settle
 from durable_nb.store.troubles import may_pass
 
@@ -42,8 +42,8 @@ class Transaction:
         The checkpoint is written, and what was written beside it is committed at the end.
     """
 
-    def __init__(self, connection: sa.Connection, seal: Seal) -> None:
-        self.connection, self.is_settled, self._seal = connection, False, seal
+    def __init__(self, connection: sa.Connection, seal: Seal, limits: str) -> None:
+        self.connection, self.is_settled, self._seal, self._limits = connection, False, seal, limits
         self.checkpoint: Checkpoint
 
     def settle(self, checkpoint: Checkpoint) -> None:
@@ -56,8 +56,9 @@ class Transaction:
         """
         self.checkpoint = checkpoint
         if self.connection.dialect.name == "postgresql":
-            # The connection has the user's search path, not ours.
+            # The connection has the user's search path, not ours. The limits of statements that follow are ours again.
             self.connection.execution_options(schema_translate_map={None: PG_SCHEMA})
+            self.connection.exec_driver_sql(self._limits)
         try:
             self.is_settled = settle(self.connection, checkpoint._replace(label=plain(checkpoint.label)), self._seal)
         except TooLarge as problem:
@@ -95,7 +96,7 @@ class Transactions:
             conn = self._opened().connect()
         try:
             conn.info["turn"] = turn
-            transaction = Transaction(conn, self._database.seal)
+            transaction = Transaction(conn, self._database.seal, limits_at_the_end(self._database._busy_s))
             yield transaction
             if turn.refusal is not None:  # the function caught it, and would be kept without what it had written
                 raise turn.refusal
@@ -208,6 +209,9 @@ def _postgres(database: Database) -> sa.Engine:
         raw.autocommit = True
         raw.execute(f"SET synchronous_commit TO {commit}")
         raw.execute(f"SET lock_timeout TO {int(database._busy_s * 1000)}")
+        # A function may compute for long between two statements: ended by the server, it would be called again, for ever.
+        for name in without_limit(raw, "idle_in_transaction_session_timeout"):
+            raw.execute(f"SET {name} TO 0")
         raw.autocommit = False
 
     return engine

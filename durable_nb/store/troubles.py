@@ -99,8 +99,10 @@ def explain(problem: BaseException, where: str, busy_s: float, password: object 
 def may_pass(problem: sa.exc.DBAPIError) -> bool:
     """Whether an error of a connection on which a function asks what it likes comes from the server, and waiting helps.
 
-    A lock that it did not want to wait for, or a statement that took too long, may be what it asked for.
+    A lock that it did not want to wait for, a statement that took too long, or a limit to its silence may be what it asked for.
     """
+    if sqlstate(problem.orig) in ("25P03", "25P04"):
+        return False
     if problem.connection_invalidated or isinstance(problem.orig, sqlite3.OperationalError):
         return problem.connection_invalidated or "is locked" in str(problem.orig)
     return sqlstate(problem.orig).startswith(("08", "25006", "40", "53300", "57P"))

@@ -194,6 +194,18 @@ def test_steps_in_transactions_wait_for_the_server(server: Postgres, tmp_path: P
         assert sorted(map(str, written)) == sorted(work.executed)
 
 
+def test_a_limit_to_silence_calls_no_step_twice(server: Postgres, tmp_path: Path) -> None:
+    """A function may compute for longer after its first statement than the server lets a transaction be silent."""
+    ask(server.url, "CREATE TABLE IF NOT EXISTS sink (n int)")
+    ask(server.url, "ALTER DATABASE postgres SET idle_in_transaction_session_timeout = '20ms'")
+    work = Work(tmp_path, server.url, prelude=_IN_TRANSACTIONS, documents=6, seconds=0.1)
+    end = work.end()
+    ask(server.url, "ALTER DATABASE postgres RESET ALL")
+
+    assert {"right": True, "error": ""} == {name: end[name] for name in ("right", "error")}
+    assert sorted(map(str, range(6))) == sorted(work.executed)
+
+
 def test_another_database_of_a_step_is_its_own_business(server: Postgres, tmp_path: Path) -> None:
     """That it cannot be reached is a failure of the document, also in a transaction: nobody waits."""
     prelude = _IN_TRANSACTIONS.replace("    time.sleep", "    sa.create_engine(elsewhere).connect()\n    time.sleep")

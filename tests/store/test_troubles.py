@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from durable_nb.errors import StoreError, StoreUnavailable
-from durable_nb.store.troubles import explain
+from durable_nb.store.troubles import explain, may_pass
 from tests.store.conftest import run_statement
 from tests.store.examples import Counts, begin, key, result
 
@@ -82,15 +82,27 @@ def test_what_is_the_fault_of_a_row_is_no_trouble_of_the_database():
     assert problem is explain(problem, "here", 30)
 
 
-def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens):
+@pytest.mark.parametrize("beside", ["nothing", "what a step wrote"])
+def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens, beside):
     """A large result is saved although the server ends what takes longer than some milliseconds."""
     run_statement(server, f"ALTER DATABASE {server.database} SET statement_timeout = '20ms'")
     store = opens(server.render_as_string(hide_password=False))
     run, _, step = begin(store)
-    store.save(result(run.id, step, 1, payload=b"x" * 30_000_000))
-    store.flush()
+    row = result(run.id, step, 1, payload=b"x" * 30_000_000)
+    if beside == "nothing":
+        store.save(row)
+        store.flush()
+    else:
+        with store.transactions.open() as transaction:
+            transaction.settle(row)
 
     assert 30_000_000 == len(store.look_up(run.id, [step], [key(1)])[key(1)].payload)
+
+
+@pytest.mark.parametrize(("state", "passes"), [("25P03", False), ("57014", False), ("57P01", True)])
+def test_a_function_is_called_again_for_what_may_pass(state, passes):
+    """Not for a limit that its own statements run into each time."""
+    assert passes is may_pass(said(state, cut=state != "57014"))
 
 
 @pytest.mark.parametrize(
