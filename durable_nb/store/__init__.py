@@ -13,6 +13,7 @@
     refusals                                  results that the database does not take, found one by one
     patience │ troubles                       waiting for a database that is away; what is wrong with it, in words
     ledgers │ rows │ tallies │ lineages       counts, mosaics, checkpoints, equal calls and forks, into statements
+    histories │ overlaps                      versions and what is saved of each; what a fork has twice
     backoffs │ trust                          calls to be made again; signatures of rows that could run code
     tables │ doors                            the schema; nobody is inside of SQLite while the process is forked
 """

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from durable_nb.records import LINK, StepVersion
+from durable_nb.store import overlaps
 from durable_nb.store.misfits import fitting, json_of
 from durable_nb.store.tables import FAILED, checkpoints, costs, runs, steps
 
@@ -53,6 +54,9 @@ def numbered(conn: sa.Connection, run_ids: Sequence[int]) -> list[Numbered]:
                 before = found.get(step_id, (first, 0, 0, 0.0, name))
                 more = (saved + before[1], failures + before[2], cost + before[3], before[4])
                 found[step_id] = (min(first, before[0]), *more)
+    for step_id, eclipsed in overlaps.eclipsed(conn, run_ids, found.keys()).items():
+        first, saved, failures, cost, name = found[step_id]
+        found[step_id] = (first, saved - eclipsed.results, failures - eclipsed.failures, cost - eclipsed.cost, name)
     numbers: dict[str, int] = {}
     versions = []
     for step_id, (first, saved, failures, cost, name) in sorted(found.items(), key=lambda one: one[1][0]):
@@ -68,11 +72,16 @@ def numbered(conn: sa.Connection, run_ids: Sequence[int]) -> list[Numbered]:
 
 
 def spent(conn: sa.Connection, run_ids: Sequence[int], step_ids: Sequence[int]) -> Spent:
-    """Seconds and cost of all results of these versions; reads every row, not its payload."""
+    """Seconds and cost of all results of these versions, each call once; reads every row, not its payload."""
     done = sa.and_(_c.run_id.in_(run_ids), _c.step_id.in_(step_ids), _c.state == "done")
     seconds = conn.scalar(sa.select(sa.func.sum(_c.seconds)).where(done))
     paid = sa.select(sa.func.sum(costs.c.cost)).where(costs.c.run_id.in_(run_ids), costs.c.step_id.in_(step_ids))
-    return fitting(Spent(seconds or 0.0, conn.scalar(paid) or 0.0))
+    twice = overlaps.eclipsed(conn, run_ids, step_ids).values()
+    rest = (
+        (seconds or 0.0) - sum(one.seconds for one in twice),
+        (conn.scalar(paid) or 0.0) - sum(one.cost for one in twice),
+    )
+    return fitting(Spent(*rest))
 
 
 class Labelled(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from durable_nb.store import histories, keyed, lineages, outputs, reader
+from durable_nb.store import histories, keyed, lineages, outputs, overlaps, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -96,6 +96,8 @@ class Lookups:
                 before = found.get(version.id)
                 more = before.saved if before is not None else 0
                 found[version.id] = version._replace(saved=version.saved + more)
+        for step_id, eclipsed in self._database.ask(overlaps.eclipsed, lineage, list(found)).items():
+            found[step_id] = found[step_id]._replace(saved=found[step_id].saved - eclipsed.results)
         return [version for version in found.values() if version.saved]
 
     def choices(self, run_id: int, step_id: int) -> dict[int, str]:

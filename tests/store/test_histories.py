@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy.event import listen
+
 from durable_nb.records import LINK, Costed
-from durable_nb.store import owner_of_this_process
+from durable_nb.store import overlaps, owner_of_this_process
+from durable_nb.testing import temporary_store
 from tests.store.examples import Counts, failure, key, result
 
 if TYPE_CHECKING:
@@ -75,3 +78,47 @@ def test_documents_come_in_their_order(store):
     known = store.known(run, [store.numbered(run)[1].version.id])
 
     assert [(key(n), f"doc {n}", 9 - n) for n in range(5, -1, -1)] == store.labelled(known.values())
+
+
+def test_a_call_that_several_runs_have_counts_once(store):
+    """The result of the nearest run, and a failure only where none of them has a result; those that took it are unchanged."""
+    step = store.step("embed", fingerprint="one", parts={}, source="")
+    owner, ids, origin = owner_of_this_process(), [], ""
+    for name, cost, done, failed in (
+        ("old", 1.0, range(5), (5, 6)), ("new", 10.0, (3, 4, 5), (2, 6, 7)), ("newest", 100.0, (4,), (7,)),
+    ):  # fmt: skip
+        run = store.begin(name, owner=owner, fork=origin)
+        store.watch(run.id, owner=owner, ledger=Counts())
+        for n in done:
+            costed = Costed(*result(run.id, step, n))
+            costed.cost = cost
+            store.save(costed)
+        store.save_all([failure(run.id, step, n) for n in failed])
+        store.finish(run.id, owner=owner, state="done")
+        ids.append(run.id)
+        origin = name
+    numbered = [store.numbered(run)[0] for run in ids]
+
+    assert [(5, 2, 5.0), (6, 2, 33.0), (6, 2, 123.0)] == [(one.version.saved, one.failed, one.cost) for one in numbered]
+    assert (
+        [5, 6, 6]
+        == [store.versions(run, "embed")[0].saved for run in ids]
+        == [len(store.known(run, [step])) for run in ids]
+    )
+    assert [(2.5, 5.0), (3.0, 33.0), (3.0, 123.0)] == [tuple(store.spent(run, [step])) for run in ids]
+
+
+def test_a_fork_is_counted_without_going_through_what_is_behind_it(tmp_path):
+    """SQLite begins with the rows of the fork, and with failures: behind a fork may be a million results."""
+    with temporary_store(tmp_path) as store, store._database.reading() as conn:
+        asked: list[tuple[str, tuple[int, ...]]] = []
+        listen(conn, "before_cursor_execute", lambda _c, _u, text, values, *_: asked.append((text, values)))
+        for place in (0, 1):
+            overlaps._of_run(conn, [2, 1], place, 1)
+        plans = [" ".join(row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values))
+                 for text, values in asked[:2]]  # fmt: skip
+
+    assert "SEARCH mine USING INDEX checkpoints_failed" in plans[0]
+    assert plans[1].index("SEARCH other") < plans[1].index(
+        "SEARCH mine USING INDEX checkpoints_key (run_id=? AND step_id=? AND"
+    )
