@@ -24,6 +24,9 @@ RESERVED = frozenset(
 """Sub-commands of ``%durable``; no run may bear them."""
 
 
+STEP_NAME_BYTES = 1_000
+
+
 class Settings(NamedTuple):
     """What can be set, with the defaults."""
 
@@ -116,6 +119,21 @@ def run_name(name: str) -> str:
         )
     if name in RESERVED:
         raise ConfigError(f"{name!r} is a sub-command of %durable.", f"Name the run otherwise, for example {name}-1.")
+    return name
+
+
+def step_name(name: str) -> str:
+    """``name`` if every database takes it for that of a step.
+
+    Raises
+    ------
+    ConfigError
+        It is longer than 1,000 bytes.
+    """
+    length = len(name.encode("utf-8", "surrogatepass"))
+    if length > STEP_NAME_BYTES:  # PostgreSQL has an index of them, whose rows take 2,704
+        problem = f"{name[:40]!r}… cannot name a step: it has {length:,} bytes."
+        raise ConfigError(problem, f"Use {STEP_NAME_BYTES:,} at most.")
     return name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
+from durable_nb import config
 from durable_nb.engine import arguments
 from durable_nb.engine.options import Options, StepOptions
 from durable_nb.engine.steps import Step
@@ -49,7 +50,7 @@ def step(
     function : callable
         A function or coroutine function; given by the ``@``.
     name : str, optional
-        What the step is called in messages and in the database. Default: the function's name.
+        What the step is called in messages and in the database, in 1,000 bytes at most. Default: the function's name.
     retries : int, or tenacity.Retrying
         Attempts after the first, with exponential back-off (0.5 s, 1 s, 2 s … 60 s) and full jitter; or the ``retry``,
         ``stop`` and ``wait`` of an object of tenacity; rules about results are refused. A kernel that dies in between takes
@@ -103,6 +104,6 @@ def step(
     if isinstance(function, Step):
         function = function.function
     parsed = Options.of(options)
-    named = name or arguments.name_of(function)
+    named = config.step_name(name or arguments.name_of(function))
     arguments.check_step(function, named)
     return Step(function, name=named, options=parsed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
@@ -43,6 +44,8 @@ def reading(store: Store, name: str, version: int | None = None) -> Reading:
         There is no such run or version.
     """
     run, asked = store.run(name), name
+    if version is not None:
+        version = _number(version)
     if run is None and version is None:
         before, at, number = name.rpartition("@")
         if at and number.isascii() and number.isdigit():
@@ -54,7 +57,7 @@ def reading(store: Store, name: str, version: int | None = None) -> Reading:
         raise ConfigError(f"there is no run {name!r} in {store.where}.", f"There are: {known}.")
     numbered = store.numbered(run.id)
     numbers = {one.number for one in numbered}
-    if version is not None and not (isinstance(version, int) and 1 <= version <= max(numbers, default=0)):
+    if version is not None and not 1 <= version <= max(numbers, default=0):
         raise ConfigError(
             f"run {run.name!r} has no version {version} with results.", f"See %durable history {run.name}"
         )
@@ -85,6 +88,13 @@ def results(name: str, step: str | None = None, *, version: int | None = None, u
     made.expect(0, documents, [label for _, label, _ in documents])
     made.put_restored(range(len(documents)), [Saved(STORED, key, 0.0, accepted[0]) for key, _, _ in documents])
     return made
+
+
+def _number(version: Any) -> int:
+    try:
+        return operator.index(version)
+    except TypeError:
+        raise ConfigError(f"version={version!r:.60} is no number of a version.", "They are counted from 1.") from None
 
 
 def _now(store: Store, run: Run, step: str, numbered: list[Numbered]) -> StepRead:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from durable_nb.errors import ConfigError
 from durable_nb.records import Run
+from durable_nb.store.dialects import plain
 from durable_nb.store.misfits import Misfit
 from durable_nb.store.tables import forks, runs
 
@@ -36,7 +37,7 @@ def fork(conn: sa.Connection, run: Run, origin: str) -> None:
     if origin == run.name:
         raise ConfigError(f"run {origin!r} cannot be forked from itself.", "Give the fork another name.")
     # Locked, so that nobody drops it meanwhile; only by who has just made a run, or two could wait for each other.
-    wanted = sa.select(runs.c.id).where(runs.c.name == origin)
+    wanted = sa.select(runs.c.id).where(runs.c.name == plain(origin))
     origin_id = conn.scalar(wanted if run.attempts else wanted.with_for_update())
     if origin_id is None:
         raise ConfigError(f"there is no run {origin!r} to fork from in this database.", "%durable lists the runs.")

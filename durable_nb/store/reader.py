@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from durable_nb.records import LINK, Control, Document, Event, Failure, Group, Mosaic, StepVersion
+from durable_nb.store.dialects import plain
 from durable_nb.store.misfits import Misfit, fitting, inflated, json_of, number_of
 from durable_nb.store.tables import (
     FAILED,
@@ -31,8 +32,8 @@ def all_runs(conn: sa.Connection) -> list[Any]:
 
 
 def run_named(conn: sa.Connection, name: str) -> Any:
-    """The same of one run, None when there is none."""
-    return conn.execute(_RUNS.where(runs.c.name == name)).one_or_none()
+    """The same of one run, None when there is none, whatever the name."""
+    return conn.execute(_RUNS.where(runs.c.name == plain(name))).one_or_none()
 
 
 def run_of_id(conn: sa.Connection, run_id: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from durable_nb.store import leases, lineages
+from durable_nb.store.dialects import plain
 from durable_nb.store.rows import BLOB_LOCK
 from durable_nb.store.tables import (
     BLOB_PREFIX,
@@ -90,7 +91,7 @@ def check(conn: sa.Connection) -> list[str]:
 
 def forget(conn: sa.Connection, name: str) -> int:
     """Drop a run with all that only it refers to; how many checkpoints that were."""
-    row = conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one_or_none()
+    row = conn.execute(sa.select(runs).where(runs.c.name == plain(name)).with_for_update()).one_or_none()
     if row is None:
         return 0
     leases.refuse_if_busy(run_of(row))

@@ -123,6 +123,15 @@ def test_what_is_intact_is_saved_from_a_shell(tmp_path: Path) -> None:
     assert "is there already" in shell(tmp_path, "check", "--repair", "new.db").stderr
 
 
+@pytest.mark.parametrize("command", [["show"], ["export"], ["history"], ["diff", "where"]])
+def test_a_name_that_is_no_text_is_no_run(tmp_path: Path, command: list[str]) -> None:
+    """Bytes that are no UTF-8 on a command line: a sentence and status 2, as of any name that is none."""
+    made(tmp_path, "home")
+    asked_for = shell(tmp_path, *command, "n\udcff", *(["file"] if command == ["export"] else []))
+
+    assert (2, True) == (asked_for.returncode, "there is no run 'n\\udcff'" in asked_for.stderr)
+
+
 @pytest.mark.parametrize("name", ["Why?1", "My%20Project"])
 def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
     """A shell finds what a script in that folder has saved, by the folder and by a path; nothing is made elsewhere."""

@@ -305,6 +305,15 @@ def test_forget_drops_the_run_and_only_it(store):
     assert [] == store.check()
 
 
+@pytest.mark.parametrize("name", ["n\0", "n\ud800", "nowhere"])
+def test_a_name_that_no_run_can_bear_is_that_of_none(store, name):
+    """Whoever asks by it is told so, and not by the driver."""
+    begin(store)
+
+    assert (None, None, 0) == (store.run(name), store.snapshot(name), store.forget(name))
+    assert ["embed"] == [run.name for run in store.runs()]
+
+
 def test_ids_are_never_used_again(store):
     """A run begun after a forgotten one has an id of its own, so late rows of the old one cannot enter it."""
     first, owner, step = begin(store)

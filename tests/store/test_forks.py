@@ -103,6 +103,7 @@ def test_choices_and_costs_of_the_origin_hold_for_a_fork(store):
     ("name", "origin", "says"),
     [
         ("new", "nowhere", "no run 'nowhere' to fork from"),
+        ("new", "no\0\ud800", r"no run 'no\\x00\\ud800' to fork from"),
         ("new", "new", "cannot be forked from itself"),
         ("old", "other", "'old' is there already, and was not forked from 'other'"),
         ("fork", "other", "'fork' is there already, and was not forked from 'other'"),
