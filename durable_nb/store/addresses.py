@@ -18,6 +18,13 @@ _NETWORK = {
 }  # fmt: skip
 
 
+_MANNERS = frozenset(
+    {"application_name", "connect_timeout", "tcp_user_timeout", "target_session_attrs", "client_encoding"}
+)
+_SAFE = frozenset({("sslmode", "require"), ("sslmode", "verify-ca"), ("sslmode", "verify-full")})
+"""Options of a connection that lead to no other server, and do not bare what is sent there."""
+
+
 def address_of(url: str) -> sa.URL:
     """The checked address of a store; a relative SQLite path becomes absolute, so that ``os.chdir`` changes nothing.
 
@@ -55,13 +62,21 @@ def url_of(address: sa.URL) -> str:
 
 
 def identity_of(address: sa.URL) -> str:
-    """12 hex digits, the same for every way to write the address of a database; no password and no option matters."""
+    """12 hex digits, the same for every way to write the address of a database; no password matters, and no option but those
+    that may lead elsewhere, as ``?host=`` and ``?service=`` do.
+    """
     if address.drivername == "sqlite":
         text = f"sqlite:{os.path.realpath(str(address.database))}"
     else:
         text = (
             f"postgresql:{address.username or ''}@{address.host or ''}:{address.port or 5432}/{address.database or ''}"
         )
+        leading = sorted(
+            (name, value)
+            for name, value in address.query.items()
+            if (name, value) not in _SAFE and name not in _MANNERS
+        )
+        text += f"?{leading}" if leading else ""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
 
 

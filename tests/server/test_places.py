@@ -120,6 +120,30 @@ def test_a_project_cannot_make_the_server_call_a_host(root: Path) -> None:
     assert "secret" not in place.where + place.store
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "host=evil.example",
+        "port=99&hostaddr=6.6.6.6",
+        "service=evil",
+        "passfile=here",
+        "sslmode=disable",
+        "dbname=other",
+    ],
+)
+def test_a_project_cannot_lead_a_known_address_elsewhere(root: Path, option: str) -> None:
+    """An option may name another host, to which the password of the user would be sent."""
+    used = Known(Store.identity(SERVER), "postgresql+psycopg://ada:***@db.example.org/corpus", "")
+    ours = places(root, known=[used])
+    found = []
+    for query in (option, "sslmode=require&connect_timeout=3"):
+        (root / "project" / "pyproject.toml").write_text(f'[tool.durable_nb]\nurl = "{SERVER}?{query}"\n')
+        found.append(ours.of_notebook("project/a.ipynb"))
+
+    assert [] == found[0]
+    assert [used.store] == [place.store for place in found[1]]
+
+
 def test_settings_that_cannot_be_read_are_told_once(root: Path) -> None:
     """A broken pyproject.toml is an error where runs are listed, and hides no configured database."""
     (root / "project" / "pyproject.toml").write_text("[tool")
