@@ -28,12 +28,12 @@ def cells(states: bytes, total: int | None) -> bytes:
     total : int or None
         How many documents are wanted; those not seen yet are waiting.
     """
-    everything = states.ljust(total or 0, b"\0")
-    count, most = len(everything), COLUMNS * ROWS
+    count, most = max(len(states), total or 0), COLUMNS * ROWS
     if count <= most:
-        return everything
+        return states.ljust(count, b"\0")
     bounds = [n * count // most for n in range(most + 1)]
-    return bytes(map(_worst, (everything[start:end] for start, end in itertools.pairwise(bounds))))
+    shares = ((states[start:end], end - start) for start, end in itertools.pairwise(bounds))
+    return bytes(_worst(share if len(share) == size else share + b"\0") for share, size in shares)
 
 
 def png(states: bytes, total: int | None) -> bytes:

@@ -106,8 +106,8 @@ class Progress:
     def about_to_end(self, *, is_complete: bool) -> None:
         """The next figures are the last; of a complete run, what was seen is what there was."""
         self._reasons.sort_next()
-        if is_complete:
-            self._guessed = 0
+        if is_complete and self._guessed:
+            self._guessed, self._changed = 0, True
 
     def restore(self, documents: Sequence[int], seconds: float, *, renumbered: bool = False, cost: float = 0.0) -> None:
         """Documents of these numbers were found in the store; computing them had taken ``seconds``, and cost ``cost``.

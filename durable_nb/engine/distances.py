@@ -16,9 +16,9 @@ class Far(NamedTuple):
     cosine: float | None
     """Mean of the cosines; None if there are none, as of single numbers and of zeros."""
     least_cosine: float | None
-    relative: float
-    """Mean of |a - b| / max(|a|, |b|), of those where it is a number."""
-    most_relative: float
+    relative: float | None
+    """Mean of |a - b| / max(|a|, |b|), of those where it is a number; None if there are none."""
+    most_relative: float | None
     shapes: int
     """Pairs of different shapes among them, which are not measured."""
 
@@ -61,9 +61,9 @@ class Measure:
     def far(self) -> Far:
         """Of all that was measured."""
         mean = self._cosine_sum / self._cosines if self._cosines else None
-        relative = self._relative_sum / self._relatives if self._relatives else 0.0
         least = self._least if self._cosines else None
-        return Far(self._vectors, mean, least, relative, self._most, self._shapes)
+        relative, most = (self._relative_sum / self._relatives, self._most) if self._relatives else (None, None)
+        return Far(self._vectors, mean, least, relative, most, self._shapes)
 
     def farthest(self) -> list[tuple[int, str]]:
         """Number and words of the farthest, the farthest first."""
@@ -76,6 +76,7 @@ class Measure:
         with np.errstate(all="ignore"):
             lengths = [np.linalg.norm(side, axis=1) for side in (left, right)]
             relative = np.linalg.norm(left - right, axis=1) / np.maximum(*lengths)
+            is_number: Any = np.isfinite(left).all(axis=1) & np.isfinite(right).all(axis=1)
             cosine = np.einsum("ij,ij->i", left, right) / (lengths[0] * lengths[1])
         is_vector = left.shape[1] > 1
         finite = np.isfinite(relative)
@@ -86,9 +87,10 @@ class Measure:
             self._cosines += int(known.sum())
             self._cosine_sum += float(cosine[known].sum())
             self._least = min(self._least, float(cosine[known].min()))
-        for (number, _, _), far, near in zip(pairs, relative.tolist(), cosine.tolist(), strict=True):
-            if math.isnan(far):
-                self._remember(math.inf, number, "not a number on one side")
+        every = zip(pairs, relative.tolist(), cosine.tolist(), is_number.tolist(), strict=True)
+        for (number, _, _), far, near, is_one in every:
+            if not math.isfinite(far):
+                self._remember(math.inf, number, "too large to compare" if is_one else "not a number on one side")
             elif len(self._farthest) < self._shown or far > self._farthest[0][0]:
                 angle = f"cosine {near:.4f}, " if is_vector and not math.isnan(near) else ""
                 self._remember(far, number, f"{angle}relative difference {far:.2g}")

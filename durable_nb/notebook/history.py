@@ -187,7 +187,9 @@ def _facts(step: StepDiff, names: tuple[str, str]) -> Iterator[str]:
     if step.far is not None:
         far = step.far
         angle = "" if far.cosine is None else f"cosine {far.cosine:.4f} on average, at least {far.least_cosine:.4f}; "
-        apart = f"relative difference {far.relative:.2g} on average, at most {far.most_relative:.2g}"
+        apart = "no two of them can be compared"
+        if far.relative is not None:
+            apart = f"relative difference {far.relative:.2g} on average, at most {far.most_relative:.2g}"
         shapes = f"; {far.shapes:,} of other shapes" if far.shapes else ""
         yield f"{far.vectors:,} that differ are numbers: {angle}{apart}{shapes}"
     yield from (f"{example.label}: {example.how}" for example in step.examples)

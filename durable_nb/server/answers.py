@@ -127,7 +127,7 @@ class Answers:
         opened, run = self._run(store, name, notebook)
         chosen = older if isinstance(older, list) else [older]
         known = {version.id for version in opened.contents(run.id)}
-        if not chosen or not all(isinstance(one, int) and one in known for one in (step, *chosen)):
+        if not chosen or not all(type(one) is int and one in known for one in (step, *chosen)):
             raise Missing(f"run {name!r} has no such versions of a step.")
         opened.choose(run.id, step, chosen, str(choice), edited=True)
         return {"choice": choice}

@@ -82,7 +82,7 @@ class Handler(APIHandler):
         """Fields of the JSON body, in the order asked for; the first three name the run."""
         try:
             content = json.loads(self.request.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             raise ConfigError("the body of the request is no JSON object.")

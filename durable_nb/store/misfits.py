@@ -6,6 +6,7 @@ SQLite keeps any type in any column, JSON may nest without end, and what is comp
 from __future__ import annotations
 
 import json
+import math
 import types
 import zlib
 from functools import lru_cache
@@ -16,6 +17,7 @@ from durable_nb.records import COMPUTED, GAVE_UP, RESTORED, WAITING
 _Record = TypeVar("_Record", bound=NamedTuple)
 
 _FARTHEST = 2.5e11  # seconds: the year 9,900; datetime ends soon after
+_AMOUNTS = frozenset({"spent", "saved_cost", "cost", "rate", "per_minute"})  # in any unit
 _MOSAIC_BYTES = 64 << 20
 _STATES = bytes((WAITING, RESTORED, COMPUTED, GAVE_UP))
 
@@ -25,9 +27,10 @@ class Misfit(ValueError):
 
 
 def fitting(record: _Record) -> _Record:
-    """The record, if each of its fields holds what its annotation says; numbers finite and within the age of calendars."""
+    """The record, if each of its fields holds what its annotation says; numbers finite, times within the age of calendars."""
     for name, value, kinds in zip(record._fields, record, _kinds(type(record)), strict=True):
-        if not isinstance(value, kinds) or (type(value) is float and not abs(value) < _FARTHEST):
+        most = math.inf if name in _AMOUNTS else _FARTHEST
+        if not isinstance(value, kinds) or (type(value) is float and not abs(value) < most):
             raise Misfit(f"{type(record).__name__}.{name} is {value!r:.60}")
     return record
 

@@ -22,7 +22,7 @@ BLOB_BYTES = 1 << 20
 BLOB_PREFIX = "blob+"
 """Before the codec of a checkpoint whose payload column is the digest of its blob."""
 
-_MOST, _LARGEST_PID = 100_000_000, (1 << 31) - 1  # of documents: views have a byte for each
+_MOST, _LARGEST_PID = (1 << 63) - 1, (1 << 31) - 1  # of documents: what the column takes, as `map(range(10**12))` wants
 
 metadata = sa.MetaData()
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is an alias of SQLite's rowid

@@ -61,6 +61,13 @@ test("a run without a total grows by deltas", () => {
   assert.deepEqual(made.counts, [4, 0, 2, 0]);
 });
 
+test("what is only announced needs no byte for each", () => {
+  const made = mosaicOf([2]);
+  assert.equal(made.expect(1e12), true);
+  assert.equal(made.states.length, 1 << 24);
+  assert.equal(made.expect(1e13), false);
+});
+
 test("damage is refused, and a state of the future is one that waits", () => {
   assert.throws(() => mosaic.decode(new ArrayBuffer(3)), /3 bytes/);
   assert.throws(() => mosaic.decode(full(1, [1, 2]).slice(0, 10)), /10 bytes instead of 11/);

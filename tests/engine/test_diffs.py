@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,23 @@ def test_how_far_vectors_are_apart(store: Store) -> None:
     assert expected == pytest.approx(tuple(found.far))
     assert ("doc 7", "cosine -1.0000, relative difference 2") == found.examples[0]
     assert 10 == len(found.examples)
+
+
+def test_numbers_that_cannot_be_compared_are_no_difference_of_zero(store: Store) -> None:
+    """What was not a number before, and what is too far away for a number."""
+    one, other = [math.nan, 1e308, math.inf], [1.0, -1e308, 2.0]
+    with run("a"):
+        vectors(lambda n: one[n]).map(range(3))
+    with run("b"):
+        vectors(lambda n: other[n]).map(range(3))
+    (found,) = diff(store, "a", "b").steps
+
+    assert found.far is not None
+    assert (3, None, None) == (found.far.vectors, found.far.relative, found.far.most_relative)
+    assert {"0": "not a number on one side", "1": "too large to compare", "2": "not a number on one side"} == dict(
+        found.examples
+    )
+    assert "3 that differ are numbers: no two of them can be compared" in repr(DiffPage(store, "a", "b"))
 
 
 @pytest.mark.parametrize(

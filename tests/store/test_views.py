@@ -339,3 +339,21 @@ def test_an_address_has_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [1, 1, 1] == [len(one) for one in found]
     assert 3 == len(set.union(*found))
     assert all(len(one) == 12 for one in set.union(*found))
+
+
+def test_figures_of_any_size_are_read(store: Store):
+    """Documents that are only announced, as by a loop over all numbers, and costs in a small unit."""
+    run, owner, _ = begin(store)
+    progress = Progress(store.snapshot("embed"))
+    store.watch(run.id, owner=owner, ledger=progress)
+    progress.expect(10**15)
+    progress.spent = progress.saved_cost = 3e15
+    store.finish(run.id, owner=owner, state=State.INTERRUPTED)
+    store.unwatch(run.id)
+    shown = store.snapshot("embed")
+
+    assert (10**15, 3e15, 3e15) == (shown.total, shown.spent, shown.saved_cost)
+    assert 10**15 == store.run("embed").total
+    assert ["embed"] == [one.name for one in store.runs()]
+    store.forget("embed")
+    assert [] == store.runs()

@@ -57,6 +57,14 @@ def test_a_cell_is_durable_only_when_all_of_it_is() -> None:
     assert 1 == drawn.count(WAITING)
 
 
+def test_a_picture_of_what_is_only_announced_needs_no_byte_for_each() -> None:
+    """A loop over all numbers wants a million millions."""
+    drawn = mosaics.cells(bytes([COMPUTED] * 300), 10**12)
+
+    assert bytes([WAITING]) * (160 * 12) == drawn
+    assert FAILED == mosaics.cells(bytes([COMPUTED, FAILED]), 10**12)[0]
+
+
 def test_a_million_documents_make_a_small_picture() -> None:
     """The picture is at most a few kilobytes, whatever happens in the run: it is saved with the notebook."""
     states = bytes(n * n % 7 % 4 for n in range(1_000_000))

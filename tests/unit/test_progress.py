@@ -239,3 +239,19 @@ def test_a_commit_costs_what_is_in_it(failing: bool) -> None:
         return seen[0]
 
     assert steps(200_000) <= steps(2_000) + 20
+
+
+def test_squares_that_were_only_guessed_are_gone_at_the_end() -> None:
+    """A loop over what says ten and gives seven: who has seen ten squares is sent seven."""
+    progress = Progress()
+    progress.guess(10)
+    progress.restore([progress.number() for _ in range(7)], 0.0)
+    before = progress.mosaic()
+    progress.about_to_end(is_complete=True)
+    progress.end(State.DONE)
+    after = progress.mosaic()
+
+    assert before is not None
+    assert after is not None
+    assert (10, 7) == (len(before.states), len(after.states))
+    assert after.version > before.version

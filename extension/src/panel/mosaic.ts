@@ -75,8 +75,9 @@ export class Mosaic {
     return grew ? null : message.positions;
   }
 
-  /** There are at least `length` documents, waiting until their state arrives. Returns whether that is news. */
-  expect(length: number): boolean {
+  /** There are at least `wanted` documents, waiting until their state arrives. Returns whether that is news. */
+  expect(wanted: number): boolean {
+    const length = Math.min(wanted, MOST); // what a loop over all numbers wants needs no byte each
     if (length <= this.#length) return false;
     if (length > this.#states.length) {
       const larger = new Uint8Array(Math.max(length, 2 * this.#states.length));
