@@ -79,7 +79,7 @@ class LiveRun:
             self._attend()
 
     def _begin(self, source: str, *, shared: bool, fork: str) -> None:
-        before = self.store.run(self.name)
+        before = self._before = self.store.run(self.name)
         begin_or_join = self.store.join if shared else functools.partial(self.store.begin, fork=fork)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
@@ -219,6 +219,13 @@ class LiveRun:
 
     def _end(self, error: BaseException | None) -> None:
         state, message = ending(error, self.progress.failed)
+        if (
+            isinstance(error, CodeChanged)
+            and self.progress.total is None
+            and not self.calls
+            and self._before is not None
+        ):
+            self.progress.total, self.progress.restored = self._before.total, self._before.done  # nothing was looked at
         try:
             self.progress.about_to_end(is_complete=error is None)
             self._poller.stop()

@@ -13,7 +13,7 @@ from durable_nb import RunBusy, run, step, workflow
 from durable_nb.engine import runs
 from durable_nb.engine.ends import ending
 from durable_nb.engine.session import current as session
-from durable_nb.errors import ConfigError, RunStopped
+from durable_nb.errors import CodeChanged, ConfigError, RunStopped
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -345,3 +345,20 @@ def test_an_interrupt_that_breaks_a_lock_of_python_is_one() -> None:
 
     assert State.INTERRUPTED is ending(broken.value, 0)[0]
     assert State.FAILED is ending(RuntimeError("cannot release un-acquired lock"), 0)[0]
+
+
+def test_a_run_that_asks_about_edited_code_shows_what_it_has(store: Store) -> None:
+    """Nothing was run and nothing dropped: its results are not gone because a question is open."""
+    step(lambda n: n, name="embed", version="1").map(range(20))
+    edited = step(lambda n: -n, name="embed", version="2")
+    with pytest.raises(CodeChanged):
+        edited.map(range(20))
+    shown = store.snapshot("embed")
+
+    assert shown is not None
+    assert ("failed", 20, 20, 0) == (shown.state, shown.total, shown.restored, shown.computed)
+    edited.map(range(20), on_change="recompute")
+    after = store.snapshot("embed")
+
+    assert after is not None
+    assert ("done", 20, 0, 20) == (after.state, after.total, after.restored, after.computed)
