@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from durable_nb.engine.batch import Batch
 
-_GRACE_S = (
-    2.0  # for the calls that run, from when their map was cancelled: who closed its stream has waited for them already
-)
+# For the calls that run, from when their map was cancelled: who closed its stream has waited for them already.
+_GRACE_S = 2.0
 _logger = logging.getLogger("durable_nb")
 
 
