@@ -137,6 +137,14 @@ def step_name(name: str) -> str:
     return name
 
 
+def _is_name_of_file(text: str) -> bool:
+    """Whether the file system takes it; a name of bytes that are no UTF-8 comes as what Python makes of those."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
 def _checked(name: str, value: Any, where: str) -> Any:
     allowed = {"on_change": ON_CHANGE, "durability": DURABILITY}.get(name)
     if name not in Settings._fields:
@@ -153,7 +161,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(value, str):
             raise ConfigError(f"url={value!r} ({where}) is not text.", "Give a path or a database URL.")
-    if name == "url" and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value)):
+    if name == "url" and not _is_name_of_file(value):
         raise ConfigError(f"url={value!r} ({where}) names no file.", "Give a path or a database URL of letters.")
     return value
 
