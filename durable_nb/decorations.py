@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 from durable_nb import syntax
 from durable_nb.origins import Origin, origin_of
 
-_REPEATING = frozenset(
-    {"", "tenacity", "backoff", "retrying", "stamina", "ratelimit", "cachetools", "diskcache", "joblib"}
-)
+_REPEATING = frozenset({"tenacity", "backoff", "retrying", "stamina", "ratelimit", "cachetools", "diskcache", "joblib"})
 """Libraries whose decorators repeat, wait or remember, and change no value."""
 
 
@@ -55,16 +53,14 @@ def _only_keeps(node: ast.expr, scope: dict[str, Any]) -> bool:
     """Whether an expression is of this library, or of one that repeats or remembers."""
     while isinstance(node, ast.Attribute | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
-    value = scope.get(node.id) if isinstance(node, ast.Name) else None
-    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    top = home.partition(".")[0] if isinstance(home, str) else ""
-    return top == "durable_nb" or (top in _REPEATING and top != "")
+    module = _module_of(scope.get(node.id)) if isinstance(node, ast.Name) else ""
+    return module.partition(".")[0] in _REPEATING | {"durable_nb"}
 
 
 def told_by(node: Any, scope: dict[str, Any]) -> Told:
     """What decorators of libraries are called with: the name of a model, a prompt, a check."""
     calls = [one for one in getattr(node, "decorator_list", ()) if isinstance(one, ast.Call)]
-    calls = [one for one in calls if _library_in(one.func, scope) not in _REPEATING]
+    calls = [one for one in calls if _library_in(one.func, scope) not in _REPEATING | {""}]
     read = {part.id for one in calls for part in ast.walk(one) if isinstance(part, ast.Name)}
     return Told("\n".join(map(ast.unparse, calls)), tuple(sorted(read & scope.keys())))
 
@@ -78,7 +74,7 @@ def made_decorators(node: Any, scope: dict[str, Any]) -> list[Any]:
 def is_made_by_library(thing: Any) -> bool:
     """Whether a call of a library has made a function."""
     made = isinstance(thing, FunctionType) and "<locals>" in thing.__code__.co_qualname
-    return made and _library_named(thing.__globals__.get("__name__")) not in _REPEATING
+    return made and _library_of(str(thing.__globals__.get("__name__"))) not in _REPEATING | {""}
 
 
 def is_by_library(node: Any, scope: dict[str, Any]) -> bool:
@@ -88,10 +84,15 @@ def is_by_library(node: Any, scope: dict[str, Any]) -> bool:
 
 def _library_in(node: ast.AST, scope: dict[str, Any]) -> str:
     """The first library that a name in an expression is of; '' if there is none."""
-    values = [scope.get(part.id) for part in ast.walk(node) if isinstance(part, ast.Name)]
-    modules = [one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in values]
-    return next(filter(None, map(_library_named, modules)), "")
+    modules = (_module_of(scope.get(part.id)) for part in ast.walk(node) if isinstance(part, ast.Name))
+    return next(filter(None, map(_library_of, modules)), "")
 
 
-def _library_named(module: Any) -> str:
-    return module.partition(".")[0] if isinstance(module, str) and origin_of(module) is Origin.LIBRARY else ""
+def _library_of(module: str) -> str:
+    return module.partition(".")[0] if module and origin_of(module) is Origin.LIBRARY else ""
+
+
+def _module_of(value: Any) -> str:
+    """What a module is called, or that of a function or class; '' of what says none."""
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    return home if isinstance(home, str) else ""
