@@ -149,10 +149,8 @@ class Intake:
             if self.source.is_broken:
                 return
             first += len(some)
-        if (
-            first < length and (total := self.live.progress.total) is not None
-        ):  # a bar may have been told another number
-            self.live.progress.total = total - (length - first)
+        if first < length:  # a bar may have been told another number than there are
+            self.live.progress.total = (self.live.progress.total or length) - (length - first)
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
         later, first = Later(self.computation), 0
@@ -180,11 +178,9 @@ class Intake:
             self._head = hashlib.blake2b(b"".join(digests), digest_size=16).digest()
             before = self.entered.tried.pop(self._head, range(0))
             self._is_again = bool(before) and (len(before) == count or before.stop == progress.numbered)
-            start = progress.expect(count, at=before.start if self._is_again else None)
-            self._documents = range(start, start + count)
-        else:
-            start = progress.expect(count, at=self._documents.stop if self._is_again else None)
-            self._documents = range(self._documents.start, start + count)
+            self._documents = range(before.start, before.start) if self._is_again else range(0)
+        start = progress.expect(count, at=self._documents.stop if self._is_again else None)
+        self._documents = range(self._documents.start if first else start, start + count)
         return start
 
     def _named(self, some: list[Any]) -> tuple[list[Any], list[bytes]]:
