@@ -149,8 +149,8 @@ class Intake:
             if self.source.is_broken:
                 return
             first += len(some)
-        if first < length:  # a bar may have been told another number than there are
-            self.live.progress.total = (self.live.progress.total or length) - (length - first)
+        if 0 < first < length and self.live.progress.total is not None:  # a bar may have been told another number
+            self.live.progress.total -= length - first
 
     async def _chunks_async(self, items: AsyncIterable[Any]) -> AsyncIterator[Sequence[Call]]:
         later, first = Later(self.computation), 0
