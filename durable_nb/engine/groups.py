@@ -166,16 +166,26 @@ class GroupComputation(Computation):
         share = seconds / len(parts)
         rows = self._encoded_alike(parts, value, attempt, started, share) if save is None else []
         if not rows:
-            succeeded = super()._succeeded
             try:
-                for part, one in zip(parts, value, strict=True):
-                    succeeded(part, one, attempt, started, share, save=save or rows.append)
+                self._succeeded_singly(parts, value, attempt, started, share, save or rows.append)
             except BaseException:  # those before one that cannot be saved
                 self._save_all(rows)
                 raise
         last = rows.pop() if rows and seconds >= COMMIT_AT_ONCE_S else None
         self._save_all(rows)
         return last and self._save_now(last)  # one commit takes all of them along
+
+    def _succeeded_singly(
+        self, parts: tuple[Call, ...], values: Any, attempt: int, started: float, seconds: float, save: Save
+    ) -> None:
+        problem: ConfigError | None = None
+        for part, value in zip(parts, values, strict=True):
+            try:
+                super()._succeeded(part, value, attempt, started, seconds, save=save)
+            except ConfigError as error:  # what it cost cannot be told: the others are paid for as well
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def _encoded_alike(
         self, parts: tuple[Call, ...], values: Any, attempt: int, started: float, seconds: float

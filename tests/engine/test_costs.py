@@ -33,6 +33,18 @@ def answered(doc: str) -> dict[str, Any]:
     return {"text": doc.upper(), "tokens": len(doc)}
 
 
+def answered_all(docs: list[str]) -> list[dict[str, Any]]:
+    """As many at once."""
+    return [answered(doc) for doc in docs]
+
+
+def priced_but_c(answer: dict[str, Any]) -> float:
+    """Knows what all answers cost but one."""
+    if answer["text"] == "C":
+        raise KeyError("no price")
+    return price(answer)
+
+
 def seen(store: Store, name: str) -> Snapshot:
     """The run as a view of the database shows it."""
     found = store.snapshot(name)
@@ -134,6 +146,19 @@ def test_a_cost_that_cannot_be_told_loses_nothing(wrong: Callable[[Any], Any]) -
 
     assert "A" == step(name="ask", cost=price)(ask).map(["a"])[0]["text"]
     assert ["a"] == made
+
+
+@pytest.mark.parametrize("options", [{}, {"executor": "processes"}])
+def test_a_cost_in_the_middle_of_a_batch_loses_no_later_answer(store: Store, options: dict[str, Any]) -> None:
+    """The whole batch is paid for: all of it is saved, each answer whose cost can be told with that."""
+    ask = step(name="ask", version="1", batch=4, cost=priced_but_c)(answered_all)
+
+    with pytest.raises(ConfigError, match="cost=.*on the result of c: .*no price"):
+        ask.map(["a", "bb", "c", "dddd"], workers=1, **options)
+
+    with assert_restored(ask, 4):
+        assert ["A", "BB", "C", "DDDD"] == [one["text"] for one in ask.map(["a", "bb", "c", "dddd"], workers=1)]
+    assert sum(map(price, answered_all(["a", "bb", "dddd"]))) == seen(store, "ask").saved_cost
 
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {"workers": 4}, {"workers": 1, "executor": "processes"}])
