@@ -84,7 +84,7 @@ class RunPage:
         mosaic = store.mosaic(run.id)
         self._states = b"" if mosaic is None else mosaic.states
         self.versions: Sequence[StepVersion] = store.contents(run.id)
-        self.failures: Sequence[Failure] = store.failures(run.id)
+        self.failures: Sequence[Failure] = store.failures(run.id, counted=run.failed)
         self.events, self.origins = store.events(run.id), store.origins(run.id)
         self._where = store.where
 

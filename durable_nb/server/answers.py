@@ -112,7 +112,7 @@ class Answers:
         if offset < 0 or not 1 <= limit <= _MOST_FAILURES:
             raise ConfigError(f"offset={offset}, limit={limit} is no page.", f"At most {_MOST_FAILURES} at a time.")
         opened, run = self._run(store, name, notebook)
-        page = opened.failures(run.id, limit=limit, offset=offset)
+        page = opened.failures(run.id, limit=limit, offset=offset, counted=run.failed)
         return {"failures": wire.failures_json(page), "failed": run.failed}
 
     def control(self, store: str, name: str, notebook: str, action: Any, value: Any) -> dict[str, Any]:

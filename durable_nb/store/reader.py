@@ -80,14 +80,23 @@ def choices_of(conn: sa.Connection, run_id: int, step: int) -> dict[int, str]:
     return {row[0]: row[1] for row in found.all()}
 
 
-def failures(conn: sa.Connection, run_id: int, *, limit: int, offset: int) -> list[Failure]:
-    """Documents that gave up and have no result since, in their order."""
+def failures(conn: sa.Connection, run_id: int, *, limit: int, offset: int, counted: int | None) -> list[Failure]:
+    """Documents that gave up and have no result since, in their order; of more than are ``counted`` the newest."""
     query = _given_up(run_id, _c.position, _c.label, _c.error, _c.attempts).order_by(_c.position, _c.id)
+    if counted is not None and counted < _count_failed(conn, run_id, counted + 1):
+        newest = _given_up(run_id, _c.id).order_by((_c.started + _c.seconds).desc(), _c.id.desc()).limit(counted)
+        query = query.where(_c.id.in_(newest.subquery().select()))
     found = []
     for position, label, error, attempts in conn.execute(query.limit(limit).offset(offset)):
         line, _, traceback = str(error or "").partition("\n")
         found.append(fitting(Failure(position, label, line, attempts, traceback)))
     return found
+
+
+def _count_failed(conn: sa.Connection, run_id: int, most: int) -> int:
+    """How many rows of failures there are, at most so many."""
+    some = sa.select(_c.id).where(_c.run_id == run_id, FAILED).limit(most).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0
 
 
 def failure_groups(conn: sa.Connection, run_id: int, *, limit: int) -> list[Group]:

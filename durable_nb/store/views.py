@@ -113,10 +113,16 @@ class Views(Lookups):
                     return None
         return found
 
-    def failures(self, run_id: int, *, limit: int = _FAILURES, offset: int = 0) -> list[Failure]:
-        """Documents that gave up and have no result since, in their order."""
+    def failures(
+        self, run_id: int, *, limit: int = _FAILURES, offset: int = 0, counted: int | None = None
+    ) -> list[Failure]:
+        """Documents that gave up and have no result since, in their order.
+
+        Where there are more of them than the run has ``counted``, the newest: the others failed in an earlier attempt, and
+        are no longer among the documents, or not yet tried again.
+        """
         with self._database.reading() as conn:
-            return reader.failures(conn, run_id, limit=limit, offset=offset)
+            return reader.failures(conn, run_id, limit=limit, offset=offset, counted=counted)
 
     def failure_groups(self, run_id: int, *, limit: int = _GROUPS) -> list[Group]:
         """The same by the first line of their errors, the most frequent first. Reads all of them."""
@@ -288,6 +294,5 @@ def _with_failures(conn: sa.Connection, snapshot: Snapshot) -> Snapshot:
     if not snapshot.failed or snapshot.run_id is None:
         return snapshot
     groups = snapshot.groups or reader.failure_groups(conn, snapshot.run_id, limit=_GROUPS)
-    return snapshot._replace(
-        failures=tuple(reader.failures(conn, snapshot.run_id, limit=_FAILURES, offset=0)), groups=tuple(groups)
-    )
+    listed = reader.failures(conn, snapshot.run_id, limit=_FAILURES, offset=0, counted=snapshot.failed)
+    return snapshot._replace(failures=tuple(listed), groups=tuple(groups))

@@ -14,6 +14,7 @@ import pytest
 
 from durable_nb import CodeChanged, StepFailed, configure, run, step
 from durable_nb.errors import ConfigError, StepTimeout, Unkeyable, Unsaveable
+from durable_nb.notebook.pages import RunPage
 from durable_nb.testing import assert_restored, frozen_clock
 
 if TYPE_CHECKING:
@@ -234,6 +235,29 @@ def test_collect_keeps_the_error_in_its_slot_and_retry_fills_it(store: Store) ->
     assert [] == results.failed
     assert 51 == len(executed)
     assert (50, 0) == (store.run("embed").done, store.run("embed").failed)
+
+
+def test_failures_of_documents_taken_out_are_not_listed(store: Store) -> None:
+    """The list has as many as are counted; for a document that is back and has not been tried again, none either."""
+
+    @step
+    def embed(number: int) -> int:
+        if number % 3 == 0:
+            raise ValueError("bad page")
+        return number
+
+    def listed() -> list[list[str]]:
+        saved, shown = store.run("embed"), store.snapshot("embed")
+        page = RunPage(store, saved).as_dict()["failures"]
+        assert saved.failed == shown.failed
+        return [[one.label for one in shown.failures], [one["label"] for one in page]]
+
+    embed.map(range(10), on_error="collect")
+    assert [["0", "3", "6", "9"]] * 2 == listed()
+    embed.map([1, 2, 3, 4], on_error="collect")
+    assert [["3"]] * 2 == listed()
+    embed.map([1, 2], on_error="collect")
+    assert [[], []] == listed()
 
 
 def test_an_error_that_cannot_say_itself_is_noted_by_its_type(store: Store) -> None:

@@ -169,6 +169,20 @@ def test_failures_are_limited_and_in_order(store):
     assert [1, 3, 5] == [one.position for one in store.failures(run.id, limit=3)]
 
 
+def test_no_more_failures_are_listed_than_are_counted(store):
+    """The newest of them; those of before are of documents that are gone, or not tried again yet."""
+    run, _, step = begin(store)
+    for n, started in ((5, 30.0), (3, 10.0), (9, 20.0), (1, 20.5)):
+        store.save(failure(run.id, step, n, started=started))
+    store.flush()
+
+    def listed(counted: int, **page: int) -> list[int]:
+        return [one.position for one in store.failures(run.id, counted=counted, **page)]
+
+    assert [[], [5], [1, 5], [1, 5, 9], [1, 3, 5, 9], [1, 3, 5, 9]] == [listed(counted) for counted in range(6)]
+    assert [[1, 5], [9]] == [listed(3, limit=2, offset=offset) for offset in (0, 2)]
+
+
 def test_pages_follow_the_order_of_saving(store):
     """Fetching from the id after the last one walks all results once, in the order they were saved."""
     run, _, step = begin(store)
