@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import codecs
 from durable_nb.engine.computations import COMMIT_AT_ONCE_S, Computation
 from durable_nb.engine.recorder import FREE, NOBODY, UNREAD
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, Unsaveable
 from durable_nb.executors.worker import is_list, listed
 from durable_nb.records import Call, Checkpoint, made
 
@@ -168,7 +168,7 @@ class GroupComputation(Computation):
         if not rows:
             try:
                 self._succeeded_singly(parts, value, attempt, started, share, save or rows.append)
-            except BaseException:  # those before one that cannot be saved
+            except BaseException:
                 self._save_all(rows)
                 raise
         last = rows.pop() if rows and seconds >= COMMIT_AT_ONCE_S else None
@@ -178,12 +178,12 @@ class GroupComputation(Computation):
     def _succeeded_singly(
         self, parts: tuple[Call, ...], values: Any, attempt: int, started: float, seconds: float, save: Save
     ) -> None:
-        problem: ConfigError | None = None
+        problem: ConfigError | Unsaveable | None = None
         for part, value in zip(parts, values, strict=True):
             try:
                 super()._succeeded(part, value, attempt, started, seconds, save=save)
-            except ConfigError as error:  # what it cost cannot be told: the others are paid for as well
-                problem = problem or error
+            except (ConfigError, Unsaveable) as error:  # ConfigError: what it cost cannot be told
+                problem = problem or error  # the others are paid for as well
         if problem is not None:
             raise problem
 
