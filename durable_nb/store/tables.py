@@ -22,7 +22,10 @@ BLOB_BYTES = 1 << 20
 BLOB_PREFIX = "blob+"
 """Before the codec of a checkpoint whose payload column is the digest of its blob."""
 
-_MOST, _LARGEST_PID = (1 << 63) - 1, (1 << 31) - 1  # of documents: what the column takes, as `map(range(10**12))` wants
+MOST = (1 << 63) - 1
+"""Documents that the columns can count, as ``map(range(10**12))`` wants."""
+
+_LARGEST_PID = (1 << 31) - 1
 
 metadata = sa.MetaData()
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is an alias of SQLite's rowid
@@ -285,6 +288,6 @@ def run_of(row: Any) -> Run:
         row.attempts, owner, row.heartbeat, row.created, row.updated, row.cell, row.began,
     )  # fmt: skip
     counts = (fitting(run).total or 0, run.done, run.restored, run.failed, run.attempts)
-    if not all(0 <= count <= _MOST for count in counts) or not 0 <= (owner.pid if owner else 0) <= _LARGEST_PID:
+    if not all(0 <= count <= MOST for count in counts) or not 0 <= (owner.pid if owner else 0) <= _LARGEST_PID:
         raise Misfit(f"the counts {counts} of a run, or the number of its process")
     return run

@@ -103,6 +103,8 @@ class Views(Lookups):
         None while that is nothing, and for a restored one if documents were added, removed or sorted otherwise since they
         were computed: which of them has this number now, nobody wrote down.
         """
+        if abs(position) > tables.MOST:
+            return None
         with self._database.reading() as conn:
             every = (reader.document(conn, one, position) for one in self.lineage(run_id))
             found = next((one for one in every if one is not None), None)

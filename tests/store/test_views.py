@@ -218,7 +218,7 @@ def test_a_document_has_a_name(live, store, server):
 
     assert Document(3, "doc 3", "done", 1.5, 1, "") == server.document(run.id, 3)
     assert Document(4, "doc 4", "failed", 0.5, 2, "ValueError: 4\nTraceback: …") == server.document(run.id, 4)
-    assert None is server.document(run.id, 5)
+    assert [None] * 3 == [server.document(run.id, position) for position in (5, 10**30, -(10**30))]
 
 
 def test_failures_come_in_pages(live, store, server):
