@@ -47,7 +47,7 @@ _SUSPECT = re.compile(  # a word that says credential, an escape, or literals th
     r"""(?i)key|token|secret|passw|pwd|passphrase|credential|auth|bearer|dsn|connstr|cookie|\\[xun0-7]|["'][\s\\]*[rbfu]*["']"""
 )
 _SHORTEST, _PLAIN_WORD = 6, re.compile(r"[A-Za-z]+(?:[_ .-][A-Za-z]+)*")
-_LONG_TEXT = 400
+_LONG_TEXT, _LONGEST_PATH = 400, 4096
 
 
 @lru_cache(maxsize=4096)
@@ -67,12 +67,16 @@ def is_surely_named(name: str) -> bool:
 
 def may_hold(name: str, text: str | bytes) -> bool:
     """Whether a text under this name is not to be stored; ``sort_key = "length"`` may be."""
-    return is_named(name) and (len(text) > 3 if is_surely_named(name) else is_telling(_text(text)))
+    if not is_named(name) or _is_place(_text(text)):
+        return False
+    return len(text) > 3 if is_surely_named(name) else is_telling(_text(text))
 
 
 def holds(name: str, text: str | bytes) -> bool:
     """The same inside of data and calls, where a key or token is more often something else."""
-    return is_named(name) and (len(text) > 3 if is_surely_named(name) else _is_random(_text(text)))
+    if not is_named(name) or _is_place(_text(text)):
+        return False
+    return len(text) > 3 if is_surely_named(name) else _is_random(_text(text))
 
 
 def is_form(text: str) -> bool:
@@ -83,6 +87,11 @@ def is_form(text: str) -> bool:
 def is_telling(text: str) -> bool:
     """Whether finding a text elsewhere says something: ``password = "none"`` must not make every none a secret."""
     return len(text) >= _SHORTEST and not (len(text) < 12 and _PLAIN_WORD.fullmatch(text))
+
+
+def _is_place(text: str) -> bool:
+    """A file or folder that is there: ``PWD`` of every shell, ``pwd = os.getcwd()``, the path of a file of credentials."""
+    return text.startswith(("/", "~/")) and len(text) < _LONGEST_PATH and os.path.exists(os.path.expanduser(text))
 
 
 def _is_random(text: str) -> bool:
@@ -146,7 +155,8 @@ def texts_of(name: str, value: Any, depth: int = 2) -> Iterator[str]:
     kind = type(value)  # not isinstance: that asks an object of the user for its __class__
     if issubclass(kind, (str, bytes)):
         text = _text(value) if len(value) < 4096 else ""
-        if is_named(name) and (is_telling(text) if is_surely_named(name) else _is_random(text)):
+        is_known = is_named(name) and (is_telling(text) if is_surely_named(name) else _is_random(text))
+        if is_known and not _is_place(text):
             yield text
         if len(text) < _LONG_TEXT:
             yield from (found[1] or found[0] for found in _FORMS.finditer(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from durable_nb import credentials
@@ -111,6 +113,19 @@ def test_what_stands_in_the_environment_is_known(monkeypatch: pytest.MonkeyPatch
 
     assert all(known.found_in(text) for text in ("a plainlookingvalue7", f"<{KEY}>", "is xyzzy-42 it"))
     assert not known.found_in("something else")
+
+
+def test_a_place_is_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What every shell notes under PWD stands in each path below; so do a variable of that name and the path of a key."""
+    (tmp_path / "key.json").touch()
+    for name in ("PWD", "OLDPWD"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("DB_PASSWORD", f"{tmp_path}/hunter2")
+    known = known_in({"pwd": str(tmp_path), "credentials": f"{tmp_path}/key.json"})
+
+    assert f"{tmp_path}/docs/7.txt" == known.hidden_in(f"{tmp_path}/docs/7.txt")
+    assert known.keeps(f"pwd = {str(tmp_path)!r}")
+    assert "open('***')" == known.hidden_in(f"open('{tmp_path}/hunter2')")
 
 
 def test_what_names_stand_for_is_known() -> None:
