@@ -11,7 +11,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from durable_nb.engine.session import current as session
 from durable_nb.errors import CodeChanged, ConfigError
-from durable_nb.notebook import cellid, endings
+from durable_nb.notebook import cellid, endings, marking
 from durable_nb.notebook.background import Backgrounds
 from durable_nb.notebook.cellid import Cell
 from durable_nb.notebook.cells import DurableCells
@@ -111,6 +111,11 @@ class DurableMagics(Magics):
             known = ", ".join(commands.COMMANDS)
             raise UsageError(f"%durable has no sub-command {command!r}. There are: {known}. See %durable?")
         asked = commands.Asked(self, command, arguments)
+        if command and marking.stands_above_code(self.cell.source, line):
+            raise UsageError(
+                f"%durable {line} makes a cell durable where it is its first line, above comments too. Move it there; to see "
+                f"the run, write: %durable show {command}"
+            )
         return commands.perform("show", asked) if command else commands.listed(asked)
 
     def run(self, cell: str) -> None:

@@ -41,6 +41,13 @@ def durable_cell(lines: list[str]) -> list[str]:
     return [_begin(arguments, inner[1]), *("\n" for _ in body)]
 
 
+def stands_above_code(source: str, arguments: str) -> bool:
+    """Whether the line magic with these arguments has code of its cell below it: somebody meant to mark that."""
+    lines = [line.strip() for line in source.splitlines()]
+    places = [place for place, line in enumerate(lines) if line.split() == ["%durable", *arguments.split()]]
+    return bool(places) and any(line and not line.startswith("#") for line in lines[places[0] + 1 :])
+
+
 # IPython's check_complete skips transformers that say so; without it terminal IPython would take the first line of a
 # durable cell for a complete statement and run it before the rest is typed.
 durable_cell.has_side_effects = True  # type: ignore[attr-defined]

@@ -95,6 +95,8 @@ def test_runs_are_listed_and_shown(notebook: Kernel) -> None:
         ("%durable diff listed-1@7 listed-1", "no version 7"),
         ("%durable frobnicate listed-1", "no sub-command 'frobnicate'"),
         ("%durable --nope", "unrecognized arguments"),
+        ("# The filings\n%durable listed-1\nembed('listed 2')", "Move it there"),
+        ("import os\n%durable listed-1 --db other.db\n\nembed('listed 2')", "%durable show listed-1"),
     ],
 )
 def test_a_line_that_cannot_be_meant(notebook: Kernel, line: str, says: str) -> None:
@@ -105,6 +107,13 @@ def test_a_line_that_cannot_be_meant(notebook: Kernel, line: str, says: str) -> 
     assert "error" == reply.status
     assert says in reply.text
     assert "Traceback" not in reply.text
+
+
+def test_a_run_is_shown_below_other_code(notebook: Kernel) -> None:
+    """A name alone shows its run where nothing but comments follows."""
+    notebook.ok("%%durable shown-below\nembed('below')")
+
+    assert "shown-below" in notebook.ok("found = 1\n%durable shown-below\n# as it is now\n").text
 
 
 def test_forget_asks_first(notebook: Kernel) -> None:
