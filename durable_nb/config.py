@@ -97,6 +97,16 @@ def file_of(url: str) -> str:
     return unquote(rest.partition("?")[0]) if scheme in ("sqlite", "sqlite+pysqlite") else ""
 
 
+def shown(settings: Settings, *, folder: Path) -> dict[str, Any]:
+    """The settings by name, the address of the database whole, but without its password."""
+    url = database_url(settings.url, folder=folder)
+    if not file_of(url):
+        scheme, _, rest = url.partition("?")[0].partition("://")  # the query may hold a password too
+        credentials, at, host = rest.rpartition("@")
+        url = f"{scheme}://{credentials.partition(':')[0]}{at}{host}"
+    return settings._asdict() | {"url": url}
+
+
 def run_name(name: str) -> str:
     """``name`` if a run may bear it.
 

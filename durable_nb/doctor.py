@@ -31,10 +31,7 @@ def examine(url: str | None = None) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     store: dict[str, Any] = {"where": "not there yet: the first durable cell makes it"}
     try:
-        in_force = session.settings(url=url)
-        settings = in_force._asdict() | {
-            "url": _without_password(config.database_url(in_force.url, folder=session.folder))
-        }
+        settings = config.shown(session.settings(url=url), folder=session.folder)
         if session.has_store(url=url):
             opened = session.store(url=url)
             store = {"where": opened.where, "foreign": opened.foreign(), "runs": len(opened.runs())}
@@ -50,9 +47,3 @@ def text(findings: dict[str, Any]) -> str:
     lines += [f"  {name:<12} {value}" for name, value in findings["settings"].items()]
     lines += [f"  {name:<12} {value}" for name, value in findings["store"].items()]
     return "\n".join([*lines, "", *(findings["problems"] or ["No problem found."])])
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("?")[0].partition("://")  # the query may hold a password too
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}" if at else url

@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _CONTROLS.items():
         command(name, _control, text).add_argument("name")
     resuming.add_command(command)
+    command("retry", _retry, "let what was set aside, because kernels died during it, be tried again").add_argument(
+        "name"
+    )
     check = command("check", _check, "whether the database is whole, and whose it is")
     check.add_argument("--repair", metavar="NEW.db", help="copy what is intact into a new database")
     upkeep.add_commands(command)
@@ -114,6 +117,16 @@ def _control(options: argparse.Namespace) -> int:
     where = f" (pid {run.owner.pid} on {run.owner.host})" if run.owner else ""
     answer = {"run": run.name, "action": options.verb, "id": asked}
     show(options, answer, f"Asked run {run.name!r}{where} to {options.verb}.")
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from durable_nb.notebook import pages
+
+    store = session.existing_store(url=options.db)
+    run = _run(store, options.name)
+    count = store.spare(run.id)
+    show(options, {"run": run.name, "spared": count}, pages.spared(run.name, count))
     return 0
 
 

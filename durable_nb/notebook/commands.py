@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 
+from durable_nb import config
 from durable_nb.engine.session import current as session
 
 if TYPE_CHECKING:
@@ -86,7 +88,20 @@ def _diff(asked: Asked) -> Any:
 def _retry(asked: Asked) -> None:
     from durable_nb.notebook import pages
 
-    print(pages.spared(asked.store, asked.name))
+    run = asked.run()
+    print(pages.spared(run.name, asked.store.spare(run.id)))
+
+
+def _config(asked: Asked) -> None:
+    for name, value in config.shown(session.settings(url=asked.options.db), folder=session.folder).items():
+        print(f"{name:<12} {value}")
+
+
+def _gc(asked: Asked) -> None:
+    raise UsageError(
+        "%durable gc: old runs are dropped from a shell: durable-nb gc --older 30d --max-size 2GB "
+        f"--db {shlex.quote(asked.store.where)} (first with --dry-run); one of them here: %durable forget NAME"
+    )
 
 
 def _explain(asked: Asked) -> Any:
@@ -144,5 +159,7 @@ COMMANDS: dict[str, tuple[bool, Callable[[Asked], Any]]] = {
     "attach": (True, _attach),
     "history": (True, _history),
     "diff": (True, _diff),
+    "config": (False, _config),
+    "gc": (False, _gc),
 }
 """By name: whether it needs the name of a run, and what it does."""

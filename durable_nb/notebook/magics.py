@@ -94,6 +94,7 @@ class DurableMagics(Magics):
             %durable stop embed-filings                 end a live run, wherever it is computed; what is finished is kept
             %durable attach embed-filings               its panel, moving, wherever it is computed
             %durable forget embed-filings               drop its results (asks first)
+            %durable config                             the settings in force, and where the database is
             %durable explain                            what the last durable cell keeps, what it runs again, and why
 
         After a kernel restart run the cell again: finished calls return at once, the others run.

@@ -7,7 +7,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, display
-from durable_nb.errors import ConfigError
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -22,17 +21,8 @@ _NO_RUNS = "no runs yet: write %%durable NAME on top of a cell and run it"
 _HEADINGS = ("run", "state", "durable", "failed", "attempts", "updated", "notebook")
 
 
-def spared(store: Store, name: str) -> str:
-    """Let what was set aside in a run be computed once more; the sentence that says so.
-
-    Raises
-    ------
-    ConfigError
-    """
-    run = store.run(name)
-    if run is None:
-        raise ConfigError(f"there is no run {name!r} in {store.where}.", "%durable lists them.")
-    count = store.spare(run.id)
+def spared(name: str, count: int) -> str:
+    """The sentence about so many documents of a run that were set aside and are to be tried again."""
     if not count:
         return f"Nothing is set aside in run {name!r}; what failed is tried again whenever its cell is run."
     noun = "document that was" if count == 1 else "documents that were"

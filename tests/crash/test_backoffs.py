@@ -228,8 +228,7 @@ def test_an_interrupt_is_no_death(tmp_path: Path) -> None:
 def test_who_asks_by_hand_does_not_wait(tmp_path: Path) -> None:
     """``%durable retry NAME`` after the death gives a document all of its attempts again, the first one at once."""
     killed_waiting(tmp_path, cell("threads"))
-    asking = "from durable_nb.engine.session import current\nfrom durable_nb.notebook.pages import spared\n"
-    ends(tmp_path, asking + "store = current.store(); print(spared(store, 'embed')); store.close()")
+    ends(tmp_path, "from durable_nb.cli import main\nassert main(['retry', 'embed']) == 0")
     ends(tmp_path, cell("threads"))
 
     assert [1, 2, 1, 2, 3, 4, 5] == [number for number, _ in attempts(tmp_path)]

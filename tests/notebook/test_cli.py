@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from durable_nb.records import DEATHS
+from durable_nb.store import Store
 from tests.kernels import ROOT, lines, wait_until
 from tests.notebook.cells import LOAD, STEPS, stored
 
@@ -87,6 +89,21 @@ def made(folder: Path, home: str) -> dict[str, str]:
     env = os.environ | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / home)}
     subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True, timeout=60)
     return env
+
+
+def test_what_was_set_aside_is_tried_again_from_a_shell(tmp_path: Path) -> None:
+    """retry says how many documents that concerns; of a run that is not there, so."""
+    made(tmp_path, "stranger")
+    store = Store.open(f"sqlite:///{tmp_path / '.durable_nb' / 'durable.db'}")
+    run = store.run("where")
+    assert run is not None
+    for _ in range(DEATHS):
+        store.note_death(run.id, [(store.contents(run.id)[0].id, bytes(16))], ())
+    store.close()
+
+    assert {"run": "where", "spared": 1} == asked(tmp_path, "retry", "where")
+    assert "Nothing is set aside" in shell(tmp_path, "retry", "where").stdout
+    assert "there is no run 'other'" in shell(tmp_path, "retry", "other").stderr
 
 
 def test_a_database_of_somebody_else_is_vouched_for_from_a_shell(tmp_path: Path) -> None:

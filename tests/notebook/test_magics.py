@@ -95,6 +95,7 @@ def test_runs_are_listed_and_shown(notebook: Kernel) -> None:
         ("%durable diff listed-1@7 listed-1", "no version 7"),
         ("%durable frobnicate listed-1", "no sub-command 'frobnicate'"),
         ("%durable --nope", "unrecognized arguments"),
+        ("%durable gc", "durable-nb gc --older 30d --max-size 2GB --db"),
         ("# The filings\n%durable listed-1\nembed('listed 2')", "Move it there"),
         ("import os\n%durable listed-1 --db other.db\n\nembed('listed 2')", "%durable show listed-1"),
     ],
@@ -107,6 +108,17 @@ def test_a_line_that_cannot_be_meant(notebook: Kernel, line: str, says: str) -> 
     assert "error" == reply.status
     assert says in reply.text
     assert "Traceback" not in reply.text
+
+
+def test_the_settings_in_force_are_shown(notebook: Kernel) -> None:
+    """%durable config: each by its name, the address of the database whole and without its password."""
+    shown = notebook.ok("%durable config").stdout
+    elsewhere = notebook.ok("%durable config --db postgresql://me:hunter2@localhost:1/x?password=hunter3").stdout
+
+    assert f"sqlite:///{notebook.folder}/.durable_nb/durable.db" in shown
+    assert "on_change    ask" in shown
+    assert "postgresql+psycopg://me@localhost:1/x\n" in elsewhere
+    assert "hunter" not in elsewhere
 
 
 def test_a_run_is_shown_below_other_code(notebook: Kernel) -> None:
