@@ -21,6 +21,8 @@ _POSITIONS = frozenset(
     {"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "type_comment", "kind", "type_params"}
 )
 
+_TRIES = 20
+
 
 def function_node(code: CodeType) -> ast.AST | None:
     """The definition that was compiled to ``code``, if its source can be found; the right one of several lambdas."""
@@ -216,9 +218,19 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 def parse(text: str) -> ast.Module | None:
     """The tree of a text; None if it is no Python."""
     try:
-        return ast.parse(text)
+        return _parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two of what is nested too deeply
         return None
+
+
+def _parsed(text: str) -> ast.Module:
+    """Python 3.11 keeps a depth of trees for all threads together, and notices at the end that another thread has moved it."""
+    for _ in range(_TRIES):
+        try:
+            return ast.parse(text)
+        except SystemError:
+            continue
+    return ast.parse(text)
 
 
 def _first_line(node: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from durable_nb import keys, provenance
+from durable_nb import keys, provenance, syntax
 from durable_nb.provenance import statements_about
 from durable_nb.sources import changed, diff, fingerprint
 
@@ -852,3 +853,17 @@ def test_handle_counts_by_its_statement_and_a_read_text_by_its_value(cells: list
 
     assert () == changed(found[0], found[1])
     assert ("global prompt: 'one' → 'two'",) == changed(found[1], found[2])
+
+
+def test_a_tree_that_another_thread_disturbed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 raises SystemError where two threads parse at a time: no error of the text, and none of the user's."""
+    parse, disturbed = ast.parse, iter([True, True])
+
+    def parsed(text: str) -> ast.Module:
+        if next(disturbed, False):
+            raise SystemError("AST constructor recursion depth mismatch")
+        return parse(text)
+
+    monkeypatch.setattr(ast, "parse", parsed)
+
+    assert "disturbed = 7" == ast.unparse(syntax.parse("disturbed = 7"))
