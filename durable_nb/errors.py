@@ -113,7 +113,8 @@ class RunBusy(_Refusal, DurableError):
             return (
                 f"run {self.run!r} is open in this kernel already. One run cannot be opened inside itself or twice at a "
                 f"time: leave that block or cell first (`%durable wait {self.run}` or `%durable stop {self.run}`, if it goes on "
-                "in the background), or give this one a name of its own."
+                "in the background), or give this one a name of its own. Maps of one step at a time go into one block around "
+                f'them: with run("{self.run}"): …'
             )
         kernel = f"kernel {self.kernel}, " if self.kernel else ""
         return (
@@ -222,6 +223,11 @@ class Unsaveable(DurableError, TypeError):
 
     def __str__(self) -> str:
         whose = f"{self.step} returned for {self.label} " if self.step else ""
+        if self.type_name == "coroutine":
+            return (
+                f"{whose}a coroutine, which cannot be saved: nobody has awaited it. No further call is started. Make what "
+                "is called an `async def` that awaits it; a decorator around one, too."
+            )
         return (
             f"{whose}a {self.type_name}, which cannot be saved: {self.reason}. No further call is started. Return "
             "the data inside it instead (text, numbers, an array, a dict), for example response.json() or .tolist()."

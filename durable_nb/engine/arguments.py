@@ -34,19 +34,28 @@ def _code_flags(function: Any) -> int:
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(function, "__code__", None)
+    if code is None:  # an object of a class that says what calling one does
+        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     return code.co_flags if code is not None else 0
 
 
 def check_step(function: Any, name: str) -> None:
     """Raise ConfigError for what cannot be a step."""
-    if not callable(function) or isinstance(function, type):
-        raise ConfigError(f"@step wraps functions, not {function!r:.80}.", "Put it above a `def`.")
-    if _code_flags(function) & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
-        raise ConfigError(f"{name} is a generator, whose results cannot be kept.", "Return a list instead of yielding.")
+    check_function(function, "step", name)
     if not name or "<" in name:
+        what = "lambda" if name else type(function).__name__
         raise ConfigError(
-            "a lambda has no name to find its results by.", 'Give it one: step(name="shorten")(lambda …).'
+            f"a {what} has no name to find its results by.", f'Give it one: step(name="shorten")({what} …).'
         )
+
+
+def check_function(function: Any, decorator: str, name: str = "") -> None:
+    """Raise ConfigError for what is no function, or gives its results one by one."""
+    if not callable(function) or isinstance(function, type):
+        raise ConfigError(f"@{decorator} wraps functions, not {function!r:.80}.", "Put it above a `def`.")
+    if _code_flags(function) & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
+        name = name or name_of(function)
+        raise ConfigError(f"{name} is a generator, whose results cannot be kept.", "Return a list instead of yielding.")
 
 
 def check_options(function: Any, name: str, options: Options) -> None:
@@ -141,6 +150,8 @@ def _check_items(of: Step[..., Any], items: Any) -> None:
         raise ConfigError(f"{wrong}a dict.", "Pass .values(), .items() or list(…) of what is one document.")
     if hasattr(items, "iterrows") or hasattr(items, "iter_rows"):
         raise ConfigError(f"{wrong}a DataFrame.", 'Pass a column (df["text"]) or df.to_dict("records").')
+    if hasattr(items, "to_pylist") and hasattr(items, "column_names"):  # of Arrow: its items are columns
+        raise ConfigError(f"{wrong}an Arrow table.", 'Pass a column (table["text"].to_pylist()) or table.to_pylist().')
     # Of its type: a class has what its instances are looped over with. And an array without a dimension has what others have.
     is_loop = any(hasattr(type(items), name) for name in ("__aiter__", "__iter__", "__getitem__"))
     if not is_loop or _shape_of(items) == ():
@@ -163,6 +174,13 @@ def checked_executor(of: Step[..., Any], executor: Any) -> Any:
         It is no executor, or this step cannot run there.
     """
     executor = of.executor if executor is None else executors.checked(executor)
+    if executor is executors.ON_THE_LOOP:
+        if not of.is_async:
+            raise ConfigError(
+                f'{of.name} is not async, and executor="asyncio" awaits.',
+                "Write an `async def`, or leave executor= out.",
+            )
+        return "threads"  # as for any async step: nobody asks
     if executor in executors.LOCAL:
         return executor
     if of.transaction:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from durable_nb import config
 from durable_nb.engine import arguments, readings, runs
-from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +27,10 @@ class Block:
         self._opened: AbstractContextManager[LiveRun] | None = None
 
     def __enter__(self) -> LiveRun:
-        self._opened = runs.opened(self._name, url=self._url, **self._options)
-        return self._opened.__enter__()
+        opened = runs.opened(self._name, url=self._url, **self._options)
+        live = opened.__enter__()  # RunBusy while this block is open already: that one goes on
+        self._opened = opened
+        return live
 
     def __exit__(self, *raised: Any) -> bool | None:
         assert self._opened is not None
@@ -116,8 +117,7 @@ def workflow(function: Any = None, /, *, name: str | None = None, on_change: str
     """
     if function is None:
         return functools.partial(workflow, name=name, on_change=on_change)
-    if not callable(function):
-        raise ConfigError(f"@workflow wraps functions, not {function!r:.80}.", "Put it above a `def`.")
+    arguments.check_function(function, "workflow")
     named = arguments.name_of(function) if name is None else config.run_name(name)
 
     @functools.wraps(function)

@@ -33,6 +33,9 @@ from durable_nb.executors.engines import Engine
 LOCAL = ("threads", "inline")
 """Names of what is no engine."""
 
+ON_THE_LOOP = "asyncio"
+"""Where async steps run anyway."""
+
 _ADAPTERS = {
     "distributed": ("dask", "Dask", {"submit"}),
     "ray": ("ray", "Ray", {"is_initialized"}),
@@ -47,12 +50,14 @@ def checked(executor: Any) -> Any:
     ------
     ConfigError
     """
+    if isinstance(executor, str) and executor == ON_THE_LOOP:
+        return ON_THE_LOOP
     is_named = isinstance(executor, str) and executor in (*LOCAL, "processes")
     if is_named or isinstance(executor, Executor) or _is_known(executor):
         return executor
     raise ConfigError(
         f"executor={executor!r:.60} is not possible.",
-        'Give "threads", "inline" or "processes", an executor of concurrent.futures, a distributed.Client, the module ray '
+        'Give "threads", "inline", "processes", "asyncio" (async steps), an executor of concurrent.futures, a distributed.Client, the module ray '
         "after ray.init(), or a Client or view of ipyparallel.",
     )
 

@@ -162,7 +162,7 @@ def test_bad_input_is_refused_before_anything_runs(items: Any, options: dict[str
 
 def test_a_dataframe_as_items_is_refused() -> None:
     """Looping over a DataFrame gives column names, which nobody means."""
-    pandas = pytest.importorskip("pandas")
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
 
     @step
     def embed(text: str) -> str:
@@ -170,6 +170,9 @@ def test_a_dataframe_as_items_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="DataFrame"):
         embed.map(pandas.DataFrame({"text": ["a"]}))
+    for table in (pyarrow.table({"text": ["a"]}), pyarrow.record_batch({"text": ["a"]})):  # and these columns
+        with pytest.raises(ConfigError, match="an Arrow table.*to_pylist"):
+            embed.map(table)
 
 
 def test_an_unkeyable_argument_is_named_and_nothing_is_lost() -> None:
@@ -552,6 +555,49 @@ def test_an_async_timeout_cancels_the_attempt() -> None:
 
     assert [1] == cancelled
     assert isinstance(results[0].__cause__, StepTimeout)
+
+
+class Asking:
+    """An object that is called as a coroutine function is."""
+
+    async def __call__(self, number: int) -> int:
+        await asyncio.sleep(0)
+        return number * number
+
+
+def test_what_is_awaited_may_be_an_object() -> None:
+    """An ``async def __call__`` makes an async step; what only hands a coroutine on says what to write instead."""
+    assert [1, 4] == list(asyncio.run(step(name="ask")(Asking()).amap([1, 2])))
+
+    handed: list[Any] = []
+
+    @step
+    def hand_on(number: int) -> Any:
+        handed.append(Asking()(number))
+        return handed[0]
+
+    with pytest.raises(Unsaveable, match="a coroutine.*nobody has awaited it.*async def"):
+        hand_on.map([1])
+    handed[0].close()
+
+
+@pytest.mark.parametrize("given", [{"executor": "asyncio"}, {}])
+def test_an_async_step_is_on_the_loop_by_name(given: dict[str, str]) -> None:
+    """executor="asyncio", of the map or of the step, says what is so anyway; of another step it is refused."""
+    of_step = {} if given else {"executor": "asyncio"}
+
+    @step(**of_step)
+    async def fetch(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    @step(**of_step)
+    def embed(number: int) -> int:
+        return number
+
+    assert [1, 2] == list(asyncio.run(fetch.amap([1, 2], **given)))
+    with pytest.raises(ConfigError, match="embed is not async"):
+        embed.map([1], **given)
 
 
 def test_map_of_an_async_step_says_what_to_type() -> None:

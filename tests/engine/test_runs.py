@@ -17,6 +17,8 @@ from durable_nb.errors import CodeChanged, ConfigError, RunStopped
 from durable_nb.records import State
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from durable_nb.store import Store
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -362,3 +364,38 @@ def test_a_run_that_asks_about_edited_code_shows_what_it_has(store: Store) -> No
 
     assert after is not None
     assert ("done", 20, 0, 20) == (after.state, after.total, after.restored, after.computed)
+
+
+def test_one_block_is_not_entered_twice(store: Store) -> None:
+    """The second one is refused, as that of another ``run()`` of this name is; the first goes on and keeps what it calls."""
+    made: list[int] = []
+
+    @step
+    def embed(number: int) -> int:
+        made.append(number)
+        return number
+
+    block = run("once")
+    for _ in range(2):
+        with block:
+            embed(1)
+            with pytest.raises(RunBusy, match='with run\\("once"\\)'), block:
+                embed(2)
+            embed(3)
+
+    assert [1, 3] == made
+    assert (2, "done") == (store.run("once").done, store.run("once").state)
+
+
+def test_a_workflow_is_a_function() -> None:
+    """What gives its results one by one ends after its run, and keeps nothing: refused, as a class is."""
+
+    def several() -> Iterator[int]:
+        yield 1
+
+    async def awaited() -> AsyncIterator[int]:
+        yield 1
+
+    for wrong in (several, awaited, type("Case", (), {}), 3):
+        with pytest.raises(ConfigError, match="generator|wraps functions"):
+            workflow(wrong)
