@@ -171,7 +171,7 @@ def _retry(retries: Any, retry_on: Any) -> Retry | TenacityRetry:
         )
     on = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on):
-        raise ConfigError(f"retry_on={on!r} is not possible.", "Give an exception type or a tuple of them.")
+        raise ConfigError(f"retry_on={retry_on!r} is not possible.", "Give an exception type or a tuple of them.")
     return Retry(retries=retries, on=on)
 
 
