@@ -102,6 +102,9 @@ class DurableMagics(Magics):
         __tracebackhide__ = True
         if cell is not None:  # only callers of run_cell_magic come here; a typed cell never does (see transform)
             return self.run(f"%%durable {line}\n{cell}")
+        if line.split() in (["--help"], ["-h"]):
+            print(self.durable.__doc__)
+            return None
         arguments = self._parsed(line)
         from durable_nb.notebook import commands
 
@@ -155,9 +158,21 @@ class DurableMagics(Magics):
 
     def _parsed(self, line: str) -> Any:
         try:
-            return parse_argstring(self.durable, line)
+            arguments = parse_argstring(self.durable, line)
         except ValueError as error:  # of shlex
             raise UsageError(f"%durable {line}: {str(error).lower()}. Close the quotes, or leave them out.") from None
+        if arguments.db:
+            arguments.db = self._address(arguments.db)
+        return arguments
+
+    def _address(self, written: str) -> str:
+        """A path or URL as in any magic: in quotes, or by a variable."""
+        if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
+            written = written[1:-1]
+        address = str(self._shell.var_expand(written))
+        if address.startswith("$") or "{" in address:
+            raise ConfigError(f"--db {written}: this notebook has no such variable.", "Give a path or a URL.")
+        return address
 
     def _arguments(self, line: str, refused: str) -> Any:
         """The options of the first line; raises for a cell that cannot be durable at all."""

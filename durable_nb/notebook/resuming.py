@@ -31,7 +31,7 @@ _NOUNS = {
     "from the environment": ("from the environment", "from the environment"),
 }
 _HEAD = re.compile(r"^(\s*%%?durable)(?:[ \t]+(?![-])\S+)?(.*)$")
-_APART = re.compile(r"[ \t]+--(?:background|detach)(?!\S)")
+_LEFT_OUT = re.compile(r"""[ \t]+--(?:(?:background|detach)|db(?:[ \t]+|=)(?:"[^"]*"|'[^']*'|\S+))(?!\S)""")
 _CELL_LINES, _CELL_LETTERS = 12, 110
 
 
@@ -117,13 +117,16 @@ def told(name: str, restored: Restored) -> str:
 
 
 def with_name(source: str, name: str, on_change: str | None = None) -> str:
-    """The cell with the name of its run in its first line; who resumes it waits for it, whoever it was left to."""
+    """The cell with the name of its run in its first line.
+
+    Who resumes it waits for it, whoever it was left to, and has its database: a variable named that.
+    """
     first, line_end, rest = source.lstrip("\n").partition("\n")
     head = _HEAD.match(first)
     if head is None:  # the magic stands below another one
         return source
     option = f" --on-change {on_change}" if on_change and "--on-change" not in head[2] else ""
-    return f"{head[1]} {name}{_APART.sub('', head[2]).rstrip()}{option}{line_end}{rest}"
+    return f"{head[1]} {name}{_LEFT_OUT.sub('', head[2]).rstrip()}{option}{line_end}{rest}"
 
 
 def _asks(name: str, missing: list[Need], failed: dict[str, str], *, can_make: bool) -> tuple[str, str]:

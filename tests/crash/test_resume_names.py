@@ -93,3 +93,19 @@ def test_a_module_in_a_module_is_imported(kernel: Start) -> None:
     two, said = resumed(kernel, [cell], "out = [xml.dom.minidom.Node.__name__ + embed(doc) for doc in docs]")
 
     assert "True" == two.run("out == [f'NodeD{n}' for n in range(20)]").result, said
+
+
+def test_a_database_that_was_named_by_a_variable_is_found(kernel: Start) -> None:
+    """Who resumes has found it: the line of the cell, whose variable the fresh kernel has not, does not name it again."""
+    one = kernel()
+    for cell in (LOAD, STEP, DOCS, "where = 'elsewhere.db'"):
+        one.ok(cell)
+    one.ok('%%durable pages --db "{where}"\nout = [embed(doc) for doc in docs]')
+    one.kill()
+    two = kernel()
+    two.ok("%load_ext durable_nb")
+    two.ok("%durable resume pages --db elsewhere.db")
+
+    assert "True" == two.ok("out == [f'D{n}' for n in range(20)]").result
+    assert 20 == len(lines(one.folder / "executed.log"))
+    assert "pages" not in two.ok("%durable").result

@@ -121,6 +121,26 @@ def test_the_settings_in_force_are_shown(notebook: Kernel) -> None:
     assert "hunter" not in elsewhere
 
 
+@pytest.mark.parametrize("written", ["{base}/my data/a.db", '"{base}/my data/b.db"', "'$base/c.db'", "$base/d.db"])
+def test_a_database_is_named_as_in_any_magic(notebook: Kernel, written: str) -> None:
+    """On a cell as on a line: in quotes or not, by a variable or its text; one that there is not is no file of that name."""
+    if not written.startswith(("'", '"')):
+        written = written.replace("my data", "my-data")
+    notebook.ok(f"base = {str(notebook.folder)!r} + '/elsewhere'")
+    notebook.ok(f"%%durable placed --db {written}\nembed('placed')")
+
+    assert "placed: done" in notebook.ok(f"%durable show placed --db {written}").result
+    path = written.strip("'\"").replace("{base}", "elsewhere").replace("$base", "elsewhere")
+    assert (notebook.folder / path).is_file()
+    wrong = notebook.run("%%durable placed --db {nowhere}/x.db\nembed('placed')")
+    assert "no such variable" in wrong.text and not (notebook.folder / "{nowhere}").exists()
+
+
+def test_help_is_given_as_in_a_shell(notebook: Kernel) -> None:
+    """--help shows what %durable? does."""
+    assert "%durable forget embed-filings" in notebook.ok("%durable --help").stdout
+
+
 def test_a_run_is_shown_below_other_code(notebook: Kernel) -> None:
     """A name alone shows its run where nothing but comments follows."""
     notebook.ok("%%durable shown-below\nembed('below')")
