@@ -100,8 +100,9 @@ class Results(Slots, Sequence[Any]):
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame with a row for each document, in input order.
 
-        Columns are ``document``, then ``value`` (or, when every result is a dict, its keys), then ``error`` if a
-        document failed. A column of that name in the results wins; ours then begins with an underscore.
+        Columns are ``document`` (its label, as in `labels`: a text is cut to 60 characters, and what is no text may be a
+        number), then ``value`` (or, when every result is a dict, its keys), then ``error`` if a document failed. A column
+        of that name in the results wins; ours then begins with an underscore.
         """
         return frames.pandas_frame(self._columns())
 

@@ -93,6 +93,8 @@ class Source:
         except _AT_ONCE:
             raise
         except Exception as error:
+            if "SQLite objects created in a thread" in str(error):
+                error.add_note("These items are read on another thread. Pass list(cursor), or use .map(cursor).")
             self._error = error
 
     async def __aiter__(self) -> AsyncIterator[Any]:

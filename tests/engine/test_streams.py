@@ -376,6 +376,10 @@ def test_items_may_come_from_a_cursor() -> None:
 
     assert [2 * i for i in range(1, 301)] == double.map(rows)
 
+    with pytest.raises(sqlite3.ProgrammingError) as caught:
+        list(double.stream(sqlite3.connect(":memory:").execute("SELECT 301")))
+    assert ["These items are read on another thread. Pass list(cursor), or use .map(cursor)."] == caught.value.__notes__
+
 
 @pytest.mark.parametrize("error", [TypeError("object has no len()"), NotImplementedError()], ids=repr)
 def test_items_may_not_know_their_number(error: Exception) -> None:
