@@ -80,7 +80,8 @@ class Answers:
         if snapshot is None:
             raise _missing_run(name)
         context = wire.context_json(opened.events(run.id), self._versions(opened, run))
-        return {"snapshot": self._for_page(wire.snapshot_json(snapshot))} | context
+        figures = wire.snapshot_json(snapshot) | {"created": run.created}
+        return {"snapshot": self._for_page(figures)} | context
 
     def output(self, store: str, name: str, notebook: str) -> dict[str, Any]:
         """What a notebook keeps of the run, by MIME type, for a page whose kernel could not leave it there."""
@@ -97,8 +98,8 @@ class Answers:
         mosaic = opened.mosaic(run.id)
         if mosaic is None or mosaic.version == since:
             return b""
-        before = self._mosaics.states(store, run.id, since)
-        self._mosaics.keep(store, run.id, mosaic)
+        before = self._mosaics.states(store, run, since)
+        self._mosaics.keep(store, run, mosaic)
         return wire.mosaic_full(mosaic) if before is None else wire.mosaic_since(mosaic, before)
 
     def document(self, store: str, name: str, notebook: str, position: int) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from durable_nb.errors import StoreError
 from durable_nb.store import Store
 
 if TYPE_CHECKING:
-    from durable_nb.records import Mosaic
+    from durable_nb.records import Mosaic, Run
     from durable_nb.server.places import Place
 
 _MOST_OPEN = 32
@@ -88,20 +88,20 @@ class Mosaics:
     """The last mosaics that were sent, by run and version: what a page has, so that the next answer is what changed."""
 
     def __init__(self, most_bytes: int = _MOSAIC_BYTES) -> None:
-        self._kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, float, int], bytes] = OrderedDict()
         self._most_bytes, self._bytes = most_bytes, 0
         self._lock = threading.Lock()
 
-    def keep(self, store: str, run_id: int, mosaic: Mosaic) -> None:
+    def keep(self, store: str, run: Run, mosaic: Mosaic) -> None:
         """Remember a mosaic that is about to be sent; the oldest ones go when together they take over 64 MiB."""
-        key = (store, run_id, mosaic.version)
+        key = (store, run.id, run.created, mosaic.version)  # a database that is made anew counts from the beginning
         with self._lock:
             self._bytes += len(mosaic.states) - len(self._kept.pop(key, b""))
             self._kept[key] = mosaic.states
             while self._bytes > self._most_bytes and len(self._kept) > 1:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
 
-    def states(self, store: str, run_id: int, version: int) -> bytes | None:
+    def states(self, store: str, run: Run, version: int) -> bytes | None:
         """What a page has that says it has ``version``; None when that is not known any more."""
         with self._lock:
-            return self._kept.get((store, run_id, version))
+            return self._kept.get((store, run.id, run.created, version))

@@ -53,9 +53,9 @@ export function feed(source: Source, mosaic: Mosaic, changed: (positions: Uint32
     get arrived() {
       return arrived;
     },
-    news({ run_id, attempts, mosaic_version }) {
-      const now = `${run_id} ${attempts}`;
-      if (now !== era) [era, broken, mosaic.version] = [now, false, 0]; // another attempt counts from the beginning
+    news({ run_id, created, attempts, mosaic_version }) {
+      const now = `${run_id} ${created} ${attempts}`;
+      if (now !== era) [era, broken, mosaic.version] = [now, false, 0]; // another attempt, or database, counts from the beginning
       wanted = mosaic_version;
       if (source.mosaic && !broken && wanted > mosaic.version) void ask();
     },

@@ -34,6 +34,8 @@ export interface Snapshot {
   readonly notebook: string;
   readonly cell: string;
   readonly attempts: number;
+  /** When the run was begun first, in seconds since the epoch; 0 from a kernel, whose run stays the same one. */
+  readonly created: number;
   readonly paused: boolean;
   /** Calls at a time now. */
   readonly workers: number;
@@ -112,6 +114,7 @@ const NEWER = {
   notebook: "",
   cell: "",
   attempts: 1,
+  created: 0,
   paused: false,
   workers: 0,
   limit_workers: null,
@@ -128,6 +131,7 @@ const NEWER_FIELDS: Readonly<Record<Newer, Kind>> = {
   notebook: "text",
   cell: "text",
   attempts: "number",
+  created: "number",
   paused: "flag",
   workers: "number",
   limit_workers: "number or null",
