@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock, codecs, keys
 from durable_nb.engine import labels
+from durable_nb.errors import ValueUnavailable
+from durable_nb.executors.mains import classes_behind, known_in_main, named_in_main
 from durable_nb.notebook.interrupts import heeding
 from durable_nb.records import Checkpoint, State
 
@@ -44,7 +46,7 @@ class InWorker:
         key = keys.numbered(digest, number)
         saved = store.look_up(self._run_id, self._accepted, [key]).get(key)
         if saved is not None:
-            return codecs.decode(saved.codec, saved.payload, where=store.where)
+            return self._decoded(saved.codec, saved.payload, store.where)
         started, before = clock.now(), clock.stopwatch()
         try:
             with heeding.in_call():
@@ -53,7 +55,8 @@ class InWorker:
             store.tallies.give_back(self._run_id, self._accepted[0], digest, number)
             raise
         seconds = clock.stopwatch() - before
-        codec, payload = codecs.encode(value, check=codecs.prove)
+        with known_in_main(value):
+            codec, payload = codecs.encode(value, check=codecs.prove)
         label = labels.of_arguments(args, kwargs, 0) if self._labels else "#0"
         checkpoint = Checkpoint(
             self._run_id,
@@ -71,6 +74,13 @@ class InWorker:
         )
         store.save_now(checkpoint).result()
         return value
+
+    def _decoded(self, codec: str, payload: bytes, where: str) -> Any:
+        try:
+            return codecs.decode(codec, payload, where=where)
+        except ValueUnavailable:  # its class came by value, with the function
+            with named_in_main(classes_behind(self._function)):
+                return codecs.decode(codec, payload, where=where)
 
     def _store(self) -> Store:
         from durable_nb.store import Store

@@ -301,3 +301,23 @@ def test_a_document_of_a_worker_process_is_not_taken_for_the_first(kernel: Start
 
     assert 3 == run.done
     assert [None, None, None] == named
+
+
+def test_a_result_saved_by_a_worker_is_of_the_class_of_the_notebook(kernel: Start) -> None:
+    """After a restart too, where the functions of the notebook reach the workers by value, as joblib, loky and Dask do it."""
+    pytest.importorskip("joblib")
+    classes = (
+        f"{LOAD}\nfrom joblib import Parallel, delayed\nclass Page:\n    def __init__(self, doc): self.doc = doc\n"
+        "def embed(doc):\n    open('executed.log', 'a').write(f'{doc}\\n')\n    return [Page(doc)]"
+    )
+    cell = "%%durable away\npages = Parallel(n_jobs=2)(delayed(embed)(doc) for doc in range(6))\n"
+    cell += "[(page.doc, isinstance(page, Page)) for (page,) in pages]"
+    one = kernel()
+    one.ok(classes)
+    computed = one.ok(cell).result
+    one.restart()
+    one.ok(classes)
+    restored = one.ok(cell).result
+
+    assert str([(doc, True) for doc in range(6)]) == computed == restored
+    assert 6 == len(lines(one.folder / "executed.log"))
