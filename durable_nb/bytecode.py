@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from durable_nb.syntax import code_value, function_node, normal_form
+from durable_nb.syntax import TRAVELLED, code_value, function_node, normal_form
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -193,8 +193,12 @@ def is_generated(attribute: str, function: Any) -> bool:
         function = function.__dict__["__wrapped__"]
     if not isinstance(function, FunctionType):
         return False
-    filename = function.__code__.co_filename
-    return filename.startswith("<attrs generated") or (filename == "<string>" and attribute in _GENERATED)
+    code = function.__code__
+    if code.co_filename == TRAVELLED:  # what is written in a class is called after the class
+        return attribute in _GENERATED and code.co_qualname.removeprefix("__create_fn__.<locals>.") == attribute
+    return code.co_filename.startswith("<attrs generated") or (
+        code.co_filename == "<string>" and attribute in _GENERATED
+    )
 
 
 def label_of(qualname: str, module: str, reached: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 import textwrap
 from functools import lru_cache
 from types import CodeType
@@ -23,17 +24,48 @@ _POSITIONS = frozenset(
 
 _TRIES = 20
 
+TRAVELLED = "<dynamic-code>"
+"""The file, as cloudpickle 3 tells it, of code that it brings by value."""
+
+_homes: dict[CodeType, CodeType] = {}
+
 
 def function_node(code: CodeType) -> ast.AST | None:
     """The definition that was compiled to ``code``, if its source can be found; the right one of several lambdas."""
+    code = _at_home(code)
     tree, known = file_tree(code.co_filename), _as_in_file(code)
     if tree is None or known is None:
         return None
     found = _functions_of(tree).get((known.co_name, known.co_firstlineno), [])
     if len(found) > 1:
         found = [node for node in found if _holds(node, known)]
+    if found:
+        _homes.setdefault(code, code)
     # Of a lambda and one inside it, both hold the inner one's instructions.
     return min(found, key=_extent, default=None)
+
+
+def _at_home(code: CodeType) -> CodeType:
+    """The equal code that was compiled from a text, of code that came by value and lost the name of its file on the way.
+
+    When an instance of a class of the notebook comes back from a worker, cloudpickle gives the class all of its methods anew.
+    """
+    if code.co_filename != TRAVELLED:
+        return code
+    if code not in _homes:  # equal codes have the same name, first line, instructions and constants
+        texts = [name for name, entry in list(linecache.cache.items()) if len(entry) > 1 and entry[1] is None]
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        found = (_equal_in(name, code) for name in (*reversed(texts), *([script] if script else [])))
+        _homes[code] = next((same for same in found if same is not None), code)
+    return _homes[code]
+
+
+def _equal_in(path: str, code: CodeType) -> CodeType | None:
+    tree = file_tree(path)
+    if tree is None or (code.co_name, code.co_firstlineno) not in _functions_of(tree):
+        return None
+    same = (other for other in _compiled(file_text(path)).get(code.co_qualname, ()) if other == code)
+    return next((other.replace(co_filename=path) for other in same), None)
 
 
 @lru_cache(maxsize=64)
@@ -89,7 +121,7 @@ def _compiled(text: str) -> dict[str, list[CodeType]]:
 
 def source_of(code: CodeType) -> str:
     """The text of a definition as it was typed, dedented; '' if it cannot be found."""
-    node = function_node(code)
+    node, code = function_node(code), _at_home(code)
     if node is None:
         return ""
     if isinstance(node, ast.Lambda):
@@ -100,7 +132,7 @@ def source_of(code: CodeType) -> str:
 
 def functions_around(code: CodeType) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """The functions inside which a closure was defined, from the inside out."""
-    node, tree = function_node(code), file_tree(code.co_filename)
+    node, tree = function_node(code), file_tree(_at_home(code).co_filename)
     if node is None or tree is None:
         return []
     nodes = [other for other in ast.walk(tree) if isinstance(other, FUNCTIONS) and other is not node]
