@@ -42,6 +42,10 @@ class Sent(NamedTuple):
     seconds: float
 
 
+class _Unopened(Exception):
+    """The arguments of a document, or of one of several, cannot be unpickled where it is to be computed."""
+
+
 class Packing:
     """How many calls are sent together."""
 
@@ -96,7 +100,7 @@ class RemoteComputation(Computation):
             flow.begins(clock.stopwatch())
         try:
             outcomes = self._computed(pack, 1)
-        except TimeIsUp:
+        except (TimeIsUp, _Unopened):  # each for itself
             return list(pack)
         except WorkerLost as error:
             self._suspect(pack, error)
@@ -147,6 +151,8 @@ class RemoteComputation(Computation):
             (outcome,) = self._computed([call], found[2])
         except TimeIsUp as error:
             raise self._timeout(call) from error
+        except _Unopened as error:
+            raise RuntimeError(f"a worker cannot load its arguments: {error}") from None
         return self._opened(call, outcome)
 
     def _computed(self, calls: Sequence[Call], attempt: int) -> list[Outcome]:
@@ -160,9 +166,11 @@ class RemoteComputation(Computation):
         kind, *said = outcomes[0]
         if kind == "unready":
             raise ConfigError(
-                f"a worker cannot load {self.step.name} or its arguments: {said[0]}.",
+                f"a worker cannot load {self.step.name}: {said[0]}.",
                 "What is imported here has to be installed where the workers run, in the same version.",
             )
+        if kind == "unopened":
+            raise _Unopened(said[0])
         if kind == "stale":
             raise ConfigError(f"{self.step.name} is not computed: {said[0]}", said[1])
         return outcomes

@@ -75,20 +75,22 @@ def run_batch(
         ``("ok", codec, payload, started, seconds)``, ``("unsaveable", type, reason, started, seconds)``,
         ``("error", pickle or None, text, traceback, asked, started, seconds)``, where ``asked`` is what `seconds_asked` found,
         or ``("late", started, seconds)``, ``("unmade",)`` for those behind one that took long; of a group ``("group", outcomes)`` or ``("misfit", type)`` for
-        what is no list; a single ``("unready", text)`` if function or arguments cannot be loaded here, ``("stale", text, remedy)`` if
-        modules of the user are others here.
+        what is no list; a single ``("unready", text)`` if the function cannot be loaded here, ``("unopened", text)`` if the arguments of
+        some call cannot, ``("stale", text, remedy)`` if modules of the user are others here.
     """
     is_elsewhere = not function.endswith(origin())
     if is_elsewhere and not hears_interrupts:  # some executors make calls where they are asked to
         ignore_interrupts()
     here.serves = here.serves or is_elsewhere
+    problem = "unready"
     try:
         loaded = _loaded(function)
+        problem = "unopened"
         calls = _opened(items)
     except Stale as error:
         return [("stale", *error.args)]
     except Exception as error:
-        return [("unready", line_of(error, said_by(error)))]
+        return [(problem, line_of(error, said_by(error)))]
     if begun is not None:
         begun()
     outcomes: list[tuple[Any, ...]] = []
