@@ -67,7 +67,7 @@ def run_batch(
     hears_interrupts : bool
         False in a process whose pool would keep a pipe locked for ever if KeyboardInterrupt came between two calls.
     begun : callable, optional
-        Told once function and arguments are loaded, before the first call.
+        Told when a call begins, once function and arguments are loaded.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def run_batch(
         return [("stale", *error.args)]
     except Exception as error:
         return [(problem, line_of(error, said_by(error)))]
-    if begun is not None:
-        begun()
     outcomes: list[tuple[Any, ...]] = []
     began = clock.stopwatch()
     for args, name, attempt in calls:
         if clock.stopwatch() - began > _LONGEST_S:
             outcomes.append(("unmade",))
             continue
+        if begun is not None:
+            begun()
         before = current.set(CurrentCall(name, attempt))
         try:
             outcomes.append(_computed(partial(loaded, *args), timeout_s, is_group=is_group))

@@ -21,7 +21,7 @@ import pytest
 from durable_nb import current_call, run, step
 from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors import shipping, worker
-from durable_nb.executors.engines import Abandoned, Task, WorkerLost
+from durable_nb.executors.engines import Abandoned, Task, TimeIsUp, WorkerLost
 from durable_nb.executors.processes import Processes
 from tests.kernels import wait_until
 
@@ -178,6 +178,27 @@ def test_the_time_of_a_call_does_not_begin_before_it(tmp_path: Path, monkeypatch
 
     assert [0, 2, 6] == results.ok
     assert isinstance(results.errors[2].__cause__, StepTimeout)
+
+
+def test_each_of_the_calls_that_are_sent_together_has_its_time() -> None:
+    """They take longer together than one of them may; one that hangs behind others is ended."""
+
+    def nap(number: int) -> int:
+        worker._LONGEST_S = 60.0  # there: so that all of them are made
+        time.sleep(60 if number == 9 else 0.3)
+        return number
+
+    engine = Processes(1)
+    function, name = shipping.function_bytes(nap, "nap"), "0" * 32
+
+    def naps(numbers: range) -> Task:
+        calls = [((number,), name, 1) for number in numbers]
+        return Task(function, pickle.dumps(calls), len(calls), 1.5, False)
+
+    assert ["ok"] * 8 == [outcome[0] for outcome in engine.call(naps(range(8)))]
+    with pytest.raises(TimeIsUp):
+        engine.call(naps(range(8, 10)))
+    engine.close()
 
 
 def test_a_worker_that_dies_or_waits_while_it_loads_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
