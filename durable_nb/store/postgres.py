@@ -64,6 +64,9 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
         "synchronous_commit": "on" if durability == "full" else "local",
         "lock_timeout": int(busy_s * 1000),
         "idle_in_transaction_session_timeout": _idle_ms(busy_s),
+        # Where it is off psycopg doubles the backslashes of bytes, for a literal, also of those that it sends in an array.
+        "standard_conforming_strings": "on",
+        "extra_float_digits": 3,  # below 0 a heartbeat is read to the nearest day
     }
 
     @event.listens_for(engine, "connect")

@@ -207,6 +207,7 @@ def _postgres(database: Database) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def _settings(raw: Any, _record: object) -> None:
         raw.autocommit = True
+        # Not standard_conforming_strings: how the user's literals are meant stays as it is, and `settle` sends no arrays.
         raw.execute(f"SET synchronous_commit TO {commit}")
         raw.execute(f"SET lock_timeout TO {int(database._busy_s * 1000)}")
         # A function may compute for long between two statements: ended by the server, it would be called again, for ever.

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.store.troubles import explain, may_pass
+from durable_nb.testing import frozen_clock
 from tests.store.conftest import run_statement
-from tests.store.examples import Counts, begin, key, result
+from tests.store.examples import Counts, begin, key, owner_of_this_process, result
 
 pytestmark = pytest.mark.skipif(find_spec("psycopg") is None, reason="needs psycopg")
 
@@ -97,6 +98,43 @@ def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens, beside
             transaction.settle(row)
 
     assert 30_000_000 == len(store.look_up(run.id, [step], [key(1)])[key(1)].payload)
+
+
+@pytest.mark.parametrize("beside", ["nothing", "what a step wrote"])
+def test_results_are_found_where_backslashes_in_literals_are_escapes(server, opens, beside):
+    """``standard_conforming_strings`` may be off, as for programs of long ago: no key is looked up with others' bytes."""
+    run_statement(server, f"ALTER DATABASE {server.database} SET standard_conforming_strings = off")
+    store = opens(server.render_as_string(hide_password=False))
+    run, _, step = begin(store)
+    row = result(run.id, step, 1)
+    if beside == "nothing":
+        store.save(row)
+        store.flush()
+    else:
+        with store.transactions.open() as transaction:
+            transaction.settle(row)
+
+    assert row.payload == store.look_up(run.id, [step], [key(1)])[key(1)].payload
+
+
+def test_calls_are_claimed_where_backslashes_in_literals_are_escapes(server, opens):
+    """What a kernel has claimed of a shared run is found by the others."""
+    run_statement(server, f"ALTER DATABASE {server.database} SET standard_conforming_strings = off")
+    store = opens(server.render_as_string(hide_password=False))
+    share = store.join("embed", owner=owner_of_this_process("kernel-1"), notebook="", cell="", source="")
+
+    assert {key(1)} == share.take(1, [key(1)], 10).mine
+    assert {key(1)} == share.known(1, [key(1), key(2)])
+
+
+def test_a_heartbeat_is_read_as_it_was_written(server, opens):
+    """A server that shows few digits of a number makes no live kernel of another machine look dead."""
+    run_statement(server, f"ALTER DATABASE {server.database} SET extra_float_digits = -10")
+    store = opens(server.render_as_string(hide_password=False))
+    with frozen_clock(1_700_000_000.25):
+        run, _, _ = begin(store)
+
+    assert 1_700_000_000.25 == store.run(run.name).heartbeat
 
 
 @pytest.mark.parametrize(("state", "passes"), [("25P03", False), ("57014", False), ("57P01", True)])
