@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from durable_nb.engine.batch import Batch
+    from durable_nb.engine.runs import LiveRun
+    from durable_nb.records import Run
 
 # For the calls that run, from when their map was cancelled: who closed its stream has waited for them already.
 _GRACE_S = 2.0
@@ -45,6 +47,12 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
     if isinstance(error, CodeChanged):
         return State.FAILED, f"the code of step {error.step!r} changed: keep its results or recompute them?"
     return State.FAILED, told_of(error, f"{type(error).__name__}: {error}").partition("\n")[0][:500]
+
+
+def keep_counts(live: LiveRun, error: BaseException | None, before: Run | None) -> None:
+    """A question about its code, asked before anything was looked at, takes nothing from what a run had ``before``."""
+    if isinstance(error, CodeChanged) and live.progress.total is None and not live.calls and before is not None:
+        live.progress.total, live.progress.restored = before.total, before.done
 
 
 def told(tell: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from durable_nb import config
 from durable_nb.engine import context, versions
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import AtWork, current_task, ending, told
+from durable_nb.engine.ends import AtWork, current_task, ending, keep_counts, told
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
@@ -219,14 +219,11 @@ class LiveRun:
 
     def _end(self, error: BaseException | None) -> None:
         state, message = ending(error, self.progress.failed)
-        if (
-            isinstance(error, CodeChanged)
-            and self.progress.total is None
-            and not self.calls
-            and self._before is not None
-        ):
-            self.progress.total, self.progress.restored = self._before.total, self._before.done  # nothing was looked at
+        keep_counts(self, error, self._before)
         try:
+            if error is None:
+                self.store.flush()
+                state, message = ending(error, self.progress.failed)  # only now what failed a moment ago is counted
             self.progress.about_to_end(is_complete=error is None)
             self._poller.stop()
             self.gate.end()

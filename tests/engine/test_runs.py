@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -347,6 +348,44 @@ def test_an_interrupt_that_breaks_a_lock_of_python_is_one() -> None:
 
     assert State.INTERRUPTED is ending(broken.value, 0)[0]
     assert State.FAILED is ending(RuntimeError("cannot release un-acquired lock"), 0)[0]
+
+
+def test_a_document_that_fails_last_decides_how_a_run_ends(store: Store) -> None:
+    """Somebody handled the error of a plain call, and its failure is on its way to the database when the run ends."""
+
+    @step
+    def embed(n: int) -> int:
+        if n == 3:
+            raise ValueError("no")
+        return n
+
+    with run("plain"):
+        for n in range(4):
+            with contextlib.suppress(ValueError):
+                embed(n)
+    ended = store.run("plain")
+
+    assert ended is not None
+    assert (State.FAILED, 3, 1) == (ended.state, ended.done, ended.failed)
+    assert "1 document failed" == store.events(ended.id)[-1].detail
+
+
+def test_a_run_ends_without_a_commit_for_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is pending is committed once before its end is decided; where nothing is, no commit is asked for."""
+    embed, _ = counted()
+    asked: list[str] = []
+    ask = store._writer._next_commit
+    monkeypatch.setattr(store._writer, "_next_commit", lambda: asked.append("commit") or ask())
+    with run("pending"):
+        embed("a")
+    at_most_once = asked[:]
+    with run("saved"):
+        embed("a")
+        store.flush()
+        asked.clear()
+
+    assert len(at_most_once) <= 1
+    assert [] == asked
 
 
 def test_a_run_that_asks_about_edited_code_shows_what_it_has(store: Store) -> None:
