@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from durable_nb import clock
 from durable_nb.engine.hidden import told_of
-from durable_nb.errors import CodeChanged, RunStopped
+from durable_nb.errors import CodeChanged, RunStopped, StoreUnavailable
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
         return State.INTERRUPTED, "stopped; run the cell again to go on"
     if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt) and "lock" in str(error):
         error = error.__context__  # Condition.wait of the standard library, interrupted while it takes its lock again
+    if isinstance(error, StoreUnavailable) and isinstance(error.__context__, KeyboardInterrupt):
+        error = error.__context__  # what it had to say when it was told to wait no longer
     asyncio = sys.modules.get("asyncio")
     cancelled = () if asyncio is None else (asyncio.CancelledError,)
     if isinstance(error, (KeyboardInterrupt, GeneratorExit, *cancelled)):

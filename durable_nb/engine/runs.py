@@ -229,7 +229,8 @@ class LiveRun:
             self.gate.end()
             self.store.finish(self.record.id, owner=self.owner, state=state, message=message)
         except StoreError as failure:
-            state, message = State.FAILED, str(failure)
+            if state is not State.INTERRUPTED:
+                state, message = State.FAILED, str(failure)
             raise
         finally:
             self.over = True  # first what nobody else can do if ■ comes meanwhile
@@ -237,7 +238,7 @@ class LiveRun:
                 _current.set(None)
             with contextlib.suppress(ValueError):
                 session.live.remove(self)
-            self.store.unwatch(self.record.id)
+            self.store.owe_end(self.record.id, state=state, message=message)
             self.recorder.close()
             self.progress.end(state, message)
             while self.finished:  # and forget them: a step remembers its last run, they the whole cell

@@ -2,6 +2,7 @@
 
 ::
 
+    debts                                     runs that are over here and still held
     sharing                                   several kernels at one run
     keeping                                   what an owner asks now and then: is it whole, whose is it
     views                                     runs as the panel, the lab and the server see them
@@ -24,16 +25,16 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Unpack
 
-import sqlalchemy as sa
-
-from durable_nb.errors import ConfigError
+from durable_nb.errors import ConfigError, StoreUnavailable
 from durable_nb.records import Backoff, Checkpoint, Event, Owner, Run, State
 from durable_nb.store import leases, migrations, signing, transactions
 from durable_nb.store.addresses import address_of, identity_of, url_of
 from durable_nb.store.connect import Database
+from durable_nb.store.debts import Debts, ending
 from durable_nb.store.keeping import Keeping
 from durable_nb.store.leases import Claim, claiming, is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
@@ -85,7 +86,8 @@ class Store(Keeping):
     hurry: Callable[[int], None]
 
     def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
-        writer = Writer(database, linger_s=linger_s, heartbeat_s=heartbeat_s)
+        debts = self._debts = Debts(database)
+        writer = Writer(database, debts, linger_s=linger_s, heartbeat_s=heartbeat_s)
         self.url = url_of(database.address)
         self.id, self.where = identity_of(database.address), database.where
         self._database, self._writer, self._closed, self._lineages = database, writer, False, {}
@@ -192,7 +194,7 @@ class Store(Keeping):
         StoreUnavailable
             Also when results of an earlier run still cannot be saved.
         """
-        self.flush()
+        self._settle()
         with self._database.writing() as conn:
             return leases.claim(conn, name, **claim)
 
@@ -206,7 +208,7 @@ class Store(Keeping):
         RunBusy, StoreUnavailable
             As for `begin`; busy is what one kernel computes alone.
         """
-        self.flush()
+        self._settle()
         return join(self._database, name, **claim)
 
     def finish(self, run_id: int, *, owner: Owner, state: State, message: str = "") -> None:
@@ -221,21 +223,8 @@ class Store(Keeping):
         """
         self.flush()
         watch = self._writer.unwatch(run_id)
-        last = {} if watch is None else watch.last(message=message)
-        tried = False
-
-        def let_go(conn: sa.Connection) -> None:
-            nonlocal tried
-            again, tried = tried, True
-            if watch is not None:
-                watch.write_rest(conn, run_id)
-            if isinstance(watch, SharedWatch):
-                watch.share.leave(conn, state=state, message=message, last=last, again=again)
-            else:
-                leases.release(conn, run_id, owner=owner, state=state, message=message, last=last, again=again)
-
         try:
-            self._database.change(let_go)
+            self._database.change(ending(run_id, watch, owner=owner, state=state, message=message))
         except BaseException:  # also if ■ comes once more
             if watch is not None:
                 self._writer.watch(run_id, watch)
@@ -258,6 +247,12 @@ class Store(Keeping):
         self._database.patience.unwatch(run_id)
         self._let_go(self._writer.unwatch(run_id))
 
+    def owe_end(self, run_id: int, *, state: State, message: str) -> None:
+        """Stop keeping the lease of a run that is over. If `finish` could not end it, that is done once the database is there."""
+        with suppress(StoreUnavailable):  # it was closed
+            self._writer.note(self._debts.owe_end, run_id, run_id, state, message)
+        self.unwatch(run_id)
+
     def close(self) -> None:
         """Flush, end the writing thread, close the connections; again does nothing. Raises what could not be saved."""
         if self._closed:
@@ -265,9 +260,14 @@ class Store(Keeping):
         self._closed = True
         try:
             self._writer.close()
+            self._debts.try_to_pay()
         finally:
             self.transactions.dispose()
             self._database.dispose()
+
+    def _settle(self) -> None:
+        self.flush()
+        self._debts.pay()
 
     def _let_go(self, watch: Watch | None) -> None:
         if watch is not None:
@@ -276,6 +276,7 @@ class Store(Keeping):
     def _begin_in_child(self) -> None:
         self._database.abandon()
         self.transactions.abandon()
+        self._debts.clear()
         self._writer.begin_in_child()
 
 

@@ -47,6 +47,16 @@ class Suspicion:
         return is_broken and (self._breaks >= BREAKS or not problem.may_pass)
 
 
+def salvage(held: list[Checkpoint], write: Write, where: str, cause: BaseException) -> BaseException | None:
+    """Save a refused batch row by row, so that one value the database cannot hold does not cost the others; what to report."""
+    count = len(held)
+    report, cause = save_singly(held, write, cause)
+    if not held:
+        return report
+    write([])  # raises when it is not the rows that are refused: then they stay here
+    return refusal([row.label for row in held], count - len(held), where, cause)
+
+
 def save_singly(
     held: list[Checkpoint], write: Write, cause: BaseException
 ) -> tuple[BaseException | None, BaseException]:

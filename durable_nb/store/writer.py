@@ -14,7 +14,7 @@ from durable_nb import clock
 from durable_nb.errors import StoreUnavailable
 from durable_nb.records import Checkpoint
 from durable_nb.store.ledgers import Watch
-from durable_nb.store.refusals import Suspicion, refusal, save_singly
+from durable_nb.store.refusals import Suspicion, salvage
 from durable_nb.store.rows import by_run, upsert
 from durable_nb.store.turns import GIVE_WAY_S, Turns, prompt_turns
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from durable_nb.store.connect import Database
+    from durable_nb.store.debts import Debts
 
 HEARTBEAT_S = 5.0
 IDLE_S = 1.0
@@ -39,11 +40,13 @@ class Writer:
     ----------
     database : Database
         Gives write transactions, turns a driver's error into one of ours, and waits while it is away.
+    debts : Debts
+        Paid after a commit; until then their runs are kept as those that are watched.
     """
 
-    def __init__(self, database: Database, *, linger_s: float, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, database: Database, debts: Debts, *, linger_s: float, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._writing, self._explain, self._where = database.writing, database.explain, database.where
-        self._patience, self._seal = database.patience, database.seal
+        self._patience, self._seal, self._debts = database.patience, database.seal, debts
         self._linger_s, self._heartbeat_s, self._at_once = linger_s, heartbeat_s, False
         self._inbox: list[Checkpoint] = []  # never replaced: appending, slicing and deleting are atomic, no lock needed
         self.lost: set[int] = set()  # nor is this; runs of which a commit found that somebody else holds them
@@ -89,14 +92,14 @@ class Writer:
     def save_now(self, checkpoint: Checkpoint) -> Future[None]:
         """Take it and commit at once; whoever arrives before that commit starts shares it and its future."""
         self._inbox.append(checkpoint)
-        return self._next_commit()
+        return self.next_commit()
 
     def flush(self) -> None:
         """Return when everything taken so far is committed; raises what went wrong, and keeps it for the next try."""
         # In this order: the thread raises _committing before it empties the inbox.
         if self._inbox or self._held or self._committing:
             try:
-                self._next_commit().result()
+                self.next_commit().result()
             except BaseException as problem:
                 if problem is self._error and not self._held:
                     self._error = None  # told
@@ -123,7 +126,7 @@ class Writer:
         watch = self._watched.get(run_id)
         if watch is not None:
             noting(watch, *details)
-            self._next_commit()
+            self.next_commit()
 
     def close(self) -> None:
         """Flush and end the thread, also when the flush fails."""
@@ -175,7 +178,8 @@ class Writer:
                 self._error = None
             raise error.with_traceback(None)
 
-    def _next_commit(self) -> Future[None]:
+    def next_commit(self) -> Future[None]:
+        """Commit at once; the future of that, shared by all who ask before it starts."""
         with self._lock:
             self._refuse_if_closed()
             future = self._promise
@@ -215,7 +219,7 @@ class Writer:
                 if not self._idle:
                     self._linger(self._oldest)
                     break
-            now, busy = clock.monotonic(), bool(self._watched or self._held)
+            now, busy = clock.monotonic(), bool(self._watched or self._held or self._debts)
             due = self._beaten + self._heartbeat_s if busy else idle_until
             if now >= due or self._closed:
                 with self._lock:
@@ -234,8 +238,7 @@ class Writer:
     def _commit(self) -> None:
         with self._lock:
             promise, self._promise = self._promise, None
-        self._committing = self._attention = True
-        self._idle = False
+        self._committing, self._attention, self._idle = True, True, False
         self._crowd, self._oldest, self._beaten = 0, clock.monotonic(), clock.monotonic()
         count, again, batch = len(self._inbox), bool(self._held), self._held
         error: BaseException | None = None
@@ -258,6 +261,8 @@ class Writer:
         self._turns.passed()
         if promise is not None:
             promise.set_exception(error) if error is not None else promise.set_result(None)
+        if error is None:
+            self._debts.try_to_pay()
 
     def _write(self) -> BaseException | None:
         """Commit what is held; what to report although everything that can be saved is, or None."""
@@ -266,7 +271,7 @@ class Writer:
         except Exception as problem:
             if not self._held or not self._suspicion.falls_on_rows(self._explain(problem)):
                 raise
-            return self._salvage(problem)
+            return salvage(self._held, self._write_all, self._where, problem)
         self._suspicion.clear()
         return report
 
@@ -285,7 +290,8 @@ class Writer:
 
     def _transact(self, rows: list[Checkpoint], shares: dict[int, list[Checkpoint]]) -> dict[int, Watch]:
         with self._lock:
-            watched = dict(sorted(self._watched.items()))  # kernels that share several runs lock them in one order
+            watched = self._debts.watches() | self._watched
+        watched = dict(sorted(watched.items()))  # kernels that share several runs lock them in one order
         lost, held = [], set[int]()
         with self._writing() as conn:
             for run_id, watch in watched.items():
@@ -299,12 +305,3 @@ class Writer:
             watched[run_id].lost = True
             self.lost.add(run_id)
         return watched
-
-    def _salvage(self, cause: BaseException) -> BaseException | None:
-        """Save a refused batch row by row, so that one value the database cannot hold does not cost the others."""
-        count = len(self._held)
-        report, cause = save_singly(self._held, self._write_all, cause)
-        if not self._held:
-            return report
-        self._write_all([])  # raises when it is not the rows that are refused: then they stay here
-        return refusal([row.label for row in self._held], count - len(self._held), self._where, cause)

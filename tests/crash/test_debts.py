@@ -1,0 +1,77 @@
+"""Runs that are over while their database is away: whoever had them lets go of them once it is back, and lives on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sqlite3
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.crash.faults import Work, ask, stored
+from tests.kernels import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LIVES_ON = "import atexit\natexit.register(sys.stdin.readline)\n"
+"""As kernels do when a cell has ended."""
+
+_MARKED = """
+from durable_nb.notebook.interrupts import also_on_interrupt
+session.observers.append(lambda live: also_on_interrupt(live.stop, live.saving.withholds))
+"""
+
+
+@contextlib.contextmanager
+def away(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Another program has the file locked; the server is stopped."""
+    if url.startswith("sqlite"):
+        raw = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=60)
+        raw.execute("BEGIN IMMEDIATE")
+        yield
+        raw.execute("ROLLBACK")
+        raw.close()
+        return
+    server = request.getfixturevalue("server")
+    server.stop("INT")
+    yield
+    server.start()
+
+
+def state_of(url: str, name: str = "square") -> str:
+    """As it stands in the row."""
+    schema = "durable_nb." if url.startswith("postgresql") else ""
+    return str(ask(url, f"SELECT state FROM {schema}runs WHERE name = '{name}'")[0][0])
+
+
+def interrupted(work: Work) -> str:
+    """Press ■; what the cell said."""
+    work.send(signal.SIGINT)
+    return str(json.loads(work.process.stdout.readline())["error"])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_that_could_not_be_ended_is_let_go_of(
+    url: str, tmp_path: Path, request: pytest.FixtureRequest, shared: bool
+) -> None:
+    """■ while the database is away. The kernel saves what it still has once that is back, and others may go on at once."""
+    if shared and url.startswith("sqlite"):
+        pytest.skip("PostgreSQL only")
+    work = Work(tmp_path, url, shared=shared, prelude=_MARKED + _LIVES_ON, stdin=subprocess.PIPE).at(60)
+    with away(url, request):
+        wait_until(lambda: any("the database: " in said for said in work.waits), describing="it says that it waits")
+        said = interrupted(work)
+    wait_until(lambda: state_of(url) == "interrupted", timeout=40, describing="the run is let go of")
+    saved, computed = len(stored(url)), len(work.executed)
+    goes_on = Work(tmp_path, url, shared=shared).end()
+    work.kill()
+
+    assert "StoreUnavailable" in said
+    assert saved == computed
+    assert (True, "") == (goes_on["right"], goes_on["error"])
+    assert sorted(map(str, range(work.documents))) == sorted(work.executed)
