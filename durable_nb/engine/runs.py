@@ -52,10 +52,7 @@ class LiveRun:
         if fork is not None and not (isinstance(fork, str) and fork.isprintable()):
             config.run_name(fork)
         self.store: Store = session.store(url=url)
-        from durable_nb.store import (  # SQLAlchemy: after the session has imported it in its way
-            claiming,
-            owner_of_this_process,
-        )
+        from durable_nb.store import owner_of_this_process  # SQLAlchemy: after the session has imported it in its way
 
         self.settings = session.settings(on_change=on_change)
         self.owner = owner_of_this_process(session.kernel)
@@ -74,7 +71,7 @@ class LiveRun:
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: dict[Step[..., Any], StepInRun] = {}
         self.asked: dict[str, CodeChanged] = {}  # by step, what nobody has answered
-        with claiming(self.owner):
+        with self.store.claiming(self.owner):
             self._begin(source, shared=shared, fork=fork)
             self._attend()
 

@@ -25,7 +25,7 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Unpack
 
@@ -36,14 +36,14 @@ from durable_nb.store.addresses import address_of, identity_of, url_of
 from durable_nb.store.connect import Database
 from durable_nb.store.debts import Debts, ending
 from durable_nb.store.keeping import Keeping
-from durable_nb.store.leases import Claim, claiming, is_alive, owner_of_this_process
+from durable_nb.store.leases import Claim, is_alive, owner_of_this_process
 from durable_nb.store.ledgers import Ledger, Watch
 from durable_nb.store.sharing import Share, SharedWatch, join
 from durable_nb.store.tallies import Tallies
 from durable_nb.store.trust import Seal, user_key
 from durable_nb.store.writer import HEARTBEAT_S, Writer
 
-__all__ = ["Event", "Ledger", "Share", "Store", "claiming", "is_alive", "owner_of_this_process"]
+__all__ = ["Event", "Ledger", "Share", "Store", "is_alive", "owner_of_this_process"]
 
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
@@ -72,6 +72,8 @@ class Store(Keeping):
         Note by (step id, key) how a call of a watched run is made again, or None: it is not. Does not wait for the commit.
     hurry : callable
         The run of this id is to end: it waits for an absent database no longer. Safe in a signal handler.
+    claiming : callable
+        A block in which an owner begins a run and watches it; after an exception nobody holds it.
     tallies, transactions : Tallies of equal calls in worker processes, Transactions for writes beside a checkpoint
     """
 
@@ -84,6 +86,7 @@ class Store(Keeping):
     tell: Callable[[int, str, str], None]
     back_off: Callable[[int, tuple[int, bytes], Backoff | None], None]
     hurry: Callable[[int], None]
+    claiming: Callable[[Owner], AbstractContextManager[None]]
 
     def __init__(self, database: Database, *, linger_s: float = 0.025, heartbeat_s: float = HEARTBEAT_S) -> None:
         debts = self._debts = Debts(database)
@@ -95,7 +98,7 @@ class Store(Keeping):
         self.lost = writer.lost.__contains__
         self.tell, self.back_off = partial(writer.note, Watch.tell), partial(writer.note, Watch.back_off)
         self.tallies, self.transactions = Tallies(database.change), transactions.Transactions(database)
-        self.hurry = database.patience.hurry
+        self.hurry, self.claiming = database.patience.hurry, partial(debts.claiming, writer.next_commit)
         _open_stores.add(self)
 
     @classmethod

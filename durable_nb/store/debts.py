@@ -6,20 +6,23 @@ Nobody else can. Who looks sees a process that lives, and one that is merely slo
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from durable_nb.errors import LeaseLost, StoreUnavailable
+import sqlalchemy as sa
+
+from durable_nb import clock
+from durable_nb.errors import ConfigError, LeaseLost, RunBusy, StoreUnavailable
 from durable_nb.locks import lock_of
 from durable_nb.records import Owner, State
 from durable_nb.store import leases
-from durable_nb.store.sharing import SharedWatch
+from durable_nb.store.sharing import Share, SharedWatch
+from durable_nb.store.tables import members, run_of, runs
 
 _logger = logging.getLogger("durable_nb")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import sqlalchemy as sa
+    from collections.abc import Callable, Iterator
 
     from durable_nb.store.connect import Database
     from durable_nb.store.ledgers import Watch
@@ -31,8 +34,11 @@ class Debt(NamedTuple):
     owner: Owner
     state: State
     message: str
-    run_id: int
-    watch: Watch
+    run_id: int | None = None
+    """None of a claim of which nobody knows whether it was made."""
+    watch: Watch | None = None
+    until: float = 0.0
+    """How long a claim that is not there may still appear: its commit was sent, and the connection cut."""
 
 
 class Debts:
@@ -54,9 +60,29 @@ class Debts:
         """The run is over; what of it is not saved yet is saved first, as long as it is ours."""
         self._owed[watch.owner.token] = Debt(watch.owner, state, message, run_id, watch)
 
+    @contextmanager
+    def claiming(self, wake: Callable[[], object], owner: Owner) -> Iterator[None]:
+        """As that of `leases`, and what was claimed in spite of the exception is let go of; ``wake``: the writing thread."""
+        try:
+            with leases.claiming(owner):
+                yield
+        except (RunBusy, ConfigError):
+            raise  # refused
+        except BaseException:
+            self._owe_claim(owner)
+            with suppress(StoreUnavailable):  # it was closed
+                wake()
+            raise
+
+    def _owe_claim(self, owner: Owner) -> None:
+        until = 0.0 if self._database.is_sqlite else clock.monotonic() + leases.LEASE_S
+        message = "could not be begun; run the cell again"
+        self._owed[owner.token] = Debt(owner, State.INTERRUPTED, message, until=until)
+
     def watches(self) -> dict[int, Watch]:
         """By run, what keeps it ours until the end is written."""
-        return {debt.run_id: debt.watch for debt in list(self._owed.values())}
+        owed = list(self._owed.values())
+        return {debt.run_id: debt.watch for debt in owed if debt.run_id is not None and debt.watch is not None}
 
     def pay(self) -> None:
         """Let go of them all.
@@ -73,7 +99,7 @@ class Debts:
                 is_over = True
                 try:
                     with self._database.writing() as conn:
-                        self._settle(conn, debt)
+                        is_over = self._settle(conn, debt)
                 except LeaseLost:
                     pass  # somebody else has it by now
                 except (StoreUnavailable, KeyboardInterrupt):
@@ -90,9 +116,28 @@ class Debts:
         except Exception as problem:
             _logger.warning("a run could not be let go of: %s: %s", type(problem).__name__, problem)
 
-    def _settle(self, conn: sa.Connection, debt: Debt) -> None:
+    def _settle(self, conn: sa.Connection, debt: Debt) -> bool:
+        if debt.run_id is None:
+            return self._settle_claim(conn, debt) or clock.monotonic() >= debt.until
         words: dict[str, Any] = {"owner": debt.owner, "state": debt.state, "message": debt.message}
         ending(debt.run_id, debt.watch, tried=True, **words)(conn)
+        return True
+
+    def _settle_claim(self, conn: sa.Connection, debt: Debt) -> bool:
+        """Let go of a run by its token alone; whether there is one."""
+        words: dict[str, Any] = {"state": debt.state, "message": debt.message}
+        token = debt.owner.token
+        alone = conn.execute(sa.select(runs).where(runs.c.owner_token == token)).one_or_none()
+        if alone is not None:
+            leases.release(conn, alone.id, owner=debt.owner, last={}, **words)
+            return True
+        joined = sa.select(members.c.run_id).where(members.c.token == token)
+        shared = conn.execute(sa.select(runs).where(runs.c.id.in_(joined))).one_or_none()
+        if shared is None:
+            return False
+        last = {name: shared._mapping[name] for name in ("total", "done", "restored", "failed")}
+        Share(self._database, run_of(shared), debt.owner, []).leave(conn, last=last, again=True, **words)
+        return True
 
 
 def ending(

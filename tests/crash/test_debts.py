@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.faults import Work, ask, stored
+from tests.crash.faults import Wire, Work, ask, stored
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.postgres import Postgres
 
 _LIVES_ON = "import atexit\natexit.register(sys.stdin.readline)\n"
 """As kernels do when a cell has ended."""
@@ -75,3 +77,29 @@ def test_a_run_that_could_not_be_ended_is_let_go_of(
     assert saved == computed
     assert (True, "") == (goes_on["right"], goes_on["error"])
     assert sorted(map(str, range(work.documents))) == sorted(work.executed)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_that_was_begun_without_an_answer_is_let_go_of(server: Postgres, tmp_path: Path, shared: bool) -> None:
+    """The connection is cut between the commit of a claim and its answer: the kernel that got an error holds nothing."""
+    wire = Wire(server.port, commit=b"COMMIT\0")  # and not READ COMMITTED
+    url = server.url.replace(str(server.port), str(wire.port)) + "?sslmode=disable&gssencmode=disable"
+    opened = (
+        "from durable_nb import run\nwith run('warm-up'): square(1)\nprint('open', flush=True)\nsys.stdin.readline()\n"
+    )
+    work = Work(tmp_path, url, shared=shared, prelude=opened + _LIVES_ON, stdin=subprocess.PIPE)
+    assert work.process.stdout.readline() == "open\n"
+    wire.cut_commits(1)
+    work.process.stdin.write("go\n")
+    work.process.stdin.flush()
+    said = json.loads(work.process.stdout.readline())["error"]
+    wait_until(lambda: state_of(server.url) == "interrupted", timeout=40, describing="the run is let go of")
+    held = ask(server.url, "SELECT token FROM durable_nb.members")
+    other = Work(tmp_path, server.url, shared=shared).end()
+    work.kill()
+    wire.close()
+
+    assert "StoreUnavailable" in said
+    assert [] == held
+    assert (True, "") == (other["right"], other["error"])
+    assert "done" == state_of(server.url)

@@ -18,7 +18,7 @@ from durable_nb import run, step
 from durable_nb.engine import controls, runs
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.session import current as session
-from durable_nb.errors import RunBusy, RunStopped
+from durable_nb.errors import RunBusy, RunStopped, StoreUnavailable
 from durable_nb.progress import Progress
 from tests.kernels import wait_until
 
@@ -123,6 +123,32 @@ def test_a_run_that_is_interrupted_while_it_begins_can_be_begun_again(
         embed.map([1, 2])
 
     assert [1, 2] == embed.map([1, 2])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreUnavailable("here", "is away."), OSError("no memory")])
+@pytest.mark.parametrize("when", ["look", "suspects", "counts", "watch", "controls"])
+def test_a_run_that_could_not_be_begun_is_held_by_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch, when: str, error: BaseException
+) -> None:
+    """Whatever comes between its claim and its first heartbeat: other kernels need not wait for the end of this one."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    @step
+    def embed(n: int) -> int:
+        return n
+
+    at = {"look": (type(store), "snapshot"), "suspects": (runs, "Suspects"), "counts": (runs, "Progress")}
+    at |= {"watch": (type(store), "watch"), "controls": (controls.Poller, "start")}
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(*at[when], fails)
+        embed.map([1, 2])
+    wait_until(lambda: store.run("embed").owner is None, timeout=20, describing="nobody holds it")
+
+    assert "interrupted" == store.run("embed").state
+    assert [1, 2] == embed.map([1, 2])
+    assert "done" == store.run("embed").state
 
 
 def test_a_map_cancelled_before_it_has_begun_makes_no_call(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
