@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
 from durable_nb.engine.context import is_inside, made_here
+from durable_nb.engine.ends import hurry_after, hurrying
 from durable_nb.engine.failures import Refilled, is_changed
 from durable_nb.engine.filling import Filling
 from durable_nb.engine.groups import Group, parts_of
@@ -70,13 +72,14 @@ class Batch(Filling):
         is_paced = self.step.flow is not None and self.step.flow.is_limited
         is_inline = self._is_inline = remote is None and (self.workers == 1 or self._executor == "inline")
         try:
-            (inline if is_inline else threads).run(
-                self._several if remote is not None else self._one,
-                self._after_pilot(units),
-                workers=self.workers if remote is None or is_paced else 2 * self.workers,
-                halted=self._halted,
-                abandon=self.cancel,
-            )
+            with hurrying(self.live):
+                (inline if is_inline else threads).run(
+                    self._several if remote is not None else self._one,
+                    self._after_pilot(units),
+                    workers=self.workers if remote is None or is_paced else 2 * self.workers,
+                    halted=self._halted,
+                    abandon=self._give_up,
+                )
         finally:
             self._intake.source.close()
             if remote is not None:
@@ -93,8 +96,9 @@ class Batch(Filling):
 
         with self._giving_back():
             try:
-                chunks = self._after_pilot_async(self._intake.units_async(items))
-                await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
+                with hurrying(self.live, is_last=self.live.implicit):
+                    chunks = self._after_pilot_async(self._intake.units_async(items))
+                    await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
             finally:
                 self._intake.source.close()
                 await asyncio.to_thread(self.live.store.flush)
@@ -129,6 +133,12 @@ class Batch(Filling):
         self.live.gate.wake()
         self.computation.cancel()
         self._intake.source.close()
+
+    def _give_up(self) -> None:
+        hurry_after(
+            self.live, sys.exc_info()[1]
+        )  # now: calls that run end sooner if they wait for the database no longer
+        self.cancel()
 
     def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:
         return self._intake.units(items)

@@ -57,6 +57,27 @@ def keep_counts(live: LiveRun, error: BaseException | None, before: Run | None) 
         live.progress.total, live.progress.restored = before.total, before.done
 
 
+def hurry_after(live: LiveRun, error: BaseException | None, *, is_last: bool = False) -> None:
+    """■ or Ctrl-C: whoever pressed it is there, and the run waits for an absent database no longer.
+
+    So does a cancelled task where it is the last of its run; another one may have been given up by ``asyncio.timeout``.
+    """
+    asyncio = sys.modules.get("asyncio")
+    is_cancelled = is_last and asyncio is not None and isinstance(error, asyncio.CancelledError)
+    if is_cancelled or (isinstance(error, KeyboardInterrupt) and not isinstance(error, RunStopped)):
+        live.store.hurry(live.record.id)
+
+
+@contextlib.contextmanager
+def hurrying(live: LiveRun, *, is_last: bool = False) -> Iterator[None]:
+    """The same for a block."""
+    try:
+        yield
+    except BaseException as error:
+        hurry_after(live, error, is_last=is_last)
+        raise
+
+
 def told(tell: Callable[[], None]) -> None:
     """Call what wants to know that a run has ended; a view that breaks then must not cost the results."""
     try:

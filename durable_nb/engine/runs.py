@@ -11,7 +11,7 @@ from durable_nb import config
 from durable_nb.engine import context, versions
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import AtWork, current_task, ending, keep_counts, told
+from durable_nb.engine.ends import AtWork, current_task, ending, hurry_after, keep_counts, told
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
@@ -207,9 +207,11 @@ class LiveRun:
 
     def finish(self, error: BaseException | None = None) -> None:
         """Flush, write the end state, release the lease; a store that fails here is an error in the cell."""
+        hurry_after(self, error, is_last=True)
         try:
             is_complete = self.at_work.end() and not self._has_refused  # whether somebody caught it or not
         except BaseException as interrupt:  # ■ while it waits for them: it ends all the same
+            hurry_after(self, interrupt)
             self._end(interrupt)
             raise
         self._end(RunStopped(self.name) if error is None and not is_complete else error)

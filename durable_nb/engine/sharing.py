@@ -12,6 +12,7 @@ from durable_nb import clock
 from durable_nb.engine import labels
 from durable_nb.engine.batch import Batch
 from durable_nb.engine.context import is_inside
+from durable_nb.engine.ends import hurry_after
 from durable_nb.engine.selection import FromLoop
 from durable_nb.errors import ConfigError, StepFailed, StoreError
 from durable_nb.records import Checkpoint, Failure, State
@@ -62,7 +63,8 @@ class SharedBatch(Batch):
             try:
                 while (unit := await asyncio.to_thread(next, units, None)) is not None:
                     await aio.run(self._one_async, _only(unit), workers=self.workers, halted=self._halted)
-            except BaseException:
+            except BaseException as interrupt:
+                hurry_after(self.live, interrupt, is_last=self.live.implicit)
                 self.cancel()  # the thread that waits for others
                 raise
             finally:

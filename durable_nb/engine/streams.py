@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from durable_nb import clock
 from durable_nb.codecs import decode
+from durable_nb.engine.ends import hurry_after
+from durable_nb.errors import StoreError
 from durable_nb.locks import lock_of
 
 if TYPE_CHECKING:
@@ -126,6 +128,19 @@ class Arrivals:
         if self.is_over:  # meanwhile
             forget(self.name, self)
 
+    def hurry_after(self, error: BaseException | None) -> None:
+        """See ``ends.hurry_after``."""
+        if self._batch is not None:
+            hurry_after(self._batch.live, error)
+
+    def unsaved(self) -> StoreError | None:
+        """What the database had to say when the map ended, told once."""
+        error = self._error
+        if not isinstance(error, StoreError):
+            return None
+        self._error = None
+        return error
+
     def abandon(self) -> None:
         """Leave, from wherever a garbage collection comes."""
         self.leave()
@@ -172,15 +187,15 @@ class Stream:
             self._begin()
         try:
             return self._arrivals.take()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._close(error)
             raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        self._close(error)
 
     def __del__(self) -> None:
         self._arrivals.abandon()  # the thread holds what arrives, not its reader: so a loop that is left is heard of
@@ -199,6 +214,13 @@ class Stream:
         thread.join(_GRACE_S)
         with self._lock:  # several threads may read it, and each of them closes it
             self._arrivals.give_back()
+
+    def _close(self, error: BaseException | None) -> None:
+        """After ■ it waits for the database no longer, and says what could not be saved."""
+        self._arrivals.hurry_after(error)
+        self.close()
+        if isinstance(error, KeyboardInterrupt) and (unsaved := self._arrivals.unsaved()) is not None:
+            raise unsaved
 
     def _begin(self) -> None:
         with self._lock:

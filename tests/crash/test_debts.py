@@ -103,3 +103,41 @@ def test_a_run_that_was_begun_without_an_answer_is_let_go_of(server: Postgres, t
     assert [] == held
     assert (True, "") == (other["right"], other["error"])
     assert "done" == state_of(server.url)
+
+
+_IN_OTHER_WAYS = """
+from types import SimpleNamespace
+import asyncio
+from durable_nb import run
+plain = square
+def streamed(items, workers, shared):
+    return sorted(value for _, value in plain.stream(items, workers=workers))
+def inside(items, workers, shared):
+    with run("square"): return plain.map(items, workers=workers)
+def called(items, workers, shared):
+    with run("square"): return [plain(n) for n in items]
+def awaited(items, workers, shared):
+    @step(name="square")
+    async def slow(n):
+        await asyncio.sleep(0)
+        return plain.function(n)
+    return asyncio.run(slow.amap(items, workers=workers))
+square = SimpleNamespace(map={how})
+"""
+
+
+@pytest.mark.parametrize("how", ["", "inline", "streamed", "inside", "called", "awaited"])
+def test_who_interrupts_a_plain_map_need_not_wait_for_the_database(
+    url: str, tmp_path: Path, request: pytest.FixtureRequest, how: str
+) -> None:
+    """Ctrl-C with nothing around it that listens: control is back, what could not be saved is told, the rest is there."""
+    prelude = "" if how in ("", "inline") else _IN_OTHER_WAYS.replace("{how}", how)
+    work = Work(tmp_path, url, workers=1 if how == "inline" else 4, prelude=prelude).at(60)
+    with away(url, request):
+        wait_until(lambda: any("the database: " in said for said in work.waits), describing="it says that it waits")
+        work.send(signal.SIGINT)
+        end = work.end(timeout=40)
+
+    # A stream whose thread is still busy with its last tries is not waited for.
+    assert "StoreUnavailable" in end["error"] or ("KeyboardInterrupt" in end["error"] and how == "streamed")
+    assert Work(tmp_path, url, prelude=prelude).end()["right"]
