@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from durable_nb import clock
 from durable_nb.engine.hidden import told_of
 from durable_nb.errors import CodeChanged, RunStopped, StoreUnavailable
+from durable_nb.executors.threads import GRACE_S
 from durable_nb.records import State
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from durable_nb.engine.runs import LiveRun
     from durable_nb.records import Run
 
-# For the calls that run, from when their map was cancelled: who closed its stream has waited for them already.
-_GRACE_S = 2.0
 _logger = logging.getLogger("durable_nb")
 
 
@@ -110,7 +109,8 @@ class AtWork:
         wanted = [batch for batch in batches if not (batch.is_cancelled or batch.is_inner)]
         for batch in batches:
             batch.cancel()
-        due = max((batch.cancelled_at for batch in batches), default=0.0) + _GRACE_S
+        # From when their map was cancelled: who closed its stream has waited for the calls that run already.
+        due = max((batch.cancelled_at for batch in batches), default=0.0) + GRACE_S
         while self._batches and clock.monotonic() < due:
             clock.sleep(0.005)
         return not wanted

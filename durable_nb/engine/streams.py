@@ -14,6 +14,7 @@ from durable_nb import clock
 from durable_nb.codecs import decode
 from durable_nb.engine.ends import hurry_after
 from durable_nb.errors import StoreError
+from durable_nb.executors.threads import GRACE_S
 from durable_nb.locks import lock_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from durable_nb.records import Call, Failure, Saved
 
 _AHEAD = 128  # results that wait for their reader; then calls wait too
-_GRACE_S, _LOOK_S = 2.0, 0.1
+_LOOK_S = 0.1
 
 
 class Arrivals:
@@ -211,7 +212,7 @@ class Stream:
             if thread is None:
                 self._arrivals.is_over = True
                 return
-        thread.join(_GRACE_S)
+        thread.join(GRACE_S)
         with self._lock:  # several threads may read it, and each of them closes it
             self._arrivals.give_back()
 
@@ -259,7 +260,7 @@ def close_unfinished(name: str, *, is_alone: bool) -> None:
     One that opens a run of its own (``is_alone``) ends one that still reads, too: it holds that run.
     """
     left = _left(name, is_alone=is_alone)
-    due = clock.monotonic() + _GRACE_S
+    due = clock.monotonic() + GRACE_S
     while any(key in _unfinished for key in left) and clock.monotonic() < due:
         clock.sleep(0.01)
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 
-_GRACE_S = 2.0  # how long an interrupt waits for running calls to end (promise D)
+GRACE_S = 1.5
+"""How long an interrupt waits for running calls to end: control is back within two seconds (promise D), and what comes after
+them, a last commit among it, takes its time too."""
+
 # More threads only make calls of microseconds slower (they share the GIL): one begins, and their number doubles each
 # millisecond in which fewer calls than this were taken. Eight are there after 3 ms; overhead of a cheap call 22 -> 16 µs.
 _RAMP_S, _FEW = 0.001, 10
@@ -34,7 +37,7 @@ def run(
 ) -> None:
     """Work through ``chunks`` on ``workers`` threads; returns when all are done, or running calls ended after a halt.
 
-    After KeyboardInterrupt, running calls get two seconds to end and be saved; a call that needs longer goes on in its
+    After KeyboardInterrupt, running calls get 1.5 seconds to end and be saved; a call that needs longer goes on in its
     daemon thread and is still saved if the process lives to see it. ``abandon`` is told then, and after an error: calls
     may be waiting somewhere for leave to start.
     """
@@ -97,7 +100,7 @@ class _Pool:
         """Start nothing more; give running calls a moment to end."""
         self._abandon()
         self._close()
-        deadline = clock.monotonic() + _GRACE_S
+        deadline = clock.monotonic() + GRACE_S
         for thread in self._threads:
             if thread.is_alive():  # the interrupt may have come between its being listed and its being started
                 thread.join(max(0.0, deadline - clock.monotonic()))
