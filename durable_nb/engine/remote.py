@@ -15,6 +15,7 @@ from durable_nb.engine.recorder import Unrecorded
 from durable_nb.errors import ConfigError, StepTimeout, Unsaveable, fields_of
 from durable_nb.executors import shipping
 from durable_nb.executors.engines import Abandoned, Engine, Outcome, Task, TimeIsUp, WorkerLost
+from durable_nb.executors.initializers import refuse_unseen
 from durable_nb.records import DEATHS, Call
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class RemoteComputation(Computation):
         self._recorder = Unrecorded()
         self.engine, self.packing = engine, Packing(workers)
         self._encode = _as_sent
-        self._sent_function = shipping.function_bytes(
-            self.step.function, self.step.name, self.step.fingerprint(fresh=False)
-        )
+        fingerprint = self.step.fingerprint(fresh=False)
+        refuse_unseen(engine.initializer, self.step.name, fingerprint)
+        self._sent_function = shipping.function_bytes(self.step.function, self.step.name, fingerprint)
         self._arrived: dict[bytes, Outcome] = {}
         self._deaths: Counter[bytes] = Counter()  # by key, of those that another call may have caused
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Outcome = tuple[Any, ...]
 """What became of one call; see `worker.run_batch`."""
@@ -22,6 +25,9 @@ class Task(NamedTuple):
 
 class Engine(Protocol):
     """Computes tasks somewhere else. Safe to use from several threads."""
+
+    initializer: Callable[..., Any] | None
+    """What each worker calls first, if it is known."""
 
     def call(self, task: Task) -> list[Outcome]:
         """Block until the calls of a task are computed; what became of each of them, or of each document of a group.

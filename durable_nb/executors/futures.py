@@ -25,6 +25,7 @@ class Waiting:
     """How a thread waits for what it has submitted, until nobody wants it any more."""
 
     name = "the executor"
+    initializer: Callable[..., Any] | None = None
     tells_begin = False
     """Whether a future knows that its task runs; one that does not run is dropped without grace."""
 
@@ -82,6 +83,7 @@ class Pool(Waiting):
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self.name = f"the {type(executor).__name__}"
+        self.initializer = getattr(executor, "_initializer", None)
         self._pool, self._lock = executor, threading.Lock()
         self._own: list[Executor] = []
         self._running: Counter[int] = Counter()  # tasks by pool; those of one that broke are not taken off

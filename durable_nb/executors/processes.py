@@ -35,6 +35,8 @@ _MAIN = (
 class Processes:
     """So many workers, started as they are needed."""
 
+    initializer: Callable[..., Any] | None = None
+
     def __init__(self, workers: int) -> None:
         self._places = _Places(workers)
         self._lock = threading.Lock()

@@ -15,6 +15,7 @@ from tests.executors.engines import ENGINES, Engine, on, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 N, POISON = 60, 17
 SCRIPT = """
@@ -189,3 +190,49 @@ def test_an_executor_in_this_thread_leaves_interrupts_on() -> None:
 
     assert [n * n for n in range(5)] == list(squared.map(range(5), executor=Here()))
     assert before is signal.getsignal(signal.SIGINT)
+
+
+POOLED = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from durable_nb import step
+from durable_nb.errors import ConfigError
+
+scale, offset = 1, 7
+
+def load(factor):
+    global scale
+    scale = factor
+
+def prepare(factor):
+    load(factor)
+
+@step
+def scaled(number):
+    return number * scale
+
+@step
+def moved(number):
+    return number + offset
+
+if __name__ == "__main__":
+    ENGINE
+    with executor:
+        print(list(moved.map(range(3), executor=executor)))
+        try:
+            scaled.map(range(3), executor=executor, on_error="collect")
+        except ConfigError as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_global_that_an_initializer_sets_is_not_read_with_another_value(tmp_path: Path, method: str) -> None:
+    """Functions of a script go with its globals as they are here; whoever reads what workers are given is told, before it runs."""
+    pool = ENGINES[method].replace("(2, ", "(2, initializer=prepare, initargs=(10,), ")
+    process = script(tmp_path, POOLED, Engine(method, pool, ""))
+    said, _ = process.communicate(timeout=60)
+    moved, told = said.splitlines()
+
+    assert "[7, 8, 9]" == moved
+    assert told.startswith("scaled reads scale, which the initializer of the executor sets")
