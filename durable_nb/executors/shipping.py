@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb.byvalue import by_value, culprit
 from durable_nb.errors import ConfigError
 from durable_nb.executors.loaded import Checked, Met, used_by
+from durable_nb.executors.rebuilt import parts_of
 from durable_nb.executors.worker import PlainStep, origin
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _plain(part: Any) -> Any:
     own = getattr(part, "__dict__", None)
     if isinstance(own, dict) and "__durable_step__" in own and not isinstance(part, type):
         return PlainStep, (own["__durable_step__"], own.get("name") or own["__durable_step__"].__name__)
-    return NotImplemented
+    return parts_of(part)
 
 
 def _unsendable(function: Any) -> Iterator[tuple[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import os
 import pickle
@@ -317,6 +318,58 @@ def test_a_function_that_cannot_be_sent_is_refused_with_the_name_of_the_reason()
 
     with pytest.raises(ConfigError, match=r"embed cannot be sent .*LOCK, a lock"):
         embed.map(range(3), executor="processes")
+
+
+def test_what_keeps_its_results_is_sent_empty() -> None:
+    """A model that ``functools.cache`` loads once is loaded once in each worker; methods and properties keep theirs too."""
+
+    @functools.lru_cache(maxsize=3)
+    def model() -> int:
+        return os.getpid()
+
+    @functools.cache
+    def fibonacci(number: int) -> int:
+        return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+    class Page:
+        @functools.cached_property
+        def model(self) -> int:
+            return model()
+
+        @functools.cache  # noqa: B019 - as users do it
+        def again(self) -> int:
+            return self.model
+
+    @step
+    def embed(number: int) -> tuple[int, int, bool, int | None]:
+        page = Page()
+        made = {model(), page.model, page.again(), page.again(), os.getpid()}
+        return fibonacci(number), len(made), page.model == page.__dict__["model"], model.cache_parameters()["maxsize"]
+
+    assert os.getpid() == model()
+    assert [(832040, 1, True, 3)] == list(embed.map([30], executor="processes"))
+
+
+def test_a_function_that_dispatches_by_type_is_sent_with_its_implementations() -> None:
+    """``functools.singledispatch``, and one of them that calls it again."""
+
+    @functools.singledispatch
+    def size(value: Any) -> int:
+        return 0
+
+    @size.register(list)
+    def _(value: list[Any]) -> int:
+        return sum(map(size, value))
+
+    @size.register(int)
+    def _(value: int) -> int:
+        return value
+
+    @step
+    def measure(number: int) -> int:
+        return size([number, [number, "a"]])
+
+    assert [4, 6] == list(measure.map([2, 3], executor="processes"))
 
 
 def test_an_argument_that_cannot_be_sent_is_named(store: Store) -> None:
