@@ -131,7 +131,7 @@ class Pool(Waiting):
             self._left(pool)
             self._replace(pool, error)
             return pool, None
-        except RuntimeError as error:  # it was shut down
+        except Exception as error:  # it was shut down, or what it sends to is away: no fault of a document
             self._left(pool)
             raise self._unusable(error) from error
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -618,6 +618,36 @@ def test_a_pool_that_was_shut_down_is_told(kind: Any, store: Store) -> None:
     seen = store.snapshot("embed")
     assert seen is not None
     assert 0 == seen.failed
+
+
+def test_an_executor_that_takes_no_more_work_is_told() -> None:
+    """Whatever it says it with; what is finished is kept, and no document has failed."""
+
+    class Service(Executor):
+        """Takes four tasks, then it is away."""
+
+        def __init__(self) -> None:
+            self.taken, self.pool = 0, ThreadPoolExecutor(1)
+
+        def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            self.taken += 1
+            if self.taken > 4:
+                raise ConnectionError("the service is away")
+            return self.pool.submit(function, *args, **kwargs)
+
+    @step
+    def embed(number: int) -> int:
+        time.sleep(0.06)  # no two of them are sent together
+        return number
+
+    with pytest.raises(
+        ConfigError, match=r"the Service does not compute any more \(ConnectionError: the service is away"
+    ):
+        embed.map(range(20), executor=Service(), workers=1, on_error="collect")
+    results = embed.map(range(20), on_error="collect")
+
+    assert list(range(20)) == results.ok
+    assert "4 restored" in repr(results)
 
 
 def test_a_pool_of_threads_that_breaks_or_is_shut_down_meanwhile_is_told() -> None:
