@@ -164,7 +164,9 @@ class _Worker:
         self.connection, theirs = Pipe()
         self._function: bytes | None = None
         self._is_killed = False
-        command = [sys.executable, "-c", _MAIN, str(theirs.fileno()), *sys.path]
+        # Under -O as this process is: its modules are other ones else. multiprocessing asks for the flags in this way too.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+        command = [sys.executable, *flags, "-c", _MAIN, str(theirs.fileno()), *sys.path]
         # A session of its own: Ctrl-C in a terminal and ■ in Jupyter go to all processes of the group. What calls start is in
         # that of the worker, so it ends with it.
         self._process = subprocess.Popen(  # noqa: S603 - this very interpreter

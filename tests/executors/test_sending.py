@@ -24,7 +24,7 @@ from durable_nb.errors import ConfigError, StepFailed, StepTimeout, Unsaveable
 from durable_nb.executors import shipping, worker
 from durable_nb.executors.engines import Abandoned, Task, TimeIsUp, WorkerLost
 from durable_nb.executors.processes import Processes
-from tests.kernels import wait_until
+from tests.kernels import ROOT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -696,6 +696,20 @@ def test_a_pool_of_threads_that_all_hang_is_told() -> None:
 
     assert list(range(8)) == results.ok
     assert "3 restored" in repr(results)
+
+
+def test_workers_of_our_own_run_as_this_process_does(tmp_path: Path) -> None:
+    """With ``python -O`` too, which makes another module of each that has an ``assert``."""
+    (tmp_path / "mine.py").write_text("def check(x):\n    assert x >= 0\n    return x + __debug__\n")
+    (tmp_path / "script.py").write_text(
+        "import mine, durable_nb\ndurable_nb.configure(url='sqlite:///durable.db')\n"
+        "print(list(durable_nb.step(mine.check).map([1, 2], executor='processes')))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-O", "script.py"]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert "[1, 2]\n" == said.stdout, said.stderr
 
 
 def test_no_engine_is_imported_to_recognise_one() -> None:
