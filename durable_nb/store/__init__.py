@@ -233,6 +233,7 @@ class Store(Keeping):
                 self._writer.watch(run_id, watch)
             raise
         self._database.patience.unwatch(run_id)
+        self.transactions.spare()
         self._let_go(watch)
 
     def flush(self) -> None:

@@ -49,6 +49,7 @@ class Database:
     openings : int
         Grows when whoever holds a connection for long has to take a new one.
     doors : Doors, through which all go who use a connection
+    shortage : Shortage of connections, of a server
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Database:
             self._files.path if self._files else self.address.set(query={}).render_as_string(hide_password=True)
         )
         self.patience, self.seal, self.openings, self.doors = Patience(), Seal.of_nobody(), 0, Doors(self.is_sqlite)
-        self._lock = _write_locks.setdefault(self.where, threading.RLock())
+        self.shortage, self._lock = postgres.Shortage(), _write_locks.setdefault(self.where, threading.RLock())
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
         if self._files is not None:
             self._files.find() if existing else self._files.prepare()
@@ -172,7 +173,7 @@ class Database:
             plain = self.explain(problem)
             if plain is problem:
                 raise
-            if not self.is_sqlite and self._engines is not None:
+            if not self.is_sqlite and self._engines is not None and not self.shortage.is_why(problem):
                 # After a failover the address leads elsewhere, and old sessions to a standby.
                 self._engines[0].dispose()
             raise plain from problem
@@ -295,4 +296,4 @@ class Database:
         raw.execute("PRAGMA wal_autocheckpoint=4000")
 
     def _postgres(self) -> tuple[sa.Engine, sa.Engine]:
-        return postgres.engines(self.address, durability=self._durability, busy_s=self._busy_s)
+        return postgres.engines(self.address, durability=self._durability, busy_s=self._busy_s, shortage=self.shortage)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from durable_nb import clock
 from durable_nb.errors import ConfigError
 from durable_nb.store import migrations
 
@@ -21,6 +24,64 @@ _PATIENT_SOCKET = {
 
 TEXTS = {"client_encoding": "utf8"}
 """Where the server takes any bytes for text, its encoding SQL_ASCII, it would give bytes."""
+
+
+_STANDS_BACK_S = 10.0  # twice the longest pause of who tries again
+
+
+class Shortage:
+    """Of connections: what a server with few of them has goes to the writer and to who reads before users' transactions.
+
+    Attributes
+    ----------
+    relieve : callable
+        Closes connections of ours that nobody uses.
+    """
+
+    def __init__(self) -> None:
+        self.relieve: Callable[[], object] = bool
+        self._until = 0.0
+        self._engine: sa.Engine | None = None
+        self._refusals = WeakSet[BaseException]()
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether one was refused lately, and none taken since."""
+        return clock.monotonic() < self._until
+
+    def is_why(self, problem: BaseException) -> bool:
+        """Whether this came from the attempt to connect: it says nothing of the connections that there are."""
+        return getattr(problem, "orig", None) in self._refusals
+
+    def watch(self, engine: sa.Engine) -> None:
+        """Feel it wherever this engine needs a connection."""
+        self._engine = engine
+
+        @event.listens_for(engine, "do_connect")
+        def _connect(dialect: Any, _record: object, args: Any, options: Any) -> Any:
+            try:
+                return dialect.connect(*args, **options)
+            except dialect.dbapi.Error as refusal:
+                self._refusals.add(refusal)
+                self._until = clock.monotonic() + _STANDS_BACK_S
+                self.relieve()
+                raise
+
+        @event.listens_for(engine, "checkout")
+        def _taken(*_: object) -> None:
+            self._until = 0.0
+
+    def make_room(self) -> bool:
+        """For a transaction, where none has a connection: close those of the engine that nobody uses; if there were any."""
+        idle = 0 if self._engine is None else self._engine.pool.checkedin()  # type: ignore[attr-defined]
+        if self._engine is not None:
+            close_unused(self._engine)
+        return bool(idle)
+
+
+def close_unused(engine: sa.Engine) -> None:
+    """Close the connections in its pool. ``dispose`` would leave those in use to a pool that nobody closes."""
+    engine.pool.dispose()
 
 
 def without_limit(raw: Any, name: str) -> tuple[str, ...]:
@@ -38,7 +99,7 @@ def _idle_ms(busy_s: float) -> int:
     return int(busy_s * 500)
 
 
-def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engine, sa.Engine]:
+def engines(address: sa.URL, *, durability: str, busy_s: float, shortage: Shortage) -> tuple[sa.Engine, sa.Engine]:
     """One that opens a transaction, and one over the same connections that opens none.
 
     Raises
@@ -77,4 +138,5 @@ def engines(address: sa.URL, *, durability: str, busy_s: float) -> tuple[sa.Engi
         raw.execute("; ".join(f"SET {name} TO {value}" for name, value in ours.items()))
         raw.autocommit = False
 
+    shortage.watch(engine)
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")

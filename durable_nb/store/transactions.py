@@ -15,12 +15,13 @@ from weakref import WeakSet
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from durable_nb.errors import ConfigError, Unsaveable
+from durable_nb import clock
+from durable_nb.errors import ConfigError, StoreUnavailable, Unsaveable
 from durable_nb.store.dialects import plain, roll_back
 from durable_nb.store.migrations import PG_SCHEMA
-from durable_nb.store.postgres import TEXTS, limits_at_the_end, without_limit
+from durable_nb.store.postgres import TEXTS, close_unused, limits_at_the_end, without_limit
 from durable_nb.store.rows import TooLarge, settle
-from durable_nb.store.troubles import may_pass
+from durable_nb.store.troubles import AGAIN, NONE_TO_SPARE, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from durable_nb.records import Checkpoint
     from durable_nb.store.connect import Database
     from durable_nb.store.trust import Seal
+
+_CLOSES_S = 0.05  # until a server that was told has one connection more
 
 
 class Transaction:
@@ -80,7 +83,9 @@ class Transactions:
         self._lock = threading.Lock()
         self._inherited: list[sa.Engine | None] = []
         self._troubles = WeakSet[BaseException]()  # errors of our connections, not of others that a function has
+        self._turns: set[_Turn] = set()  # those that have a connection
         self.keep = database.patience.keep
+        database.shortage.relieve = self.spare
 
     @contextmanager
     def open(self) -> Iterator[Transaction]:
@@ -91,10 +96,9 @@ class Transactions:
         StoreUnavailable
             The server is away, or another session was in the way. What was settled may have been committed all the same.
         """
-        turn = _Turn(self._database)
-        with self._database.doors.passing(), self._database._plain_errors():
-            conn = self._opened().connect()
+        turn, conn = _Turn(self._database), self._connected()
         try:
+            self._turns.add(turn)
             conn.info["turn"] = turn
             transaction = Transaction(conn, self._database.seal, limits_at_the_end(self._database._busy_s))
             yield transaction
@@ -113,7 +117,14 @@ class Transactions:
             try:
                 conn.close()  # rolls back what is not committed
             finally:  # also if ■ comes meanwhile
+                self._turns.discard(turn)
                 turn.end()
+
+    def spare(self) -> None:
+        """Close the connections to a server that nobody uses: it may have few, and the writer needs one."""
+        engine = self._engine
+        if engine is not None and not self._database.is_sqlite:
+            close_unused(engine)
 
     def dispose(self) -> None:
         """Close the connections that are not in use; they must be closed before the writer's is."""
@@ -124,7 +135,23 @@ class Transactions:
     def abandon(self) -> None:
         """After a fork they are the parent's."""
         self._inherited.append(self._engine)
-        self._engine, self._lock = None, threading.Lock()
+        self._engine, self._lock, self._turns = None, threading.Lock(), set()
+
+    def _connected(self) -> sa.Connection:
+        database = self._database
+        if database.shortage.is_felt:  # they would take the next one, one after the other, and the lease would end
+            raise StoreUnavailable(database.where, NONE_TO_SPARE, AGAIN, may_pass=True)
+        try:
+            with database.doors.passing():
+                return self._opened().connect()
+        except sa.exc.DBAPIError as problem:
+            if not self._turns and database.shortage.make_room():
+                clock.sleep(_CLOSES_S)
+                return self._connected()  # at once: after the pause of who waits, the writer has it again
+            plain = database.explain(problem)
+            if plain is problem:
+                raise
+            raise plain from problem
 
     def _opened(self) -> sa.Engine:
         with self._lock:

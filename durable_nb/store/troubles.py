@@ -11,7 +11,8 @@ from durable_nb.errors import StoreError, StoreUnavailable
 from durable_nb.store.misfits import Misfit
 
 ELSEWHERE = "Choose another place with configure(url=…) or DURABLE_NB_URL."
-_AGAIN = "Run the cell again: it goes on from what is saved."
+AGAIN = "Run the cell again: it goes on from what is saved."
+NONE_TO_SPARE = "the server has no connection to spare."
 _SPACE = "Free some space and run the cell again."
 
 
@@ -46,7 +47,7 @@ _AWAY = {
     "40": "another session was in the way.",
     "53": "the server is short of memory or connections.",
     "53100": "the disk of the server is full.",
-    "53300": "the server has no connection to spare.",
+    "53300": NONE_TO_SPARE,
     "55P03": "another session kept it locked for longer than {busy_s:g} s.",
     "57P": "the server is shutting down or starting.",
     "58": "the server cannot read or write its files.",
@@ -122,5 +123,5 @@ def _known(original: BaseException, reason: str) -> _Trouble | None:
         if code in _REFUSED:
             return _Trouble(code, *_REFUSED[code])
         if code in _AWAY:
-            return _Trouble(code, _AWAY[code], _AGAIN, may_pass=True)
+            return _Trouble(code, _AWAY[code], AGAIN, may_pass=True)
     return None

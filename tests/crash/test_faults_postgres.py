@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_nb.errors import StoreUnavailable
-from durable_nb.store import Store, migrations
+from durable_nb.records import State
+from durable_nb.store import Store, migrations, owner_of_this_process
 from tests.crash.faults import Wire, Work, ask, stored
 from tests.kernels import wait_until
 
@@ -163,6 +164,50 @@ def square(number, *, connection):
 """
 
 
+@pytest.mark.parametrize("limit", [2, 5])
+def test_a_role_with_few_connections_can_write_in_transactions(server: Postgres, tmp_path: Path, limit: int) -> None:
+    """More workers than it may have connections take turns, and leave one to who commits the counts and the end."""
+    _few(server, limit)
+    url = server.url.replace("postgres@", "scientist@")
+    work = Work(tmp_path, url, prelude=_IN_TRANSACTIONS, documents=20, workers=8)
+
+    finishes_with_each_result_once(work, server.url)
+    assert list(range(20)) == [n for (n,) in ask(server.url, "SELECT n FROM sink ORDER BY n")]
+    assert [("done", 20, 0)] == ask(server.url, "SELECT state, done, failed FROM durable_nb.runs")
+
+
+def test_the_writer_comes_before_transactions_that_wait(server: Postgres, tmp_path: Path) -> None:
+    """Where all connections were cut and they are few, the lease is renewed while the transactions go on."""
+    _few(server, 4)
+    url = server.url.replace("postgres@", "scientist@")
+    work = Work(tmp_path, url, prelude=_IN_TRANSACTIONS, documents=5_000, workers=8, seconds=0.02).at(60)
+    _cut_sessions(server)
+    ((at,),) = ask(server.url, "SELECT heartbeat FROM durable_nb.runs")
+    renewed = f"SELECT 1 FROM durable_nb.runs WHERE heartbeat > {at}"
+    wait_until(lambda: bool(ask(server.url, renewed)), describing="the lease is renewed")
+
+    assert work.process.poll() is None
+    work.kill()
+
+
+def test_a_run_that_ends_gives_its_connections_back(server: Postgres) -> None:
+    """Those of transactions: a server may have few of them, for all who use it."""
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    ours = Store.open(server.url)
+    owner = owner_of_this_process("kernel")
+    one = ours.begin("one", owner=owner)
+    ((before,),) = ask(server.url, mine)
+    with ours.transactions.open() as first, ours.transactions.open() as second:
+        first.connection.exec_driver_sql("SELECT 1")
+        second.connection.exec_driver_sql("SELECT 1")
+    ((meanwhile,),) = ask(server.url, mine)
+    ours.finish(one.id, owner=owner, state=State.DONE)
+
+    assert before + 2 == meanwhile
+    wait_until(lambda: [(before,)] == ask(server.url, mine), describing="the connections are closed")
+    ours.close()
+
+
 @pytest.mark.parametrize("what", ["restarted", "killed", "its answers cut off", "serializable"])
 def test_steps_in_transactions_wait_for_the_server(server: Postgres, tmp_path: Path, what: str) -> None:
     """Their rows are there once, and no document is to blame; what was committed is not even tried again."""
@@ -268,6 +313,16 @@ def _database(server: Postgres, encoding: str) -> str:
     ask(server.url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     ask(server.url, f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     return server.url.removesuffix("/postgres") + f"/{name}"
+
+
+def _few(server: Postgres, connections: int) -> None:
+    """A scientist may write results and into a table, with so many connections."""
+    scientist(server)
+    ask(server.url, f"ALTER ROLE scientist CONNECTION LIMIT {connections}")
+    ask(server.url, "GRANT CREATE ON DATABASE postgres TO scientist")
+    ask(server.url, "DROP TABLE IF EXISTS sink")
+    ask(server.url, "CREATE TABLE sink (n int)")
+    ask(server.url, "GRANT ALL ON sink TO scientist")
 
 
 def _set(server: Postgres, what: str) -> None:
