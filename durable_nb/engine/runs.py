@@ -76,11 +76,12 @@ class LiveRun:
             self._attend()
 
     def _begin(self, source: str, *, shared: bool, fork: str) -> None:
-        before = self._before = self.store.run(self.name)
+        before = self.store.run(self.name)
         begin_or_join = self.store.join if shared else functools.partial(self.store.begin, fork=fork)
         begun = begin_or_join(self.name, owner=self.owner, notebook=session.notebook, cell=session.cell, source=source)
         self.share: Share | None
         self.record, self.share = (begun, None) if isinstance(begun, Run) else (begun.run, begun)
+        self._before = before if self.share is None else self.share.before
         dead = [before.owner.token] if before is not None and before.owner is not None else []
         about = self.store.snapshot(self.name)
         assert about is not None

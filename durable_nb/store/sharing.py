@@ -49,10 +49,12 @@ class Share:
         Tokens of kernels that died and whose calls are free since this one joined.
     kept, fenced : list of (step id, key)
         Calls of this kernel that ended since somebody emptied the list: saved, and refused because others have the claim.
+    before : Run or None
+        What the run was when this kernel began it; None if it joined others.
     """
 
-    def __init__(self, database: Database, run: Run, member: Owner, dead: list[str]) -> None:
-        self.run, self.dead = run, dead
+    def __init__(self, database: Database, run: Run, member: Owner, dead: list[str], before: Run | None = None) -> None:
+        self.run, self.dead, self.before = run, dead, before
         self.kept: list[Name] = []
         self.fenced: list[Name] = []
         self.member = member
@@ -181,7 +183,7 @@ def _join(
     now = clock.now()
     conn.execute(insert(conn.dialect, runs).values(name=name, state="running", created=now).on_conflict_do_nothing())
     before = run_of(conn.execute(sa.select(runs).where(runs.c.name == name).with_for_update()).one())
-    there = _members(conn, before.id)
+    there, began = _members(conn, before.id), None
     if any(leases.is_alive(owner, beat) for owner, beat in there):
         dead = _bury(conn, before.id, member.token)
         run = before
@@ -195,9 +197,9 @@ def _join(
         face = member._replace(token=f"shared-{member.token}", machine="", born="")
         if before.owner is not None and there:
             face = face._replace(token=before.owner.token)
-        run = leases.claim(conn, name, owner=face, parent=parent, **texts)
+        run, began = leases.claim(conn, name, owner=face, parent=parent, **texts), before
     _enrol(conn, run.id, member, now)
-    return Share(database, run, member, dead)
+    return Share(database, run, member, dead, began)
 
 
 def _lock(conn: sa.Connection, run_id: int) -> int:
@@ -258,8 +260,10 @@ def _whole(conn: sa.Connection, run_id: int, last: dict[str, Any]) -> dict[str, 
     """The last counts of a kernel, with what others have ended since it looked."""
     done, failed = claims.ended(conn, run_id)
     done += last["restored"]
-    total = None if last["total"] is None else max(last["total"], done + failed)
-    return last | {"done": done, "failed": failed, "total": total}
+    last |= {"done": done, "failed": failed}
+    if last["total"] is None:  # it has looked at nothing: what others want stays
+        return {name: value for name, value in last.items() if name != "total"}
+    return last | {"total": max(last["total"], done + failed)}
 
 
 def _at_least(values: dict[str, Any]) -> dict[str, Any]:

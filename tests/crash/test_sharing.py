@@ -160,6 +160,45 @@ def test_an_interrupt_of_one_leaves_the_others_going(server: Postgres, tmp_path:
     assert ("done", 300, 300, 0, 0) == counts(server.url)
 
 
+_EDITED = "whole = square.function\nsquare = step(lambda n: whole(n), name='square', version='2')"
+
+
+def test_a_question_of_one_leaves_the_counts_alone(server: Postgres, tmp_path: Path) -> None:
+    """Who joins with edited code is asked, and leaves: what the others have computed by then was not restored."""
+    (work,) = together(tmp_path, server, 1, documents=200, seconds=0.02)
+    work.at(40)
+    (tmp_path / "edited").mkdir()
+    asked = Work(tmp_path / "edited", server.url, documents=200, shared=True, prelude=_EDITED).end()
+    end = work.end()
+
+    assert asked["error"].startswith("CodeChanged"), asked
+    assert end["right"], end
+    assert ("done", 200, 200, 0, 0) == counts(server.url)
+
+
+def test_a_question_of_who_begins_shows_what_there_is(server: Postgres, tmp_path: Path) -> None:
+    """Nobody else is at the run: its results are not gone because a question is open."""
+    (work,) = together(tmp_path, server, 1, documents=20)
+    work.end()
+    (tmp_path / "edited").mkdir()
+    Work(tmp_path / "edited", server.url, documents=20, shared=True, prelude=_EDITED).end()
+
+    assert ("failed", 20, 20, 20, 0) == counts(server.url)
+
+
+def test_who_leaves_last_without_a_look_changes_no_count(server: Postgres) -> None:
+    """It raised before it wanted anything: how many documents the others wanted stays known."""
+    stores = [Store.open(url) for url in (server.url, server.url.replace("127.0.0.1", "localhost"))]
+    shares = [store.join("met", owner=owner_of_this_process()) for store in stores]
+    for store, share, total in zip(stores, shares, (3, None), strict=True):
+        store.watch(share.run.id, owner=share.member, ledger=Counts(total), share=share)
+    for store, share in zip(stores, shares, strict=True):
+        store.finish(share.run.id, owner=share.member, state=State.INTERRUPTED)
+        store.close()
+
+    assert ("interrupted", 3) == counts(server.url)[:2]
+
+
 def test_stop_stops_all(server: Postgres, tmp_path: Path) -> None:
     """Asked of the run, from anywhere: each kernel ends its running calls, and the last one ends the run."""
     works = together(tmp_path, server, 2, documents=2_000, seconds=0.02)
