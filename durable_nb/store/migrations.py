@@ -15,6 +15,7 @@ from durable_nb import clock
 from durable_nb.errors import StoreTooNew, StoreUnavailable
 from durable_nb.store import dialects, tables
 from durable_nb.store.planted import refuse_planted
+from durable_nb.store.troubles import WITHOUT_RIGHTS
 
 PG_SCHEMA = "durable_nb"
 _FOR_EVERY_TEXT = (None, "UTF8", "SQL_ASCII")  # of SQLite; the last one takes any bytes
@@ -163,6 +164,13 @@ def _refuse_encoding(conn: sa.Connection, where: str) -> None:
         raise StoreUnavailable(where, problem, "Create the database with ENCODING 'UTF8'.")
 
 
+def _refuse_without_rights(conn: sa.Connection, where: str) -> None:
+    """A schema that somebody may not use is on nobody's search path: the tables in it are not seen, and look missing."""
+    query = "SELECT NOT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+    if conn.dialect.name == "postgresql" and conn.exec_driver_sql(query, (PG_SCHEMA,)).scalar():
+        raise StoreUnavailable(where, *WITHOUT_RIGHTS)
+
+
 def fact(conn: sa.Connection, key: str) -> str | None:
     """One value of ``meta``."""
     return conn.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == key))
@@ -172,6 +180,7 @@ def _version(conn: sa.Connection, where: str) -> int:
     refuse_planted(conn, where)
     names = sa.inspect(conn).get_table_names()
     if not names:
+        _refuse_without_rights(conn, where)
         return 0
     columns = {column["name"] for column in sa.inspect(conn).get_columns("meta")} if "meta" in names else set()
     found = fact(conn, "schema") if columns == {"key", "value"} else None

@@ -52,8 +52,9 @@ _AWAY = {
     "57P": "the server is shutting down or starting.",
     "58": "the server cannot read or write its files.",
 }
+WITHOUT_RIGHTS = ("may not be used by you.", "Ask for the right to write in the schema durable_nb.")
 _REFUSED = {
-    "42501": ("may not be used by you.", "Ask for the right to write in the schema durable_nb."),
+    "42501": WITHOUT_RIGHTS,
     "57014": ("ended a statement that took too long for it.", "Ask whoever runs the server, then run the cell again."),
     "42P01": ("has lost its tables.", "Restore a copy, or run the cell again in a new kernel: it makes new ones."),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from durable_nb import cli
 from durable_nb.errors import StoreUnavailable
 from durable_nb.records import State
 from durable_nb.store import Store, migrations, owner_of_this_process
@@ -150,6 +151,24 @@ def test_a_right_taken_away_is_an_error_that_drops_nothing(server: Postgres, tmp
     assert "StoreUnavailable" in end["error"]
     assert "may not be used by you" in end["error"]
     assert len(work.executed) - len(stored(server.url)) <= work.workers
+
+
+@pytest.mark.parametrize("right", ["none", "to look into the schema", "to make tables in the schema"])
+def test_who_has_no_right_to_results_is_told_so(
+    server: Postgres, capsys: pytest.CaptureFixture[str], right: str
+) -> None:
+    """In a kernel, for who only shows runs, and in a shell, however little of the schema the server lets them see."""
+    scientist(server)
+    Store.open(server.url).close()
+    if right != "none":
+        ask(server.url, f"GRANT {'USAGE' if 'look' in right else 'CREATE'} ON SCHEMA durable_nb TO scientist")
+    url = server.url.replace("postgres@", "scientist@")
+    for opened in (Store.open, Store.read_only):
+        with pytest.raises(StoreUnavailable, match=r"may not be used by you\. Ask for the right"):
+            opened(url)
+
+    assert 2 == cli.main(["runs", "--db", url])
+    assert "may not be used by you. Ask for the right" in capsys.readouterr().err
 
 
 _IN_TRANSACTIONS = """
