@@ -81,6 +81,10 @@ def engine(executor: Any, workers: int) -> Engine:
         from durable_nb.executors.processes import Processes
 
         return Processes(workers)
+    if isinstance(executor, Executor) and hasattr(executor, "_client") and _package_of(executor) == "distributed":
+        from durable_nb.executors.dask import Dask
+
+        return Dask.behind(executor)
     if isinstance(executor, Executor):
         from durable_nb.executors.futures import Pool
 

@@ -23,12 +23,20 @@ class Dask(Waiting):
 
     name = "the Dask client"
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, **options: Any) -> None:
         super().__init__()
         if getattr(client, "asynchronous", False):
             raise ConfigError("this Dask client is asynchronous.", "Give one that is not: Client(…).")
         self._client, self._running, self._lock = client, 0, threading.Lock()
+        self._options = options
         self._given_up_at: float | None = None
+
+    @classmethod
+    def behind(cls, executor: Any) -> Dask:
+        """Of what ``client.get_executor()`` made: the same client, with what was said there of ``workers`` and the like."""
+        if executor._shutdown:  # noqa: SLF001 - there is no other way to ask
+            raise ConfigError("this executor of a Dask client was shut down.", "Give the client, or a new one.")
+        return cls(executor._client, **executor._kwargs)  # noqa: SLF001
 
     def call(self, task: Task) -> list[Outcome]:
         """See `Engine`. A worker may hold several tasks: who killed it is certain of one that was alone."""
@@ -70,9 +78,8 @@ class Dask(Waiting):
 
         future = None
         try:
-            future = self._client.submit(
-                run_batch, task.function, task.items, timeout_s=task.timeout_s, is_group=task.is_group, pure=False
-            )
+            options = self._options | {"timeout_s": task.timeout_s, "is_group": task.is_group, "pure": False}
+            future = self._client.submit(run_batch, task.function, task.items, **options)
             # Fetching is waited for as computing is: it begins anew if the worker dies that holds the result.
             fetched = asyncio.run_coroutine_threadsafe(self._fetched(future), self._client.loop.asyncio_loop)
             outcomes: list[Outcome] = self._wait(fetched)

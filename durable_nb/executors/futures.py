@@ -154,23 +154,32 @@ def _like(broken: Executor) -> Executor | None:
     """A new pool as the broken one was made; None where we do not know how."""
     from concurrent.futures import ProcessPoolExecutor  # 10 ms for whoever has none
 
-    pool: Any = broken
-    if type(broken) is ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            pool._max_workers,  # noqa: SLF001 - there is no other way to ask
+    pool: Any = broken  # there is no other way to ask it
+    plain: Any = ProcessPoolExecutor
+    made: Any = None
+    loky: Any = sys.modules.get("loky")
+    if isinstance(pool, plain):
+        made = object.__new__(type(pool))  # of a class of somebody's own nobody knows what it is made with
+        plain.__init__(
+            made,
+            pool._max_workers,  # noqa: SLF001
             mp_context=pool._mp_context,  # noqa: SLF001
             initializer=pool._initializer,  # noqa: SLF001
             initargs=pool._initargs,  # noqa: SLF001
+            max_tasks_per_child=pool._max_tasks_per_child,  # noqa: SLF001
         )
-    loky: Any = sys.modules.get("loky")
-    if loky is not None and isinstance(pool, loky.ProcessPoolExecutor):
-        made: Executor = loky.ProcessPoolExecutor(
+        vars(made).update({name: value for name, value in vars(pool).items() if name not in vars(made)})
+    elif loky is not None and isinstance(pool, loky.ProcessPoolExecutor):
+        made = loky.ProcessPoolExecutor(
             pool._max_workers,  # noqa: SLF001
+            timeout=pool._timeout,  # noqa: SLF001
+            context=pool._context,  # noqa: SLF001
             initializer=pool._initializer,  # noqa: SLF001
             initargs=pool._initargs,  # noqa: SLF001
+            env=pool._env,  # noqa: SLF001
         )
-        return made
-    return None
+    new: Executor | None = made
+    return new
 
 
 class OnThreads:

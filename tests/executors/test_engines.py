@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import step
+from durable_nb.executors import futures
 from tests.executors.engines import ENGINES, Engine, on, script
 
 if TYPE_CHECKING:
@@ -236,3 +237,63 @@ def test_a_global_that_an_initializer_sets_is_not_read_with_another_value(tmp_pa
 
     assert "[7, 8, 9]" == moved
     assert told.startswith("scaled reads scale, which the initializer of the executor sets")
+
+
+REPLACED = """
+import multiprocessing, os, signal
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from time import sleep
+from durable_nb import step
+
+class Counting(ProcessPoolExecutor):
+    def __init__(self, workers, *, log):
+        super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=2)
+        self.log = log
+    def submit(self, *args, **kwargs):
+        self.log.append(1)
+        return super().submit(*args, **kwargs)
+
+@step
+def fatal(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sleep(0.06)  # no two of them are sent together
+    return os.getpid()
+
+if __name__ == "__main__":
+    ENGINE
+    with executor:
+        pids = fatal.map(range(8), executor=executor, workers=2, on_error="collect")
+        print([failure.position for failure in pids.failed], len(pids.ok))
+        print(max(Counter(pids.ok).values()), len(getattr(executor, "log", ())) > 8)
+"""
+
+
+def test_a_pool_of_a_class_of_ones_own_is_replaced_by_one_like_it(tmp_path: Path) -> None:
+    """When it broke: the document that kills is set aside, and workers of the new one make as few tasks, counted as before."""
+    process = script(tmp_path, REPLACED, Engine("counting", "executor = Counting(2, log=[])", ""))
+    said, error = process.communicate(timeout=100)
+
+    assert ["[3] 7", "2 True"] == said.splitlines(), error
+
+
+def test_a_pool_of_loky_is_replaced_by_one_like_it() -> None:
+    """With the environment that was asked for."""
+    loky = pytest.importorskip("loky")
+    broken = loky.ProcessPoolExecutor(1, env={"OF_WORKERS": "1"}, timeout=50)
+    made: Any = futures._like(broken)
+
+    assert ({"OF_WORKERS": "1"}, 50, broken._context) == (made._env, made._timeout, made._context)
+    made.shutdown()
+    broken.shutdown()
+
+
+@on("dask")
+def test_an_executor_of_a_dask_client_is_taken_as_the_client(engine: Engine, tmp_path: Path) -> None:
+    """Of `client.get_executor()`: Dask goes on after a death, and the document that kills is set aside."""
+    prelude = f"{engine.prelude.replace('executor =', 'client =')}\nexecutor = client.get_executor(retries=0)"
+    process = script(tmp_path, f"import os\n{REPLACED}", engine._replace(prelude=prelude))
+    said, error = process.communicate(timeout=100)
+
+    assert "[3] 7" == said.partition("\n")[0], error
