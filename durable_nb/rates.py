@@ -119,7 +119,7 @@ class Flow:
         self._waiting += 1
         try:
             while (left := taken.at - clock.monotonic()) > 0:
-                yield min(left, _LOOK_S)
+                yield min(self._learning.look(left), _LOOK_S)
                 now = clock.monotonic()
                 # Anew while it waits: others may have left the line. And after a refusal, or all who waited would go at once.
                 if taken.at > now or taken.at < self._until or taken.volley != self._volley:
@@ -200,8 +200,8 @@ class Flow:
         """One call was tried out alone, and now come many: its time says nothing about what the service bears."""
         with self._lock:
             if self._learning.pace is None:
+                self._learning.begin(clock.monotonic(), self.begun)
                 self.begun = 0
-                self._learning.begin(clock.monotonic())
 
     def begins(self, at: float) -> None:
         """A call begins, and is counted already."""
@@ -210,6 +210,7 @@ class Flow:
             if now - self._heard_at > 2 * _IDLE_S + (0.0 if pace is None else 1 / pace.per_s):
                 self.begun = 1
                 self._learning.begin(now)
+            self._learning.begins(now)
             self._hear(now, at)
 
     def succeeded(self, at: float) -> None:

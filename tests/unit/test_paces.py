@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import deque
 from heapq import heappop, heappush
@@ -213,19 +214,37 @@ def test_a_wait_that_is_too_short_again_and_again_is_lengthened() -> None:
 
 
 class Bucket:
-    """A service that takes 20 calls a second, from a bucket of as many, and takes its time to answer."""
+    """A service that takes 20 calls a second, from a bucket of as many, or of ``burst``, and takes its time to answer.
 
-    def __init__(self, time: FrozenClock, latency_s: float) -> None:
-        self.time, self.latency_s, self.refused = time, latency_s, 0
-        self._left, self._at = 20.0, time.at
+    It asks to wait for ``after_s``; or, if that is a word, until there is room, exactly or in whole seconds.
+    """
+
+    def __init__(
+        self,
+        time: FrozenClock,
+        latency_s: float,
+        burst: int = 20,
+        after_s: float | str | None = 0.5,
+        per_s: float = 20.0,
+    ) -> None:
+        self.time, self.latency_s, self.burst, self.after_s, self.refused = time, latency_s, burst, after_s, 0
+        self._per_s, self._left, self._at = per_s, float(burst), time.at
 
     def answers(self) -> bool:
         """Whether one more call is taken now; that it is not, it says at once."""
-        self._left, self._at = min(20.0, self._left + 20 * (self.time.at - self._at)), self.time.at
+        self._left = min(self.burst, self._left + self._per_s * (self.time.at - self._at))
+        self._at = self.time.at
         is_taken = self._left >= 1
         self._left -= is_taken
         self.refused += not is_taken
         return is_taken
+
+    def wait_s(self) -> float | None:
+        """How long it asks to wait."""
+        if not isinstance(self.after_s, str):
+            return self.after_s
+        room_s = (1 - self._left) / self._per_s + 0.001
+        return room_s if self.after_s == "exact" else math.ceil(room_s)
 
     def serve(self, flow: Flow, documents: int, workers: int) -> float:
         """Seconds until all are answered, the first alone, as a map asks."""
@@ -264,8 +283,9 @@ class Bucket:
             yield self.latency_s
             flow.succeeded(clock.stopwatch())
             return True
+        wait_s = self.wait_s()
         yield 0.002
-        assert flow.refused(LaterError(0.5))
+        assert flow.refused(LaterError(wait_s))
         return False
 
 
@@ -283,3 +303,30 @@ def test_a_service_that_takes_its_time_is_asked_as_often_as_it_bears(latency_s: 
             workers - 20 if latency_s else workers - 1
         )  # who is answered at once asks again before the first is refused
         assert service.refused <= volley + 3
+
+
+@pytest.mark.parametrize("after_s", ["exact", "whole", None])
+@pytest.mark.parametrize(("burst", "most"), [(1, 1.6), (2, 1.4), (5, 1.25), (10, 1.25), (20, 1.15), (40, 1.15)])
+@pytest.mark.parametrize("latency_s", [0.005, 0.05])
+def test_a_burst_is_not_taken_for_the_pace(burst: int, most: float, after_s: str | None, latency_s: float) -> None:
+    """Whatever a service that takes 20 a second takes at once: 200 documents soon, and hardly one is refused.
+
+    If it asks to wait for a whole second, and has room for one or two after it, two such waits are a fifth of the time.
+    """
+    random.seed(1)
+    with frozen_clock() as frozen:
+        service = Bucket(frozen, latency_s, burst, after_s)
+
+        assert service.serve(Flow(), 200, 8) < most * (200 - burst) / 20
+        assert service.refused <= 0.05 * (200 + service.refused)
+
+
+@pytest.mark.parametrize("per_s", [5.0, 100.0])
+@pytest.mark.parametrize("burst", [5, 20])
+def test_the_pace_is_found_from_any_burst(per_s: float, burst: int) -> None:
+    """Of a service that takes far fewer or far more a second than at once."""
+    with frozen_clock() as frozen:
+        service, documents = Bucket(frozen, 0.005, burst, "exact", per_s), int(40 * per_s)
+
+        assert service.serve(Flow(), documents, 8) < 1.2 * (documents - burst) / per_s
+        assert service.refused <= 0.07 * documents
