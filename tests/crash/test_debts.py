@@ -82,7 +82,7 @@ def test_a_run_that_could_not_be_ended_is_let_go_of(
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_run_that_was_begun_without_an_answer_is_let_go_of(server: Postgres, tmp_path: Path, shared: bool) -> None:
     """The connection is cut between the commit of a claim and its answer: the kernel that got an error holds nothing."""
-    wire = Wire(server.port, commit=b"COMMIT\0")  # and not READ COMMITTED
+    wire = Wire(server.port)
     url = server.url.replace(str(server.port), str(wire.port)) + "?sslmode=disable&gssencmode=disable"
     opened = (
         "from durable_nb import run\nwith run('warm-up'): square(1)\nprint('open', flush=True)\nsys.stdin.readline()\n"
