@@ -90,6 +90,8 @@ def run_batch(
     except Stale as error:
         return [("stale", *error.args)]
     except Exception as error:
+        if isinstance(error, ImportError):  # so it would be with every document
+            problem = "unready"
         return [(problem, line_of(error, said_by(error)))]
     outcomes: list[tuple[Any, ...]] = []
     began = clock.stopwatch()

@@ -374,8 +374,8 @@ def test_a_run_ends_without_a_commit_for_nothing(store: Store, monkeypatch: pyte
     """What is pending is committed once before its end is decided; where nothing is, no commit is asked for."""
     embed, _ = counted()
     asked: list[str] = []
-    ask = store._writer._next_commit
-    monkeypatch.setattr(store._writer, "_next_commit", lambda: asked.append("commit") or ask())
+    ask = store._writer.next_commit
+    monkeypatch.setattr(store._writer, "next_commit", lambda: asked.append("commit") or ask())
     with run("pending"):
         embed("a")
     at_most_once = asked[:]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from durable_nb import step
+from durable_nb import executors, step
+from durable_nb.errors import ConfigError
 from durable_nb.executors import futures
 from tests.executors.engines import ENGINES, Engine, on, script
 
@@ -289,11 +290,17 @@ def test_a_pool_of_loky_is_replaced_by_one_like_it() -> None:
     broken.shutdown()
 
 
-@on("dask")
-def test_an_executor_of_a_dask_client_is_taken_as_the_client(engine: Engine, tmp_path: Path) -> None:
-    """Of `client.get_executor()`: Dask goes on after a death, and the document that kills is set aside."""
-    prelude = f"{engine.prelude.replace('executor =', 'client =')}\nexecutor = client.get_executor(retries=0)"
-    process = script(tmp_path, f"import os\n{REPLACED}", engine._replace(prelude=prelude))
-    said, error = process.communicate(timeout=100)
+@pytest.mark.usefixtures("store")
+def test_an_executor_of_a_dask_client_is_taken_as_the_client() -> None:
+    """Of ``client.get_executor()``, with its options: Dask goes on after a death, and says which document it was."""
+    distributed = pytest.importorskip("distributed")
+    squared = step(name="squared", version="1")(lambda n: n * n)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        executor = client.get_executor(retries=0)
+        made: Any = executors.engine(executor, 1)
 
-    assert "[3] 7" == said.partition("\n")[0], error
+        assert ("the Dask client", {"retries": 0}) == (made.name, made._options)
+        assert [0, 1, 4] == list(squared.map(range(3), executor=executor))
+        executor.shutdown()
+        with pytest.raises(ConfigError, match="was shut down"):
+            squared.map(range(5), executor=executor)
