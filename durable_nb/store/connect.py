@@ -175,7 +175,7 @@ class Database:
                 raise
             if not self.is_sqlite and self._engines is not None and not self.shortage.is_why(problem):
                 # After a failover the address leads elsewhere, and old sessions to a standby.
-                self._engines[0].dispose()
+                postgres.close_unused(self._engines[0])
             raise plain from problem
 
     def _open(self) -> tuple[sa.Engine, sa.Engine]:

@@ -111,7 +111,8 @@ class Transactions:
         except sa.exc.DBAPIError as problem:
             if problem not in self._troubles or not may_pass(problem):
                 raise  # of what the function asked for, or of another database
-            conn.engine.dispose()  # as the database itself does
+            conn.invalidate()
+            close_unused(conn.engine)  # as the database itself does
             raise self._database.explain(problem) from problem
         finally:
             try:
