@@ -135,9 +135,7 @@ class Batch(Filling):
         self._intake.source.close()
 
     def _give_up(self) -> None:
-        hurry_after(
-            self.live, sys.exc_info()[1]
-        )  # now: calls that run end sooner if they wait for the database no longer
+        hurry_after(self.live, sys.exc_info()[1])  # first: calls that run end sooner if they wait for no database
         self.cancel()
 
     def _units(self, items: Iterable[Any]) -> Iterator[Sequence[Call]]:

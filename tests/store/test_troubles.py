@@ -83,6 +83,16 @@ def test_what_is_the_fault_of_a_row_is_no_trouble_of_the_database():
     assert problem is explain(problem, "here", 30)
 
 
+def save(store, row, beside):
+    """A result, alone or in the transaction of a step."""
+    if beside == "nothing":
+        store.save(row)
+        store.flush()
+    else:
+        with store.transactions.open() as transaction:
+            transaction.settle(row)
+
+
 @pytest.mark.parametrize("beside", ["nothing", "what a step wrote"])
 def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens, beside):
     """A large result is saved although the server ends what takes longer than some milliseconds."""
@@ -90,12 +100,7 @@ def test_a_limit_of_the_server_ends_none_of_our_statements(server, opens, beside
     store = opens(server.render_as_string(hide_password=False))
     run, _, step = begin(store)
     row = result(run.id, step, 1, payload=b"x" * 30_000_000)
-    if beside == "nothing":
-        store.save(row)
-        store.flush()
-    else:
-        with store.transactions.open() as transaction:
-            transaction.settle(row)
+    save(store, row, beside)
 
     assert 30_000_000 == len(store.look_up(run.id, [step], [key(1)])[key(1)].payload)
 
@@ -107,12 +112,7 @@ def test_results_are_found_where_backslashes_in_literals_are_escapes(server, ope
     store = opens(server.render_as_string(hide_password=False))
     run, _, step = begin(store)
     row = result(run.id, step, 1)
-    if beside == "nothing":
-        store.save(row)
-        store.flush()
-    else:
-        with store.transactions.open() as transaction:
-            transaction.settle(row)
+    save(store, row, beside)
 
     assert row.payload == store.look_up(run.id, [step], [key(1)])[key(1)].payload
 
