@@ -24,9 +24,9 @@ from durable_nb.results import Results
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+    from durable_nb.engine.arrivals import Arrivals
     from durable_nb.engine.computations import Computation
     from durable_nb.engine.runs import LiveRun
-    from durable_nb.engine.streams import Arrivals
 
 
 class Batch(Filling):
@@ -98,6 +98,8 @@ class Batch(Filling):
             try:
                 with hurrying(self.live, is_last=self.live.implicit):
                     chunks = self._after_pilot_async(self._intake.units_async(items))
+                    if self._stream is not None and self._stream.reader is not None:
+                        chunks = self._stream.reader.as_there_is_room(chunks)
                     await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
             finally:
                 self._intake.source.close()

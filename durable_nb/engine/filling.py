@@ -12,8 +12,8 @@ from durable_nb.executors.engines import WorkerLost
 from durable_nb.records import Call, Failure
 
 if TYPE_CHECKING:
+    from durable_nb.engine.arrivals import Arrivals
     from durable_nb.engine.computations import Computation
-    from durable_nb.engine.streams import Arrivals
     from durable_nb.results import Results
 
 
@@ -22,6 +22,7 @@ class Filling:
 
     def __init__(self, computation: Computation, results: Results, stream: Arrivals | None) -> None:
         self.computation, self.results = computation, results
+        self._stream = stream
         self._arrived: Results | Arrivals = results if stream is None else stream
         self.failed: dict[int, Call] = {}
         self._errors: dict[int, StepFailed] = {}

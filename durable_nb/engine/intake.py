@@ -24,8 +24,8 @@ from durable_nb.slots import paused_gc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+    from durable_nb.engine.arrivals import Arrivals
     from durable_nb.engine.computations import Computation
-    from durable_nb.engine.streams import Arrivals
     from durable_nb.records import Saved
     from durable_nb.results import Results
 

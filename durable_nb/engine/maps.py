@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import clock
 from durable_nb.engine import arguments, runs
+from durable_nb.engine.arrivals import Arrivals
 from durable_nb.engine.selection import FromLoop, chosen
 from durable_nb.engine.sharing import kind_of
-from durable_nb.engine.streams import Arrivals, Stream, close_unfinished, forget, unfinished
+from durable_nb.engine.streams import Stream
+from durable_nb.engine.unfinished import closing_unfinished, forget, unfinished
 from durable_nb.errors import ConfigError
 
 if TYPE_CHECKING:
+    import asyncio
     from contextlib import AbstractContextManager
 
     from durable_nb.engine.batch import Batch
@@ -49,10 +53,11 @@ class Mapping:
 
     def run(self, stream: Arrivals | None = None) -> Results:
         """Compute what is missing, in this thread and in those of its workers."""
-        self._refuse_async()
+        self.refuse_async(f"await {self.step.name}.amap(…)")
         items = chosen(self._items, self._limit, self._given["priority"])
         self._is_alone = runs.current() is None
-        close_unfinished(self.step.name, is_alone=self._is_alone)
+        for pause_s in closing_unfinished(self.step.name, is_alone=self._is_alone):
+            clock.sleep(pause_s)
         try:
             with self._joined() as live:
                 batch = self._started = self._batch(live, stream=stream)
@@ -66,19 +71,30 @@ class Mapping:
             self._is_over = True
             forget(self.step.name, self)
 
-    async def run_async(self) -> Results:
+    def refuse_async(self, instead: str) -> None:
+        """Say what to write ``instead`` where nothing can be awaited."""
+        if self.step.is_async:
+            raise ConfigError(f"{self.step.name} is async.", f"Write: {instead}")
+        if isinstance(self._items, AsyncIterable):
+            raise ConfigError("items is an async iterator.", f"Write: {instead}")
+
+    def read_from(self, loop: asyncio.AbstractEventLoop) -> None:
+        """An async iterator of items belongs to ``loop``, wherever the map runs."""
+        if isinstance(self._items, AsyncIterable):
+            self._items = FromLoop(self._items, loop)
+
+    async def run_async(self, stream: Arrivals | None = None) -> Results:
         """The same beside the running loop, or on it if the step is async."""
         from durable_nb.executors import aio  # imports asyncio: 20 ms that whoever has no loop does not pay
 
         with aio.awake():
-            return await self._run_async()
+            return await self._run_async(stream)
 
-    async def _run_async(self) -> Results:
+    async def _run_async(self, stream: Arrivals | None) -> Results:
         import asyncio
 
         if not self.step.is_async:
-            if isinstance(self._items, AsyncIterable):
-                self._items = FromLoop(self._items, asyncio.get_running_loop())
+            self.read_from(asyncio.get_running_loop())
             try:
                 return await asyncio.to_thread(self.run)
             except asyncio.CancelledError:
@@ -90,8 +106,12 @@ class Mapping:
                 raise
         items = chosen(self._items, self._limit, self._given["priority"])
         self._is_alone = runs.current() is None
+        for pause_s in closing_unfinished(self.step.name, is_alone=self._is_alone):
+            await asyncio.sleep(pause_s)
         with self._joined() as live:
-            batch = self._batch(live)
+            batch = self._started = self._batch(live, stream=stream)
+            if stream is not None:
+                stream.begin(batch, is_alone=self._is_alone)
             await batch.run_async(items)
             return self._finished(batch)
 
@@ -103,11 +123,10 @@ class Mapping:
 
     def stream(self) -> Stream:
         """The same, once somebody reads."""
-        self._refuse_async()
         arrivals = Arrivals(self.step.name, key=self._given["key"], collects=self._collects)
         if self._given["key"] is not None:
             self._given["key"] = arrivals.name_of
-        return Stream(arrivals, self.run)
+        return Stream(arrivals, self)
 
     def _joined(self) -> AbstractContextManager[LiveRun]:
         return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)
@@ -117,12 +136,6 @@ class Mapping:
         entered = live.enter(self.step, on_change=self._on_change)
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
         return kind(computation, executor=self._executor, is_alone=self._is_alone, **self._given, **options)
-
-    def _refuse_async(self) -> None:
-        if self.step.is_async:
-            raise ConfigError(f"{self.step.name} is async.", f"Write: await {self.step.name}.amap(…)")
-        if isinstance(self._items, AsyncIterable):
-            raise ConfigError("items is an async iterator.", f"Write: await {self.step.name}.amap(…)")
 
     def _finished(self, batch: Batch) -> Results:
         if batch.failed and batch.is_kept:

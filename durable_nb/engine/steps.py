@@ -183,7 +183,7 @@ class Step(Generic[P, R]):
 
     def stream(
         self,
-        items: Iterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any],
         *,
         key: Callable[[Any], Any] | None = None,
         workers: int = 8,
@@ -195,12 +195,12 @@ class Step(Generic[P, R]):
     ) -> Stream:
         """An iterator over (document, result), as results arrive: ``for doc, vector in embed.stream(docs)``.
 
-        Takes what ``map`` takes, and keeps no results: a million documents go through the memory of some hundred. In place
-        of a document comes ``key(item)`` if there is a ``key``. The items are consumed on another thread, a little ahead
-        of the loop; who reads slowly is waited for. Some wait to be looked up together: an iterator that waits for the
-        result of what it gave may wait for ever. Make plain calls in a run then, or ``amap`` an async iterator. A loop that
-        is left early ends the run as interrupted; so does, outside of a run, another ``map`` or ``stream`` of this step while
-        one is not read to its end.
+        Takes what ``map`` takes, and with ``async for`` also async iterators; then an async step runs on the running loop.
+        Keeps no results: a million documents go through the memory of some hundred. In place of a document comes
+        ``key(item)`` if there is a ``key``. The items are consumed on another thread, a little ahead of the loop; who reads
+        slowly is waited for. Some wait to be looked up together: an iterator that waits for the result of what it gave may
+        wait for ever. Make plain calls in a run then, or ``amap`` an async iterator. A loop that is left early ends the run
+        as interrupted; so does, outside of a run, another ``map`` or ``stream`` of this step while one is not read to its end.
 
         Raises
         ------

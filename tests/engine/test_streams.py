@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durable_nb import StepFailed, run, step
-from durable_nb.engine import ends, refills, selection, streams
+from durable_nb.engine import ends, refills, selection, streams, unfinished
 from durable_nb.errors import ConfigError, LeaseLost, RunBusy, RunStopped, StoreUnavailable
 from durable_nb.testing import assert_restored
 from tests.kernels import wait_until
@@ -132,16 +132,16 @@ class Left:
     def leave(self) -> None:
         """Told once more that it is; it is over then."""
         self.is_over = True
-        streams.forget("embed", self)
+        unfinished.forget("embed", self)
 
 
 def test_what_was_left_is_ended_though_another_one_of_its_name_was_forgotten() -> None:
     """Several streams of a step may have been left, and each is known by itself."""
     first, second = Left(), Left()
-    streams.unfinished("embed", first)
-    streams.unfinished("embed", second)
-    streams.forget("embed", second)
-    streams.close_unfinished("embed", is_alone=False)
+    unfinished.unfinished("embed", first)
+    unfinished.unfinished("embed", second)
+    unfinished.forget("embed", second)
+    list(unfinished.closing_unfinished("embed", is_alone=False))
 
     assert first.is_over
 
@@ -303,17 +303,6 @@ def test_a_stream_that_is_closed_before_its_last_result_is_read_uses_up_no_numbe
 
     assert [2 * n for n in range(20)] == list(found)
     assert list(range(20)) == sorted(computed)
-
-
-def test_an_async_step_has_no_stream() -> None:
-    """It says what to write instead."""
-
-    @step
-    async def fetch(number: int) -> int:
-        return number
-
-    with pytest.raises(ConfigError, match="amap"):
-        fetch.stream([1])
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -1,0 +1,288 @@
+"""``async for document, result in step.stream(…)``: of async steps on the running loop, of others on threads beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from durable_nb import StepFailed, run, step
+from durable_nb.engine import arrivals
+from durable_nb.errors import ConfigError, StepTimeout
+from durable_nb.testing import assert_restored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from durable_nb.store import Store
+
+pytestmark = pytest.mark.usefixtures("store")
+
+_READ_AHEAD = arrivals._AHEAD + 128
+"""Results that wait, calls that run, and those that were restored together."""
+
+made: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_made() -> None:
+    made.clear()
+
+
+@step
+async def fetch(number: int) -> int:
+    """Stands for a client of a service."""
+    await asyncio.sleep(0)
+    made.append(number)
+    return number * number
+
+
+@step
+def compute(number: int) -> int:
+    """The same without a loop."""
+    made.append(number)
+    return number * number
+
+
+@step(batch=8)
+async def fetch_many(numbers: list[int]) -> list[int]:
+    """A service that takes lists."""
+    made.extend(numbers)
+    return [number * number for number in numbers]
+
+
+every_kind = pytest.mark.parametrize("squares", [fetch, compute, fetch_many], ids=["awaited", "threads", "batches"])
+
+
+async def numbers_async(count: int) -> AsyncIterator[int]:
+    """Items of which nobody knows how many there are."""
+    for number in range(count):
+        await asyncio.sleep(0)
+        yield number
+
+
+async def read(stream: Any) -> dict[Any, Any]:
+    """All of a stream."""
+    return {document: result async for document, result in stream}
+
+
+@every_kind
+@pytest.mark.parametrize("items", [range(700), numbers_async], ids=["list", "async iterator"])
+def test_each_result_comes_with_its_document(squares: Any, items: Any) -> None:
+    """Whatever computes, whatever they come from; the second time all are restored."""
+    again = items(700) if items is numbers_async else items
+    first = asyncio.run(read(squares.stream(items(700) if items is numbers_async else items)))
+    with assert_restored(squares, 700):
+        second = asyncio.run(read(squares.stream(again)))
+
+    assert {number: number * number for number in range(700)} == first == second
+
+
+@every_kind
+def test_options_are_those_of_every_stream(squares: Any) -> None:
+    """A key stands for the document, the highest priority comes first, and a limit leaves the others out."""
+    stream = squares.stream(range(50), key=lambda number: f"n{number}", priority=lambda number: number, limit=3)
+
+    assert {"n47": 47**2, "n48": 48**2, "n49": 49**2} == asyncio.run(read(stream))
+
+
+@every_kind
+def test_a_slow_reader_is_waited_for(squares: Any) -> None:
+    """Neither calls nor restored results pile up in front of it, and the loop goes on meanwhile."""
+    asyncio.run(read(squares.stream(range(1_000))))
+    made.clear()
+    stream = squares.stream(range(5_000))
+
+    async def look() -> tuple[int, int]:
+        with contextlib.suppress(StopAsyncIteration):
+            for _ in range(1_100):
+                await anext(stream)
+            await asyncio.sleep(0.3)
+        return len(made), len(stream._arrivals._arrived)
+
+    computed, waiting = asyncio.run(look())
+
+    assert computed <= 100 + _READ_AHEAD
+    assert waiting <= _READ_AHEAD
+
+
+@every_kind
+def test_a_loop_that_is_left_loses_nothing_that_was_read(store: Store, squares: Any) -> None:
+    """The run ends as interrupted, no further call is made, and the next one computes the rest."""
+
+    async def some() -> list[int]:
+        found = []
+        async with squares.stream(range(2_000), workers=2) as stream:
+            async for _, result in stream:
+                found.append(result)
+                if len(found) == 40:
+                    break
+        return found
+
+    found = asyncio.run(some())
+    computed = len(made)
+
+    assert 40 == len(found)
+    assert computed <= 40 + _READ_AHEAD
+    assert "interrupted" == store.runs()[0].state
+
+    assert 2_000 == len(asyncio.run(read(squares.stream(range(2_000)))))
+    assert 2_000 == len(made) == len(set(made))
+
+
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+def test_a_break_alone_ends_it_too(squares: Any) -> None:
+    """What nobody holds any more is heard of, and the next map of the step has its run."""
+
+    async def break_and_go_on() -> dict[Any, Any]:
+        async for _ in squares.stream(range(2_000), workers=2):
+            break
+        return await read(squares.stream(range(2_000)))
+
+    assert 2_000 == len(asyncio.run(break_and_go_on()))
+    assert 2_000 == len(set(made))
+    assert len(made) <= 2_000 + 2
+
+
+def test_a_map_ends_a_stream_that_is_read_no_further() -> None:
+    """It holds the run: the map that follows, of an async step as well, takes it over."""
+    stream = fetch.stream(range(1_000))
+
+    async def read_some() -> tuple[int, int]:
+        _, first = await anext(stream)
+        return first, len(await fetch.amap(range(1_000)))
+
+    assert (0, 1_000) == asyncio.run(read_some())
+    assert 1_000 == len(made)
+
+
+def test_failures_come_at_the_end_or_in_place() -> None:
+    """As in any stream: the others are finished first."""
+
+    @step
+    async def odd(number: int) -> int:
+        if number == 3:
+            raise ValueError(number)
+        return number
+
+    found = []
+
+    async def loop() -> None:
+        async for _, result in odd.stream(range(10)):
+            found.append(result)
+
+    with pytest.raises(StepFailed, match="ValueError: 3"):
+        asyncio.run(loop())
+    collected = asyncio.run(read(odd.stream(range(10), on_error="collect")))
+
+    assert [0, 1, 2, 4, 5, 6, 7, 8, 9] == sorted(found)
+    assert isinstance(collected.pop(3), StepFailed)
+    assert {number: number for number in range(10) if number != 3} == collected
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_who_is_cancelled_has_control_back_and_what_is_finished_is_saved(store: Store, is_async: bool) -> None:
+    """As ■ does in a notebook: calls on the loop are cancelled, those on threads are waited for a moment."""
+
+    @step(name="slow")
+    async def slow_async(number: int) -> int:
+        await asyncio.sleep(0 if number < 5 else 60)
+        return number
+
+    @step(name="slow")
+    def slow(number: int) -> int:
+        time.sleep(0 if number < 5 else 1)
+        return number
+
+    async def cancelled() -> float:
+        found, came = [], asyncio.Event()
+
+        async def loop() -> None:
+            async for _, result in (slow_async if is_async else slow).stream(range(40), workers=8):
+                found.append(result)
+                if len(found) == 5:
+                    came.set()
+
+        task = asyncio.create_task(loop())
+        await came.wait()
+        task.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - began
+
+    assert asyncio.run(cancelled()) < 2
+    assert store.runs()[0].done >= 5
+    assert "interrupted" == store.runs()[0].state
+
+
+def test_it_belongs_to_the_run_around_it(store: Store) -> None:
+    """As every map does: two streams in one run are two steps of it."""
+
+    async def both() -> None:
+        with run("both"):
+            await read(fetch.stream(range(10)))
+            await read(compute.stream(range(10)))
+
+    asyncio.run(both())
+
+    assert ["both"] == [one.name for one in store.runs()]
+    assert 20 == store.runs()[0].done
+
+
+def test_what_the_items_raise_comes_when_all_before_it_was_read() -> None:
+    """An async iterator that breaks off loses nothing of what it gave."""
+
+    async def breaking() -> AsyncIterator[int]:
+        async for number in numbers_async(50):
+            yield number
+        raise ConnectionError("gone")
+
+    found = []
+
+    async def loop() -> None:
+        async for _, result in fetch.stream(breaking()):
+            found.append(result)
+
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(loop())
+    assert [number * number for number in range(50)] == sorted(found)
+
+
+def test_a_loop_that_awaits_nothing_is_told_how_to() -> None:
+    """An async step, or items that have to be awaited, in a plain ``for``."""
+    with pytest.raises(ConfigError, match=r"async for document, result in fetch\.stream"):
+        list(fetch.stream([1]))
+    with pytest.raises(ConfigError, match=r"async for document, result in compute\.stream"):
+        next(compute.stream(numbers_async(3)))
+
+
+def test_nothing_happens_before_the_first_document_is_asked_for(store: Store) -> None:
+    """A stream that is made, or opened and left, computes nothing and leaves no run."""
+
+    async def open_and_leave() -> None:
+        async with fetch.stream(range(10)):
+            pass
+        await fetch.stream(range(10)).aclose()
+
+    asyncio.run(open_and_leave())
+
+    assert [] == made
+    assert [] == list(store.runs())
+
+
+def test_attempts_and_deadlines_are_those_of_the_step() -> None:
+    """A call beyond its deadline fails as everywhere."""
+
+    @step(timeout=0.05)
+    async def stuck(number: int) -> int:
+        await asyncio.sleep(number)
+        return number
+
+    found = asyncio.run(read(stuck.stream([0, 60], on_error="collect")))
+
+    assert 0 == found[0]
+    assert isinstance(found[60].__cause__, StepTimeout)
