@@ -15,6 +15,7 @@ import durable_nb
 from durable_nb.engine.session import current as session
 from durable_nb.testing import temporary_store
 from tests.kernels import Kernel, wait_until
+from tests.matrix import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,12 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(str(Path(durable_nb.__file__).parent), quiet=2)
 
 
+@pytest.hookimpl(trylast=True)  # after -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """DURABLE_NB_PART=1/3 leaves every third test, from the second one: what takes long can be run in turns."""
+    """Leave out the matrix where it is not wanted; DURABLE_NB_PART=1/3 leaves every third test, from the second one."""
+    kept = [item for item in items if IS_WHOLE or item.get_closest_marker("matrix") is None]
     if "DURABLE_NB_PART" in os.environ:
         part, parts = map(int, os.environ["DURABLE_NB_PART"].split("/"))
-        config.hook.pytest_deselected(items=[item for number, item in enumerate(items) if number % parts != part])
-        items[:] = items[part::parts]
+        kept = kept[part::parts]
+    config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True)

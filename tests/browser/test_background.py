@@ -58,7 +58,7 @@ def test_followed_from_another_notebook(tmp_path: Path) -> None:
         assert [] == [*other.errors(), *again.errors()]
 
 
-@pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="half a minute: DURABLE_NB_MATRIX=1 runs it")
+@pytest.mark.matrix  # half a minute
 def test_detached_run_survives_the_server(tmp_path: Path) -> None:
     """SIGKILL of server and kernel: the run goes on to its end without them; who opens the notebook again sees it done, and
     gets its names.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -91,7 +90,7 @@ def test_killed_server_is_resumed_where_the_run_was(tmp_path: Path, context: Bro
         page.page.close()
 
 
-@pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="half a minute: DURABLE_NB_MATRIX=1 runs it")
+@pytest.mark.matrix  # half a minute
 def test_cut_off_notebook_is_true_whoever_opens_it(lab: Lab, tmp_path: Path, context: BrowserContext) -> None:
     """The file of a run that was cut off, opened by its owner, by somebody who does not trust it, and without our lab
     extension: each sees a readable panel or picture of what became of it, nobody an error alone, and nothing runs. What is neither trusted nor drawn by us still has the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import pytest
 from tests.crash.faults import ask
 from tests.crash.test_poison import script
 from tests.kernels import lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     import subprocess
@@ -81,8 +81,6 @@ WAYS = {
     "a pool": "embed.map(DOCS, workers=4, executor=ThreadPoolExecutor(4), on_error='collect')",
     "plain calls": "plain()",
 }
-USUAL = ("threads", "asyncio", "processes", "plain calls")
-SLOW = pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="5 s each: DURABLE_NB_MATRIX=1 runs them")
 LAST = "\nprint([str(found) for found in FOUND if isinstance(found, Exception)][0])\n"
 
 
@@ -136,7 +134,7 @@ def ends(folder: Path, source: str, address: str | None = None) -> str:
     return out.strip()
 
 
-@pytest.mark.parametrize("how", [how if how in USUAL else pytest.param(how, marks=SLOW) for how in WAYS])
+@pytest.mark.parametrize("how", usual(WAYS, "threads", "asyncio", "processes", "plain calls"))
 def test_the_count_and_the_time_outlive_the_kernel(tmp_path: Path, how: str) -> None:
     """Of five attempts two were made, so three follow; the third not before its time, and all other documents before it."""
     killed_waiting(tmp_path, cell(how))
@@ -181,7 +179,7 @@ def test_retries_as_a_number_are_what_is_left_of_them(tmp_path: Path) -> None:
     assert "after 5 attempts" in said
 
 
-@pytest.mark.parametrize("how", ["threads", "processes"])
+@pytest.mark.parametrize("how", usual(["threads", "processes"], "threads"))
 def test_documents_that_did_not_wait_have_as_many_attempts_as_ever(tmp_path: Path, how: str) -> None:
     """Of documents that are new, and are sent together with others where they are sent, each has its five attempts."""
     killed_waiting(tmp_path, cell("threads"))
@@ -245,7 +243,7 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_longer(tmp_path: Path) -> N
     assert 1.5 <= attempts(tmp_path)[2][1] - before < 20
 
 
-@pytest.mark.parametrize("how", ["threads", "asyncio", "batched"])
+@pytest.mark.parametrize("how", usual(["threads", "asyncio", "batched"], "asyncio"))
 def test_another_kernel_of_a_shared_run_goes_on(tmp_path: Path, server: Postgres, how: str) -> None:
     """One of two dies while its document waits: the other one makes the attempts that are left, when their time has come."""
     source = cell(how).replace("on_error", "shared=True, on_error").replace(f"wait_fixed({WAIT_S})", "wait_fixed(9)")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.crash.faults import Wire, Work, ask, stored
 from tests.kernels import wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ square = SimpleNamespace(map={how})
 """
 
 
-@pytest.mark.parametrize("how", ["", "inline", "streamed", "inside", "called", "awaited"])
+@pytest.mark.parametrize("how", usual(["", "inline", "streamed", "inside", "called", "awaited"], "", "awaited"))
 def test_who_interrupts_a_plain_map_need_not_wait_for_the_database(
     url: str, tmp_path: Path, request: pytest.FixtureRequest, how: str
 ) -> None:

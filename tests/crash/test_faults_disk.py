@@ -20,12 +20,12 @@ from durable_nb.errors import StoreUnavailable
 from durable_nb.store import Store
 from tests.crash.faults import Work, stored
 from tests.kernels import lines, wait_until
+from tests.matrix import usual
 from tests.store.examples import Counts, begin, result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLOW = pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="40 s: DURABLE_NB_MATRIX=1 runs it")
 # Documents grow: 40 KB each, so that a small disk is full after some of them.
 _IS_LARGE = "square.function = lambda n: (os.write(log, b'%d\\n' % n), time.sleep(0.006), os.urandom(40_000))[2]"
 
@@ -232,7 +232,7 @@ def test_torn_pages_are_found(tmp_path: Path, url: str) -> None:
         torn.close()
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(40, marks=SLOW)])
+@pytest.mark.parametrize("seconds", usual([5, 40], 5))
 def test_a_foreign_lock_is_waited_out(tmp_path: Path, url: str, seconds: int) -> None:
     """Another program holds the write lock: the run waits, says so once that takes long, and computes nothing twice."""
     work = Work(tmp_path, url).at(60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 from durable_nb.store import Store
 from tests.crash.faults import Work, stored
 from tests.kernels import Kernel, lines, wait_until
+from tests.matrix import IS_WHOLE
 from tests.store.examples import Counts, begin, python, result
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ rows._with_blobs_apart = with_blobs_apart
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_a_named_point(url: str, tmp_path: Path, point: str) -> None:
     """What was committed before is there, whole; what was in flight is made again; the store is sound."""
-    if url.startswith("postgresql") and point.startswith(("in", "between")) and not os.environ.get("DURABLE_NB_MATRIX"):
+    if url.startswith("postgresql") and point.startswith(("in", "between")) and not IS_WHOLE:
         pytest.skip("a transaction is one there as well: DURABLE_NB_MATRIX=1 runs it")
     first = Work(tmp_path, url, documents=120, prelude=_DIE + POINTS[point])
     first.process.communicate(timeout=120)

@@ -21,10 +21,7 @@ from tests.notebook.hazards_of_state import OF_STATE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("DURABLE_NB_MATRIX"),
-    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 5 minutes on 2 cores",
-)
+pytestmark = pytest.mark.matrix  # every one in four kernels
 
 FAKEAI = '''
 """A library with a hosted model, as it would be installed."""

@@ -20,6 +20,7 @@ from durable_nb.engine.context import inside
 from durable_nb.engine.recovery import blame
 from durable_nb.store import Store
 from tests.kernels import ROOT, Kernel, lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +111,7 @@ def test_a_document_that_kills_is_set_aside_after_three_deaths(tmp_path: Path, h
     assert sum(times.values()) <= 39 + 7
 
 
-@pytest.mark.parametrize("die", DIES)
+@pytest.mark.parametrize("die", usual(DIES, *list(DIES)[:2]))
 def test_it_does_not_matter_how_it_kills(tmp_path: Path, die: str) -> None:
     """SIGKILL, a segmentation fault, an abort and memory that runs out, among calls too fast to be committed one by one."""
     assert (3, ASIDE) == until_it_ends(tmp_path, squares("threads", die=die))

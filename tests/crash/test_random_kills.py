@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernels import ROOT, Kernel, lines, wait_until
+from tests.matrix import usual
 from tests.postgres import NoPostgres, throwaway_postgres
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_processes_killed_at_random(kind: str, tmp_path: Path) -> None:
     assert 0 == soak.returncode, soak.stdout + soak.stderr
 
 
-@pytest.mark.parametrize("trial", range(TRIALS))
+@pytest.mark.parametrize("trial", usual(range(TRIALS), 0, 1))
 def test_kernels_killed_at_random(kernel: Callable[..., Kernel], tmp_path: Path, trial: int) -> None:
     """After three SIGKILLs at random progress, every document has its own result, and executions are at most the
     documents plus what was in flight at each kill."""

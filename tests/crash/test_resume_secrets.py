@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernels import lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def everything(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((folder / ".durable_nb").iterdir()))
 
 
-@pytest.mark.parametrize("key", KEYS, ids=["form", "plain"])
+@pytest.mark.parametrize("key", usual(KEYS, KEYS[0]), ids=["form", "plain"])
 def test_no_byte_of_a_key_is_stored(kernel: Start, key: str) -> None:
     """In a variable, client, closure, default, the code, a collection, a class, the environment: not while the cell runs,
     not after it, nor after a kernel has resumed it, or was told what to run and then resumed it.

@@ -25,10 +25,7 @@ from tests.notebook.shapes_more import MORE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("DURABLE_NB_MATRIX"),
-    reason="every shape in four kernels: DURABLE_NB_MATRIX=1, 5 minutes on 2 cores",
-)
+pytestmark = pytest.mark.matrix  # every one in four kernels
 
 PYTHON = os.environ.get("DURABLE_NB_TEST_PYTHON", sys.executable)  # read before the fixture that clears such names
 SHOW = "print(__import__('tests.notebook.shapes', fromlist=['shown']).shown({names!r}, globals()))"

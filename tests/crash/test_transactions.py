@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from durable_nb.store import Store
 from tests.crash.test_poison import script
 from tests.kernels import Kernel, lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def both(address: str, tmp_path: Path) -> Both:
     return Both(address)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", usual(WAYS, "a loop"))
 def test_kills_at_random_leave_both_or_neither(both: Both, address: str, tmp_path: Path, way: str) -> None:
     """After each SIGKILL the rows written are those of the documents done, and in the end each is there once."""
     chance, log = random.Random(way), tmp_path / "executed.log"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import urllib.request
@@ -26,6 +25,7 @@ from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError, RunStopped, StepFailed
 from durable_nb.records import State
 from tests.kernels import wait_until
+from tests.matrix import IS_WHOLE, usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,7 +269,7 @@ def most_in_a_second(starts: list[float]) -> int:
     return max(sum(1 for other in starts if at <= other < at + 1) for at in starts)
 
 
-@pytest.mark.parametrize("limit", ["rate", "tokens", "limiter"])
+@pytest.mark.parametrize("limit", usual(["rate", "tokens", "limiter"], "rate"))
 @pytest.mark.parametrize("is_async", [False, True], ids=["threads", "loop"])
 def test_a_pause_saves_up_no_starts(is_async: bool, limit: str) -> None:
     """After Resume calls go on at the pace that is allowed: what was allowed meanwhile is gone."""
@@ -656,7 +656,7 @@ def test_a_failure_is_a_failure() -> None:
         broken.map(["a"])
 
 
-DOWN_S = 30.0 if "DURABLE_NB_MATRIX" in os.environ else 4.0
+DOWN_S = 30.0 if IS_WHOLE else 4.0
 
 
 def test_a_service_that_is_down_for_a_while_loses_nothing() -> None:

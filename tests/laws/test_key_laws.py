@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from durable_nb import keys
+from tests.matrix import IS_WHOLE
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.complex_numbers(), st.text(), st.binary(),
@@ -60,7 +61,7 @@ def test_copies_have_the_same_key(value: Any) -> None:
 
 
 @given(values, values)
-@settings(max_examples=300)
+@settings(max_examples=300 if IS_WHOLE else 150)
 def test_keys_are_equal_exactly_when_values_are(left: Any, right: Any) -> None:
     """Two values have one key if and only if they have the same types, structure and bits."""
     assert (spelled(left) == spelled(right)) == (keys.digest(left) == keys.digest(right))

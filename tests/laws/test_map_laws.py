@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from durable_nb import StepFailed, run, step
 from durable_nb.engine.session import current as session
 from durable_nb.testing import temporary_store
+from tests.matrix import IS_WHOLE
 
 DOCUMENTS = st.integers(0, 3)
 LISTS = st.lists(DOCUMENTS, max_size=8)
@@ -242,4 +243,6 @@ class EachCallIsComputedOnce(RuleBasedStateMachine):
 
 TestEachCallIsComputedOnce = EachCallIsComputedOnce.TestCase
 TestEachCallIsComputedOnce.__doc__ = "Maps, streams, calls and retries of a step are one book of results."
-TestEachCallIsComputedOnce.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+TestEachCallIsComputedOnce.settings = settings(
+    max_examples=20 if IS_WHOLE else 8, stateful_step_count=12, deadline=None
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from durable_nb.records import State
 from durable_nb.store import Store, leases, owner_of_this_process
+from tests.matrix import IS_WHOLE
 from tests.store.examples import Counts, begin, failure, key, python, result
 
 KEYS = range(8)
@@ -153,5 +153,5 @@ TestStoreIsADictionary = StoreIsADictionary.TestCase
 TestStoreIsADictionary.__doc__ = (
     "The store behaves as a dictionary under any interleaving of save, kill, reopen, gc, take-over."
 )
-_EXAMPLES = 60 if os.environ.get("DURABLE_NB_MATRIX") else 8
+_EXAMPLES = 60 if IS_WHOLE else 8
 TestStoreIsADictionary.settings = settings(max_examples=_EXAMPLES, stateful_step_count=10, deadline=None)

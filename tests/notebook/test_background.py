@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernels import wait_until
+from tests.matrix import usual
 from tests.notebook.cells import LOAD, executed, stored
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def test_the_prompt_is_back_while_the_cell_is_computed(kernel: Start) -> None:
     assert "'BG GATED 5'], 5" in one.ok("out[-1:], i").result
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", usual(SHAPES, "loop", "pool", "step", "gather", "client"))
 def test_it_comes_to_what_the_cell_comes_to(kernel: Start, shape: str) -> None:
     """The names that a cell sets in the background, and the globals that its calls set, equal those in front, and its results
     are the same calls: run in front by another kernel, a finished cell computes nothing.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.kernels import ROOT, lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +101,7 @@ def run_of(folder: Path, name: str) -> dict:
     return next(run for run in json.loads(found.stdout) if run["name"] == name)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", usual(SHAPES, "for", "submit-result", "gather", "processes"))
 def test_a_cell_stops_and_goes_on(kernel: Start, tmp_path: Path, shape: str) -> None:
     """■ gives control back at once, keeps every call that ended, and the cell run again computes the others once each."""
     one, cell = prepared(kernel), f"%%durable {shape}\n{SHAPES[shape]}"

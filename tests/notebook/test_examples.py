@@ -131,7 +131,7 @@ def test_two_kernels(run: Callable[..., Shown], pgvector: str, monkeypatch: pyte
     assert "80 vectors" in shown["other"]
 
 
-@pytest.mark.skipif(not os.environ.get("DURABLE_NB_MATRIX"), reason="20 s: DURABLE_NB_MATRIX=1 runs it")
+@pytest.mark.matrix  # 20 s
 def test_dask_and_ray(run: Callable[..., Shown]) -> None:
     """07: what Dask computed is restored on Ray, and what both computed is here."""
     need("wordllama", "distributed", "ray")

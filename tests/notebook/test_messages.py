@@ -13,6 +13,7 @@ import pytest
 
 from durable_nb.wire import MIME
 from tests.kernels import wait_until
+from tests.matrix import usual
 from tests.notebook.cells import LOAD, STEPS
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def outputs(messages: list[tuple[float, dict[str, Any]]]) -> list[dict[str, Any]
     return list(saved.values())
 
 
-@pytest.mark.parametrize("served", ["1", ""])
+@pytest.mark.parametrize("served", usual(["1", ""], "1"))
 def test_ten_thousand_documents_are_a_few_messages(
     kernel: Start, served: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import usual
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -58,7 +60,7 @@ def library(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", usual(SHAPES, "comprehension", "pool.map"))
 def test_the_first_of_two_models_is_edited(kernel: Start, library: Path, shape: str) -> None:
     """Two models of one name: results of the first are computed again once another one stands there, in every shape."""
     assert _asked_twice(kernel, library, SHAPES[shape]) == _RIGHT
