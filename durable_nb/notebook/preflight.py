@@ -71,8 +71,15 @@ class Preflight:
         Raises
         ------
         ConfigError
-            When it is certain already that nothing can be kept, or for a sort whose key is a step.
+            When it is certain already that nothing can be kept, for a sort whose key is a step, and for what ``--replay``
+            names and the cell does not call.
         """
+        for name in sorted(self._replays - self._plan.mentioned - set(self._plan.called)):
+            called = ", ".join(dict.fromkeys(self._plan.called)) or "nothing"
+            raise ConfigError(
+                f"--replay {name}: {name!r} does not stand in this cell.",
+                f"Name what it calls, as it is typed there: {called}.",
+            )
         return self._look(own_names=False)
 
     def complete(self, live: LiveRun) -> None:

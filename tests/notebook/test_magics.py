@@ -32,6 +32,10 @@ def unattended(one: Kernel, code: str) -> Reply:
         ("%%durable embed(docs)\nembed('refused')", "cannot name a run"),
         ("%%durable refused --on-change maybe\nembed('refused')", "invalid choice: 'maybe'"),
         ("%%durable refused --nope\nembed('refused')", "unrecognized arguments: --nope"),
+        (
+            "%%durable refused --replay lode\nfor n in '12':\n    embed('refused')",
+            "does not stand in this cell. Name what it calls, as it is typed there: embed",
+        ),
         ("%%durable refused --db oracle://nowhere\nembed('refused')", "cannot keep results in oracle"),
     ],
 )
