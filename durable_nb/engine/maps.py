@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import clock
 from durable_nb.engine import arguments, runs
 from durable_nb.engine.arrivals import Arrivals
+from durable_nb.engine.options import whole
 from durable_nb.engine.selection import FromLoop, chosen
 from durable_nb.engine.sharing import kind_of
 from durable_nb.engine.streams import Stream
@@ -44,6 +45,7 @@ class Mapping:
         executor: Any,
         **given: Any,
     ) -> None:
+        limit, given["workers"] = whole(limit), whole(given["workers"])
         arguments.check_map(step, items, on_error=on_error, on_change=on_change, limit=limit, shared=shared, **given)
         self.step, self._items, self._limit = step, items, limit
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given

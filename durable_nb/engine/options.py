@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
@@ -76,16 +77,24 @@ class Options(NamedTuple):
             flow = like.flow
         return cls(
             written,
-            _retry(written.get("retries", 0), written.get("retry_on", Exception)),
+            _retry(whole(written.get("retries", 0)), written.get("retry_on", Exception)),
             _timeout_s(written.get("timeout")),
             _version(written.get("version")),
             flow,
-            _batch(written.get("batch")),
+            _batch(whole(written.get("batch"))),
             _transaction(written.get("transaction", False)),
             _cost(written.get("cost")),
             _ignored(written.get("ignore")),
             _executor(written.get("executor")),
         )
+
+
+def whole(value: Any) -> Any:
+    """A whole number of any library as an int; whatever else as it is, to be refused."""
+    if not isinstance(value, int):
+        with suppress(TypeError):
+            return operator.index(value)
+    return value
 
 
 def _check_name(name: Any) -> None:

@@ -176,6 +176,14 @@ def test_a_timeout_is_any_number(timeout: Any) -> None:
     assert [2] == list(step(timeout=timeout)(double).map([1]))
 
 
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
+def test_a_number_of_numpy_is_a_number(kind: Any) -> None:
+    """Counts come out of arrays and tables, too."""
+    paired = step(lambda numbers: [2 * n for n in numbers], name="paired", batch=kind(2), retries=kind(1))
+
+    assert [0, 2, 4] == list(paired.map(range(9), limit=kind(3), workers=kind(2)))
+
+
 @pytest.mark.parametrize("version", ["2", "", 2, 0, 2.5, 10**400], ids=str)
 def test_a_version_is_a_text_or_a_number(version: Any) -> None:
     """What it is told stands for the code: another body is no other version."""
