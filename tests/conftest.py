@@ -79,11 +79,13 @@ def kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """No run is live and no thread of ours is alive after a test."""
+    """No run is live, no thread of ours is alive, and ■ does what it did before."""
+    interrupted = signal.getsignal(signal.SIGINT)
     yield
     session.close()
 
     assert session.live == []
+    assert signal.getsignal(signal.SIGINT) is interrupted
     wait_until(
         lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("durable-")],
         describing="no durable-* thread is alive",

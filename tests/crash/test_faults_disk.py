@@ -187,11 +187,11 @@ def test_a_replaced_file_is_noticed(tmp_path: Path, url: str) -> None:
     assert [] == stored(url)
 
 
-@pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), ("-wal", "-shm")], ids=" and ".join)
-def test_a_removed_log_costs_no_result(tmp_path: Path, url: str, suffixes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("suffixes", usual(["-wal", "-shm", "-wal -shm"], "-wal -shm"))
+def test_a_removed_log_costs_no_result(tmp_path: Path, url: str, suffixes: str) -> None:
     """-wal or -shm removed under a live run, which is killed later: what it said is durable is in the database."""
     work = Work(tmp_path, url, documents=400).at(80)
-    for suffix in suffixes:
+    for suffix in suffixes.split():
         (tmp_path / f"durable.db{suffix}").unlink()
     work.at(200).kill()
     kept = stored(url)

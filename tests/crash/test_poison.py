@@ -98,7 +98,7 @@ def squares(how: str, *, die: str = "SIGKILL", pause: float = 0.0) -> str:
     return SQUARES.replace("DIE", DIES[die]).replace("PAUSE", str(pause)) + MAPS[how] + SHOW
 
 
-@pytest.mark.parametrize("how", MAPS)
+@pytest.mark.parametrize("how", usual(MAPS, "threads", "asyncio"))
 def test_a_document_that_kills_is_set_aside_after_three_deaths(tmp_path: Path, how: str) -> None:
     """The fourth attempt ends: all others have their results, and the one is named with its three deaths."""
     found = until_it_ends(tmp_path, squares(how, pause=0.01))

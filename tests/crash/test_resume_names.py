@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernels import Kernel, lines, wait_until
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from tests.notebook.cells import Start
@@ -69,7 +70,7 @@ def test_the_cells_to_run_are_all_named(kernel: Start) -> None:
     assert "and in other cells, afterwards:\n\n    header = next(reader)\n\nRun them, then:" in said
 
 
-@pytest.mark.parametrize("shown", ["_", "_4", "Out[4]"])
+@pytest.mark.parametrize("shown", usual(["_", "_4", "Out[4]"], "_"))
 def test_a_cell_that_reads_what_another_showed_is_not_resumed(kernel: Start, shown: str) -> None:
     """In a fresh kernel these are other values, or none: the run would be done with nothing in it."""
     two, said = resumed(kernel, ["list(docs)"], f"out = [embed(doc) for doc in {shown}]")

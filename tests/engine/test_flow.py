@@ -237,7 +237,7 @@ def test_threads_below_the_limit_are_never_refused(service: Service, limit: Any)
     assert (service.answered, service.refused) == (DOCUMENTS, 0)
 
 
-@pytest.mark.parametrize("kind", ["written", "langchain", "aiolimiter"])
+@pytest.mark.parametrize("kind", usual(["written", "langchain", "aiolimiter"], "aiolimiter"))
 def test_coroutines_below_the_limit_are_never_refused(service: Service, kind: str) -> None:
     """On a loop, which no limiter may block."""
 

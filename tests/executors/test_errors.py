@@ -16,6 +16,7 @@ import pytest
 
 from durable_nb import current_call, step
 from durable_nb.errors import ConfigError
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_errors_are_the_same_as_in_this_process(executor: Any) -> None:
     assert "RuntimeError: Unsaid: False" == f"{type(there[-1]).__name__}: {there[-1]}"
 
 
-@pytest.mark.parametrize("kind", ["openai limit", "httpx"])
+@pytest.mark.parametrize("kind", usual(["openai limit", "httpx"], "openai limit"))
 def test_a_refusal_by_the_service_holds_all_workers_up(kind: str, executor: Any, tmp_path: Path) -> None:
     """A 429 with ``Retry-After`` uses up no attempt; nothing is sent for so long, but for what had been: two for each worker."""
     asked = tmp_path / "asked"

@@ -13,6 +13,7 @@ import pytest
 
 from durable_nb import step
 from durable_nb.errors import ConfigError
+from tests.matrix import usual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,7 +255,7 @@ def test_a_worker_that_lives_on_does_not_compute_with_what_it_had(
         assert [1000, 2000, 3000] == list(embed.map([1, 2, 3], executor=new, on_change="recompute"))
 
 
-@pytest.mark.parametrize("whence", ["here", "from", "import"])
+@pytest.mark.parametrize("whence", usual(["here", "from", "import"], "from"))
 @pytest.mark.parametrize("what", MADE)
 def test_what_is_made_when_a_module_is_loaded_is_compared_by_its_text(
     what: str, whence: str, tmp_path: Path, write: Callable[[str], ModuleType]

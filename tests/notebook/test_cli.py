@@ -13,6 +13,7 @@ import pytest
 from durable_nb.records import DEATHS
 from durable_nb.store import Store
 from tests.kernels import ROOT, lines, wait_until
+from tests.matrix import usual
 from tests.notebook.cells import LOAD, STEPS, stored
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_a_live_run_is_paused_and_stopped_from_a_shell(kernel: Start) -> None:
     assert state is not None and "interrupted" == state[0]
 
 
-@pytest.mark.parametrize("verb", ["pause", "unpause", "stop"])
+@pytest.mark.parametrize("verb", usual(["pause", "unpause", "stop"], "stop"))
 def test_nobody_to_ask_is_said(tmp_path: Path, verb: str) -> None:
     """A run that is over, a name that is none and a folder without a database are told apart, with exit status 2."""
     script = "from durable_nb import run\nwith run('over'):\n    pass"
@@ -149,7 +150,7 @@ def test_a_name_that_is_no_text_is_no_run(tmp_path: Path, command: list[str]) ->
     assert (2, True) == (asked_for.returncode, "there is no run 'n\\udcff'" in asked_for.stderr)
 
 
-@pytest.mark.parametrize("name", ["Why?1", "My%20Project"])
+@pytest.mark.parametrize("name", usual(["Why?1", "My%20Project"], "Why?1"))
 def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
     """A shell finds what a script in that folder has saved, by the folder and by a path; nothing is made elsewhere."""
     folder = tmp_path / name

@@ -50,6 +50,7 @@ def test_edits_apply_to_every_variant(name: str) -> None:
     any(importlib.util.find_spec(module) is None for module in ("wordllama", "llama_index", "pypdf", "reportlab")),
     reason="the application's own libraries are not installed",
 )
+@pytest.mark.matrix  # half a minute
 def test_a_killed_kernel_costs_a_document() -> None:
     """By magic, after SIGKILL: at most the document in flight is read again, and the store has one row for each chunk."""
     from tests.bench.comparison.places import truth

@@ -93,10 +93,20 @@ def _asked_twice(kernel: Start, library: Path, shape: str) -> list[str | None]:
 @pytest.mark.parametrize(
     "cell",
     [
-        pytest.param("model.warm()\nout = [ask(model, doc) for doc in docs]", id="a method of an argument"),
+        pytest.param(
+            "model.warm()\nout = [ask(model, doc) for doc in docs]",
+            id="a method of an argument",
+            marks=pytest.mark.matrix,
+        ),
         pytest.param("model.warm()\nout = [of_global(doc) for doc in docs]", id="a method of a global"),
-        pytest.param("model.warm()\nout = [task(doc) for doc in docs]", id="a method of a global of a step"),
-        pytest.param("prefix = 'new'\nout = [tagged(doc) for doc in docs]", id="a global that is set"),
+        pytest.param(
+            "model.warm()\nout = [task(doc) for doc in docs]",
+            id="a method of a global of a step",
+            marks=pytest.mark.matrix,
+        ),
+        pytest.param(
+            "prefix = 'new'\nout = [tagged(doc) for doc in docs]", id="a global that is set", marks=pytest.mark.matrix
+        ),
         pytest.param(
             "prefix = 'new'\nout = [tagged(doc) for doc in docs]\nprefix = 'newer'\nout += [tagged(doc) for doc in docs]",
             id="a global that is set twice",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kernels import Kernel, lines, wait_until
+from tests.matrix import usual
 from tests.notebook.cells import stored
 from tests.notebook.test_load import SHELL, loaded
 
@@ -103,7 +104,9 @@ def test_the_button_goes_with_the_next_cell(kernel: Start) -> None:
     assert "[]" == left.result
 
 
-@pytest.mark.parametrize("how", ["done", "live", "another notebook", "another program", "none"])
+@pytest.mark.parametrize(
+    "how", usual(["done", "live", "another notebook", "another program", "none"], "live", "another program")
+)
 def test_nothing_is_said_where_nothing_is_left(kernel: Start, tmp_path: Path, how: str) -> None:
     """Of a run that is done or alive, of another notebook, or of a file that is no database of ours."""
     other = tmp_path / "one.ipynb"
