@@ -165,7 +165,7 @@ _EDITED = "whole = square.function\nsquare = step(lambda n: whole(n), name='squa
 
 def test_a_question_of_one_leaves_the_counts_alone(server: Postgres, tmp_path: Path) -> None:
     """Who joins with edited code is asked, and leaves: what the others have computed by then was not restored."""
-    (work,) = together(tmp_path, server, 1, documents=200, seconds=0.02)
+    (work,) = together(tmp_path, server, 1, documents=200, seconds=0.1)  # the other one comes before it ends
     work.at(40)
     (tmp_path / "edited").mkdir()
     asked = Work(tmp_path / "edited", server.url, documents=200, shared=True, prelude=_EDITED).end()

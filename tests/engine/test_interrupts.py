@@ -16,6 +16,7 @@ import pytest
 
 from durable_nb import run, step
 from durable_nb.engine import controls, runs
+from durable_nb.engine.batch import Batch
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.session import current as session
 from durable_nb.errors import RunBusy, RunStopped, StoreUnavailable
@@ -55,9 +56,18 @@ def test_a_retry_that_was_interrupted_goes_on_where_it_ended(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries: int) -> None:
+def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(
+    store: Store, monkeypatch: pytest.MonkeyPatch, retries: int
+) -> None:
     """Interrupted while one of six runs: five have not begun, which is no failure of theirs, nor a reason to make them."""
     begun: list[int] = []
+    cancel, cancelled = Batch.cancel, threading.Event()
+
+    def cancel_and_tell(batch: Batch) -> None:
+        cancel(batch)
+        cancelled.set()
+
+    monkeypatch.setattr(Batch, "cancel", cancel_and_tell)
 
     @step(retries=retries)
     def embed(n: int) -> int:
@@ -65,7 +75,7 @@ def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(store: Store, retries
         if n == 1:
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)  # by then the main thread has been told
+            assert cancelled.wait(20), "the main thread was not told"
         return n
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
