@@ -16,7 +16,7 @@
     ├── Unkeyable              an argument has no value that could name the call
     ├── Unsaveable             a result cannot be turned into bytes and back
     └── ValueUnavailable       a saved value needs something this kernel has not defined yet
-    RunStopped                 the Stop button; a KeyboardInterrupt, so that no ``except Exception`` swallows it
+    RunStopped                 the Stop button; a BaseException, so that no ``except Exception`` swallows it
 
 Fields are plain attributes given to ``super().__init__`` raw, so every error survives pickle; the text is made in
 ``__str__`` and says what happened, to which document, and what to do now.
@@ -248,8 +248,11 @@ class ValueUnavailable(DurableError):
         )
 
 
-class RunStopped(KeyboardInterrupt):
-    """Stop was pressed: running calls were allowed to end, what is finished is saved."""
+class RunStopped(BaseException):
+    """Stop was pressed: running calls were allowed to end, what is finished is saved.
+
+    Not a KeyboardInterrupt: one that is raised in a task ends the loop of the task, and the kernel with it.
+    """
 
     def __init__(self, run: str) -> None:
         super().__init__(run)

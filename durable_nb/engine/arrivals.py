@@ -122,6 +122,8 @@ class Arrivals:
     def leave(self) -> None:
         """Nobody reads on: no further call is started."""
         self.is_left = True
+        if self.reader is not None:
+            self.reader.leave()
         if self._batch is None:
             return
         self._batch.cancel()

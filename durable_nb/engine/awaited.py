@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.arrivals import LOOK_S
+from durable_nb.errors import RunStopped
 from durable_nb.executors.threads import GRACE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from durable_nb.engine.arrivals import Arrivals
     from durable_nb.engine.maps import Mapping
     from durable_nb.engine.streams import OnThread
 
+_LEFT_S = 1.0
 _computing: set[asyncio.Task[None]] = set()
 """A loop does not hold its tasks."""
 
@@ -25,15 +28,17 @@ class OnLoop:
 
     def __init__(self, arrivals: Arrivals, asked: Mapping, thread: OnThread) -> None:
         self._arrivals, self._asked, self._thread = arrivals, asked, thread
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         self._came, self._taken = asyncio.Event(), asyncio.Event()
-        self._is_waiting = self._is_begun = False
+        self._is_begun, self._waiting = False, 0
         self._task: asyncio.Task[None] | None = None
+        self._is_left = False
         self.computes = asked.step.is_async
         """Whether the map runs on this loop: nothing may block it, so it awaits room (`as_there_is_room`)."""
 
     async def take(self) -> tuple[Any, Any]:
         """The next document and its result; StopAsyncIteration, or what the map raised, after the last."""
+        __tracebackhide__ = True
         if not self._is_begun:
             self._begin()
         try:
@@ -49,25 +54,36 @@ class OnLoop:
     async def close(self, error: BaseException | None) -> None:
         """Start no further call; returns when running ones have ended and are saved, at most two seconds later.
 
-        After ■ those of an async step are cancelled, as those of ``amap`` are.
+        After ■ those of an async step are cancelled at once, as those of ``amap`` are.
         """
         is_cancelled = isinstance(error, asyncio.CancelledError)
         self._arrivals.hurry_after(error)
-        if self._task is None:
-            await asyncio.to_thread(self._thread.close)
-        else:
-            self._arrivals.leave()
-            if is_cancelled:
-                self._task.cancel()
-            await asyncio.wait({self._task}, timeout=GRACE_S)
+        if not self._is_begun:
+            self._thread.close()  # which has not begun either
+            return
+        self._arrivals.leave()
+        if is_cancelled and self._task is not None:
             self._task.cancel()
-            self._arrivals.give_back()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await self._until(lambda: self._arrivals.is_over)
+        self._arrivals.give_back()
         if is_cancelled and (unsaved := self._arrivals.unsaved()) is not None:
             raise unsaved
 
+    def leave(self) -> None:
+        """Nobody reads on; from any thread. Calls on the loop, which can be cancelled, have a second to end."""
+        loop, task = self._loop, self._task
+        if task is not None and not self._is_left:
+            self._is_left = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(lambda: loop.call_later(_LEFT_S, task.cancel))
+
     def tell(self) -> None:
         """Something has arrived, or it is over; from any thread."""
-        if self._is_waiting:
+        if self._waiting and threading.get_ident() == self._thread_id:  # costs no system call
+            self._came.set()
+        elif self._waiting:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._came.set)
 
@@ -89,13 +105,20 @@ class OnLoop:
             self._task.add_done_callback(_computing.discard)
 
     async def _arrived(self) -> None:
-        while not self._arrivals.is_ready:
-            self._came.clear()
-            self._is_waiting = True  # before the second look: what comes after that wakes
-            if not self._arrivals.is_ready:
-                await self._came.wait()
-            self._is_waiting = False
+        __tracebackhide__ = True
+        await self._until(lambda: self._arrivals.is_ready)
         self._taken.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        __tracebackhide__ = True
+        self._waiting += 1  # before it looks: what comes after that wakes
+        try:
+            while not condition():
+                self._came.clear()
+                if not condition():
+                    await self._came.wait()
+        finally:
+            self._waiting -= 1
 
     async def _room(self) -> None:
         while self._arrivals.is_full:
@@ -107,4 +130,9 @@ class OnLoop:
 
 async def _fill(arrivals: Arrivals, asked: Mapping) -> None:
     with arrivals.filled():
-        await asked.run_async(arrivals)
+        try:
+            await asked.run_async(arrivals)
+        except asyncio.CancelledError:
+            if not arrivals.is_left:
+                raise
+            raise RunStopped(arrivals.name) from None  # who reads on is not cancelled

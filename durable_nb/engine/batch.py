@@ -53,7 +53,7 @@ class Batch(Filling):
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority, is_alone=is_alone)
         self.is_inner = is_inside()
         self._cancelled, self.cancelled_at = threading.Event(), 0.0
-        self._is_inline = self._is_left_alone = False
+        self.is_on_loop = self._is_inline = self._is_left_alone = False
         """The latter where the step itself does not change its documents, and their iterator goes on while they are computed."""
         self.live.progress.workers = workers
 
@@ -90,11 +90,10 @@ class Batch(Filling):
 
     async def run_async(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
         """Compute what is missing on the running loop."""
-        import asyncio
-
         from durable_nb.executors import aio
 
-        with self._giving_back():
+        self.is_on_loop = True
+        with self.live.at_work.on(self), self._giving_back():
             try:
                 with hurrying(self.live, is_last=self.live.implicit):
                     chunks = self._after_pilot_async(self._intake.units_async(items))
@@ -103,7 +102,7 @@ class Batch(Filling):
                     await aio.run(self._one_async, chunks, workers=self.workers, halted=self._halted)
             finally:
                 self._intake.source.close()
-                await asyncio.to_thread(self.live.store.flush)
+                await aio.beside(self.live.store.flush)
             self._check()
             self._intake.source.raise_again()
 

@@ -41,8 +41,9 @@ def ending(error: BaseException | None, failed: int) -> tuple[State, str]:
         error = error.__context__  # Condition.wait of the standard library, interrupted while it takes its lock again
     if isinstance(error, StoreUnavailable) and isinstance(error.__context__, KeyboardInterrupt):
         error = error.__context__  # what it had to say when it was told to wait no longer
-    asyncio = sys.modules.get("asyncio")
-    cancelled = () if asyncio is None else (asyncio.CancelledError,)
+    # Of a task, and of a thread that waited for one.
+    loaded = (sys.modules.get(name) for name in ("asyncio", "concurrent.futures"))
+    cancelled = [module.CancelledError for module in loaded if module is not None]
     if isinstance(error, (KeyboardInterrupt, GeneratorExit, *cancelled)):
         return State.INTERRUPTED, "interrupted; run the cell again to go on"
     if isinstance(error, CodeChanged):
@@ -63,7 +64,7 @@ def hurry_after(live: LiveRun, error: BaseException | None, *, is_last: bool = F
     """
     asyncio = sys.modules.get("asyncio")
     is_cancelled = is_last and asyncio is not None and isinstance(error, asyncio.CancelledError)
-    if is_cancelled or (isinstance(error, KeyboardInterrupt) and not isinstance(error, RunStopped)):
+    if is_cancelled or isinstance(error, KeyboardInterrupt):
         live.store.hurry(live.record.id)
 
 
@@ -86,7 +87,7 @@ def told(tell: Callable[[], None]) -> None:
 
 
 class AtWork:
-    """Maps of a run that a thread computes: behind a stream, or one that the user has started."""
+    """Maps of a run that a thread or a task computes: behind a stream, or one that the user has started."""
 
     def __init__(self) -> None:
         self._batches: set[Batch] = set()
@@ -111,6 +112,7 @@ class AtWork:
             batch.cancel()
         # From when their map was cancelled: who closed its stream has waited for the calls that run already.
         due = max((batch.cancelled_at for batch in batches), default=0.0) + GRACE_S
-        while self._batches and clock.monotonic() < due:
+        # Not for those of a loop, which would wait for this thread.
+        while any(not batch.is_on_loop for batch in list(self._batches)) and clock.monotonic() < due:
             clock.sleep(0.005)
         return not wanted

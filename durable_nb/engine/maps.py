@@ -47,7 +47,8 @@ class Mapping:
     ) -> None:
         limit, given["workers"] = whole(limit), whole(given["workers"])
         arguments.check_map(step, items, on_error=on_error, on_change=on_change, limit=limit, shared=shared, **given)
-        self.step, self._items, self._limit = step, items, limit
+        self.step, self._limit = step, limit
+        self._items = items.as_items() if isinstance(items, Stream) else items
         self._collects, self._on_change, self._shared, self._given = on_error == "collect", on_change, shared, given
         self._executor = arguments.checked_executor(step, executor)
         self._started: Batch | None = None
@@ -95,10 +96,12 @@ class Mapping:
     async def _run_async(self, stream: Arrivals | None) -> Results:
         import asyncio
 
+        from durable_nb.executors import aio
+
         if not self.step.is_async:
             self.read_from(asyncio.get_running_loop())
             try:
-                return await asyncio.to_thread(self.run)
+                return await aio.beside(self.run)
             except asyncio.CancelledError:
                 self.leave()
                 if not self._is_over:

@@ -196,7 +196,7 @@ class LiveRun:
     def refusal(self) -> BaseException:
         """What a call raises that may not start.
 
-        A KeyboardInterrupt in a task would end the loop that it runs on, and the kernel with it: a task is cancelled.
+        A task beside the one that opened the run is cancelled: nobody may ever ask what it raised.
         """
         self._has_refused = True
         task = current_task()

@@ -69,7 +69,7 @@ class SharedBatch(Batch):
                 raise
             finally:
                 self._intake.source.close()
-                await asyncio.to_thread(self.live.store.flush)
+                await aio.beside(self.live.store.flush)
             self._check()
             self._intake.source.raise_again()
 

@@ -91,6 +91,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> tuple[Any, Any]:
+        __tracebackhide__ = True
         return await self._read_on_loop().take()
 
     async def __aenter__(self) -> Self:
@@ -106,12 +107,22 @@ class Stream:
         return f"<stream of {self._arrivals.name}>"
 
     def close(self) -> None:
-        """Start no further call; returns when running ones have ended and are saved, at most two seconds later."""
-        self._thread.close()
+        """Start no further call; returns when running ones have ended and are saved, at most two seconds later.
+
+        Those of an async step go on meanwhile, for a second: ``aclose`` waits for them.
+        """
+        if self._arrivals.reader is not None and self._arrivals.reader.computes:
+            self._arrivals.leave()
+        else:
+            self._thread.close()
 
     async def aclose(self) -> None:
         """As ``close``, awaited."""
         await self._read_on_loop().close(None)
+
+    def as_items(self) -> Any:
+        """The same for another map, with the one kind of loop that its own calls need."""
+        return (pair async for pair in self) if self._asked.step.is_async else (pair for pair in self)
 
     def _close(self, error: BaseException | None) -> None:
         """After ■ it waits for the database no longer, and says what could not be saved."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable_nb.executors import starts
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from durable_nb.records import Call
+
+T = TypeVar("T")
 
 _WAKE_S = 0.2
 
@@ -30,6 +34,27 @@ def awake() -> Iterator[None]:
         yield
     finally:
         timers[0].cancel()
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """What ``work`` returns or raises, on a thread of its own: those that a loop shares may all be waiting for this loop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(say: Callable[[Any], None], what: Any) -> None:
+        if not done.done():  # cancelled
+            say(what)
+
+    def make() -> None:
+        try:
+            told: tuple[Any, Any] = done.set_result, work()
+        except BaseException as error:  # carried to who awaits it
+            told = done.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, *told)
+
+    threading.Thread(target=copy_context().run, args=(make,), name="durable-beside", daemon=True).start()
+    return await done
 
 
 async def run(

@@ -83,7 +83,7 @@ class Calls:
 
     def left_to_say(self) -> list[str]:
         """About a cell that has ended well."""
-        if not self.live.calls and not self.elsewhere.is_used:
+        if not (self.live.calls or self.live.progress.computed or self.elsewhere.is_used):
             return ["nothing in this cell was kept: nothing that it called in a loop is a step. See %durable explain"]
         if may_restore(self.live) and self.kept and not self.live.progress.restored and self._found_some():
             return [

@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.session import current as session
-from durable_nb.errors import CodeChanged, DurableError, RunBusy
+from durable_nb.errors import CodeChanged, DurableError, RunBusy, RunStopped
 from durable_nb.notebook import capsules, commands, resuming
 from durable_nb.records import State
 
@@ -50,7 +50,7 @@ def _status(error: BaseException | None, run: Run | None, attempts: int) -> int:
         return DONE if run is not None and run.state is State.DONE else FAILED
     if isinstance(error, RunBusy):
         return BUSY
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, RunStopped)):
         return INTERRUPTED
     never_begun = run is None or run.attempts == attempts or isinstance(error, CodeChanged)
     return CANNOT if never_begun else FAILED

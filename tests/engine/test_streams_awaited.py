@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from durable_nb import StepFailed, run, step
 from durable_nb.engine import arrivals
-from durable_nb.errors import ConfigError, StepTimeout
+from durable_nb.engine.session import current as session
+from durable_nb.errors import ConfigError, RunStopped, StepTimeout
 from durable_nb.testing import assert_restored
+from tests.kernels import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -219,6 +222,24 @@ def test_who_is_cancelled_has_control_back_and_what_is_finished_is_saved(store: 
     assert "interrupted" == store.runs()[0].state
 
 
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+def test_who_reads_on_after_a_timeout_is_told_that_it_was_stopped(squares: Any) -> None:
+    """Not that the reader is cancelled, which it is not; another stream goes on."""
+
+    async def read_on() -> int:
+        stream = squares.stream(range(1_000), workers=2)
+        await anext(stream)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await read(stream)
+        with pytest.raises(RunStopped, match="run the cell again to go on"):
+            await read(stream)
+        return len(await read(squares.stream(range(1_000))))
+
+    assert 1_000 == asyncio.run(read_on())
+    assert 1_000 == len(set(made))
+
+
 def test_it_belongs_to_the_run_around_it(store: Store) -> None:
     """As every map does: two streams in one run are two steps of it."""
 
@@ -286,3 +307,141 @@ def test_attempts_and_deadlines_are_those_of_the_step() -> None:
 
     assert 0 == found[0]
     assert isinstance(found[60].__cause__, StepTimeout)
+
+
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+def test_a_stream_that_is_ended_in_a_task_ends_no_loop(squares: Any) -> None:
+    """What a task raises that another map has ended is an exception like any other: its loop, and a kernel, live on."""
+
+    async def both() -> list[Any]:
+        first = asyncio.create_task(read(squares.stream(range(5_000))))
+        await asyncio.sleep(0.05)
+        second = await squares.amap(range(10))
+        (ended,) = await asyncio.gather(first, return_exceptions=True)
+        return [type(ended), len(second)]
+
+    assert [RunStopped, 10] == asyncio.run(both())
+
+
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+def test_stop_ends_a_map_in_a_task_and_no_loop(squares: Any) -> None:
+    """The button, or a shell, ends the run of a task of the user's."""
+
+    async def stopped() -> list[Any]:
+        tasks = [asyncio.create_task(squares.amap(range(100_000)))]
+        while not made:  # noqa: ASYNC110 - it is another thread that makes them
+            await asyncio.sleep(0.01)
+        session.live[0].stop()
+        return [type(error) for error in await asyncio.gather(*tasks, return_exceptions=True)]
+
+    assert [RunStopped] == asyncio.run(stopped())
+
+
+def test_a_stream_is_the_items_of_another_map() -> None:
+    """With whichever loop its own calls need."""
+    add = step(lambda pair: sum(pair), name="add")
+
+    @step
+    async def add_async(pair: tuple[int, int]) -> int:
+        return sum(pair)
+
+    async def of_async() -> list[list[int]]:
+        ours = [await add.amap(fetch.stream(range(50))), await add_async.amap(fetch.stream(range(50)))]
+        plain = await add_async.amap(compute.stream(range(50)))
+        return [sorted(one) for one in (*ours, plain)]
+
+    expected = [number + number * number for number in range(50)]
+
+    assert expected == sorted(add.map(compute.stream(range(50))))
+    assert expected == sorted(result for _, result in add.stream(compute.stream(range(50))))
+    assert [expected] * 3 == asyncio.run(of_async())
+
+
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+def test_a_run_around_a_stream_that_is_read_no_further_is_interrupted(store: Store, squares: Any) -> None:
+    """Not done: not all of its documents are."""
+
+    async def hold() -> None:
+        with run("held"):
+            stream = squares.stream(range(5_000), workers=2)
+            await anext(stream)
+
+    asyncio.run(hold())
+
+    assert "interrupted" == store.run("held").state
+
+
+def test_a_stream_that_is_closed_without_awaiting_ends_as_stopped() -> None:
+    """A plain ``close`` cannot wait for calls on the loop, and who reads on is told that not all came."""
+
+    async def close() -> int:
+        read_so_far = 0
+        stream = fetch.stream(range(1_000), workers=2)
+        with pytest.raises(RunStopped):
+            async for _ in stream:
+                read_so_far += 1
+                if read_so_far == 10:
+                    stream.close()
+        return read_so_far
+
+    assert 10 <= asyncio.run(close()) < 1_000
+
+
+def test_what_was_left_in_the_middle_of_a_long_call_keeps_nobody_out() -> None:
+    """A call on the loop is cancelled a second later, and the next loop over that step begins."""
+
+    @step
+    async def slow(number: int) -> int:
+        await asyncio.sleep(0 if number < 1 else 60)
+        return number
+
+    async def again() -> list[int]:
+        async for _ in slow.stream(range(10), workers=4):
+            break
+        return [result async for _, result in slow.stream([0])]
+
+    assert [0] == asyncio.run(again())
+
+
+def test_threads_that_all_tasks_share_hold_nothing_up() -> None:
+    """Maps beside the loop, whose items wait for those threads, and ends of streams, have threads of their own."""
+
+    async def items() -> AsyncIterator[int]:
+        for number in range(5):
+            await asyncio.to_thread(time.sleep, 0)
+            yield number
+
+    async def busy() -> list[int]:
+        steps = [step(lambda number: number, name=f"same {n}") for n in range(40)]
+        with run("many"):
+            many = await asyncio.wait_for(asyncio.gather(*[one.amap(items(), workers=1) for one in steps]), 60)
+        event = threading.Event()
+        blocked = [asyncio.create_task(asyncio.to_thread(event.wait)) for _ in range(64)]
+        async with asyncio.timeout(30):
+            stream = compute.stream(range(1_000))
+            await anext(stream)
+            await stream.aclose()
+            await fetch.amap(range(3))
+        event.set()
+        await asyncio.gather(*blocked)
+        return [len(one) for one in many]
+
+    assert [5] * 40 == asyncio.run(busy())
+
+
+@pytest.mark.parametrize("squares", [fetch, compute], ids=["awaited", "threads"])
+@pytest.mark.parametrize("items", [range(1_000), numbers_async], ids=["list", "async iterator"])
+def test_a_loop_that_ends_interrupts_the_stream_that_it_read(store: Store, squares: Any, items: Any) -> None:
+    """Nothing has failed; the stream is still in somebody's hands."""
+    stream = squares.stream(items(100_000) if items is numbers_async else items)
+
+    async def some() -> None:
+        for _ in range(5):
+            await anext(stream)
+
+    asyncio.run(some())
+    stream.close()
+    name = "fetch" if squares is fetch else "compute"
+    wait_until(lambda: store.run(name).owner is None, describing="the run is over")
+
+    assert ("interrupted", 0) == (store.run(name).state, store.run(name).failed)
