@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from durable_nb.engine.streams import OnThread
 
 _LEFT_S = 1.0
+"""How long calls on a loop that nobody waits for have to end."""
 _computing: set[asyncio.Task[None]] = set()
 """A loop does not hold its tasks."""
 

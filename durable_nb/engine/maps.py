@@ -63,9 +63,7 @@ class Mapping:
             clock.sleep(pause_s)
         try:
             with self._joined() as live:
-                batch = self._started = self._batch(live, stream=stream)
-                if stream is not None:
-                    stream.begin(batch, is_alone=self._is_alone)
+                batch = self._started = self._batch(live, stream)
                 if self.is_left:
                     batch.cancel()
                 batch.run(items)
@@ -114,9 +112,7 @@ class Mapping:
         for pause_s in closing_unfinished(self.step.name, is_alone=self._is_alone):
             await asyncio.sleep(pause_s)
         with self._joined() as live:
-            batch = self._started = self._batch(live, stream=stream)
-            if stream is not None:
-                stream.begin(batch, is_alone=self._is_alone)
+            batch = self._batch(live, stream)
             await batch.run_async(items)
             return self._finished(batch)
 
@@ -136,11 +132,14 @@ class Mapping:
     def _joined(self) -> AbstractContextManager[LiveRun]:
         return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)
 
-    def _batch(self, live: LiveRun, **options: Any) -> Batch:
+    def _batch(self, live: LiveRun, stream: Arrivals | None) -> Batch:
         kind = kind_of(live, self.step, shared=self._shared)
         entered = live.enter(self.step, on_change=self._on_change)
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
-        return kind(computation, executor=self._executor, is_alone=self._is_alone, **self._given, **options)
+        batch = kind(computation, executor=self._executor, is_alone=self._is_alone, stream=stream, **self._given)
+        if stream is not None:
+            stream.begin(batch, is_alone=self._is_alone)
+        return batch
 
     def _finished(self, batch: Batch) -> Results:
         if batch.failed and batch.is_kept:
