@@ -85,8 +85,10 @@ class Kernel:
                 assert self.alive, f"the kernel died; so far: {reply.text}"
                 continue
             if message["parent_header"].get("msg_id") == message_id and _add(reply, message):
-                shell = self._reply_to(message_id, deadline)
-                reply.status = shell["content"]["status"]
+                said = self._reply_to(message_id, deadline)["content"]
+                reply.status = said["status"]
+                if reply.status == "error":  # IPython prints those it cannot draw, in place of a message
+                    reply.error = f"{said['ename']}: {said['evalue']}"
                 return reply
         raise AssertionError(f"no end after {timeout} s; so far: {reply.text}")
 

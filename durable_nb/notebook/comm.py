@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_nb import clock, wire
 from durable_nb.errors import DurableError
+from durable_nb.notebook.interrupts import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,9 +67,11 @@ class Page:
         self._feed = feed
         self._sent: Mosaic | None = None
         self._whole_at = -_WHOLE_S
-        self._model = _model_class()(
-            figures=snapshot, failures=failures, context=feed.context(), actions=list(feed.actions), sent_at=clock.now()
-        )
+        model, context = _model_class(), feed.context()
+        with put_off():
+            self._model = model(
+                figures=snapshot, failures=failures, context=context, actions=list(feed.actions), sent_at=clock.now()
+            )
         self._model.on_msg(self._heard)
         if hasattr(self._model.comm, "_reply_subshell_for"):
             # ipykernel 7.4 sends a click to the loop that sent last, the one the cell keeps busy, so that it would
@@ -84,14 +87,16 @@ class Page:
     def tell(self, snapshot: Snapshot) -> None:
         """Send newer figures: one message."""
         figures = wire.snapshot_json(snapshot)
-        with self._model.hold_sync():  # failures apart, because they are long and seldom change
+        with put_off(), self._model.hold_sync():  # failures apart, because they are long and seldom change
             self._model.failures = figures.pop("failures")
             self._model.figures = figures
             self._model.sent_at = clock.now()
 
     def tell_context(self) -> None:
         """Send history and versions, if they changed: one message."""
-        self._model.context = self._feed.context()
+        context = self._feed.context()
+        with put_off():
+            self._model.context = context
 
     def tell_mosaic(self, mosaic: Mosaic) -> None:
         """Send the states that changed since the last time, now and then all: one message."""
@@ -104,7 +109,8 @@ class Page:
 
     def close(self) -> None:
         """End the view; it must be gone from the output by then."""
-        self._model.close()
+        with put_off():
+            self._model.close()
 
     def _heard(self, _model: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):
@@ -136,7 +142,8 @@ class Page:
         if before is not None:
             written = wire.mosaic_since(mosaic, before.states)
             since = before.version if written[0] else 0  # the first byte: 0 for all, 1 for changes
-        self._model.send({"mosaic": mosaic.version, "since": since}, buffers=[written])
+        with put_off():
+            self._model.send({"mosaic": mosaic.version, "since": since}, buffers=[written])
 
 
 def open_page(feed: Feed) -> Page | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_nb import clock, display, wire
 from durable_nb.notebook import comm, terminal
+from durable_nb.notebook.interrupts import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,7 +171,8 @@ class Panel:
         from IPython import display as ipython
 
         publish: Any = ipython.display  # its types are not declared
-        publish(dict(bundle), raw=True, display_id=self._display_id + part, update=update)
+        with put_off():
+            publish(dict(bundle), raw=True, display_id=self._display_id + part, update=update)
 
 
 class Publisher:

@@ -197,3 +197,43 @@ def test_a_plain_cell_that_awaits_a_map_stops(kernel: Start, tmp_path: Path, kin
     assert reply.error
     assert took < BOUND_S / 2
     assert len(lines(tmp_path / "begun.log")) == begun < 40
+
+
+PACKING = """
+import os, signal, sys
+
+session, heard = get_ipython().kernel.session, []
+pack = session.pack
+
+def interrupted_pack(message):
+    try:
+        frame = sys._getframe()
+        while frame is not None and frame.f_code.co_filename != PANEL:
+            frame = frame.f_back
+        if frame is not None:
+            os.kill(os.getpid(), signal.SIGINT)
+            heard.append("pressed")
+        return pack(message)
+    except KeyboardInterrupt:
+        heard.append("inside")
+        raise
+
+def double(n):
+    return n + n
+"""
+
+
+@pytest.mark.parametrize("module", ["comm", "widget"])
+def test_no_message_of_the_panel_is_interrupted(kernel: Start, module: str) -> None:
+    """■ while the panel appears is heard after it: an interrupted message may end the kernel, or arrive in part."""
+    one = prepared(kernel)
+    one.ok(f"import durable_nb.notebook.{module}\nPANEL = durable_nb.notebook.{module}.__file__\n{PACKING}")
+    one.ok("session.pack = interrupted_pack")
+    reply = one.run("%%durable panel\nr = [double(n) for n in range(3)]")
+
+    assert reply.error.startswith("KeyboardInterrupt")
+
+    one.ok("session.pack = pack")
+    assert "{'pressed'}" == one.ok("set(heard)").result
+    one.ok("%%durable panel\nr = [double(n) for n in range(3)]")
+    assert "[0, 2, 4]" == one.ok("r").result
