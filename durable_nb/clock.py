@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from threading import Thread
+
+HEAR_S = 0.1
+"""Nothing without an end is waited for at one go for longer: where a handler of SIGINT has system calls restarted (that of
+polars does, from its import on), a signal ends no such wait for a lock, and ■ is not heard before it is over."""
 
 
 class Waitable(Protocol):
@@ -32,3 +41,25 @@ sleep = time.sleep
 def wait(event: Waitable, seconds: float) -> bool:
     """True as soon as ``event`` is set, False after ``seconds``."""
     return event.wait(max(0.0, seconds))
+
+
+def wait_for(look: Callable[[float], Any]) -> None:
+    """Return once ``look``, which waits for so many seconds, has seen what is waited for."""
+    while not look(HEAR_S):
+        pass
+
+
+def join(thread: Thread) -> None:
+    """Return when the thread has ended."""
+    while thread.is_alive():
+        thread.join(HEAR_S)
+
+
+def result(future: Future[Any]) -> Any:
+    """What the future brings."""
+    while True:
+        try:
+            return future.result(HEAR_S)
+        except TimeoutError:
+            if future.done():  # just now; or it is its own
+                return future.result()

@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from durable_nb import clock
 from durable_nb.codecs import decode
 from durable_nb.engine.ends import hurry_after
 from durable_nb.engine.unfinished import forget, unfinished
@@ -109,7 +111,7 @@ class Arrivals:
     def take(self, end: type[Exception] = StopIteration) -> tuple[Any, Any]:
         """The next document and its result; ``end``, or what the map raised, after the last."""
         with self._changed:
-            self._changed.wait_for(lambda: self.is_ready)
+            clock.wait_for(partial(self._changed.wait_for, lambda: self.is_ready))
             if not self._arrived:
                 error, self._error = self._error, None
                 if error is None and self._batch is not None:

@@ -92,7 +92,7 @@ class Computation(Failures):
                 commit = self._succeeded(call, value, attempt, started, clock.stopwatch() - before)
                 if commit is not None:
                     self._rest(call, place)
-                    commit.result()
+                    clock.result(commit)
                 is_saved = True
                 return value
             finally:

@@ -142,7 +142,7 @@ class RemoteComputation(Computation):
             flow.succeeded(clock.stopwatch())
         commit = self._succeeded(call, sent, attempt, *outcome[-2:])
         if commit is not None:
-            commit.result()
+            clock.result(commit)
         return sent
 
     def _limited(self, call: Call) -> Any:

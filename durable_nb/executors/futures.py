@@ -238,7 +238,8 @@ class OnThreads:
             while not begun.wait(self._timeout_s):
                 self._refuse_if_stuck(future)
         try:
-            made: tuple[Any, BaseException | None] = future.result(self._timeout_s)
+            made: tuple[Any, BaseException | None]
+            made = clock.result(future) if self._timeout_s is None else future.result(self._timeout_s)
         except TimeoutError as error:
             if not future.done():
                 self._late.add(future)

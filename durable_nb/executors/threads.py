@@ -80,7 +80,7 @@ class _Pool:
         self._wait(lambda: not self._queue or self._over())
         self._close()
         for thread in self._threads:
-            thread.join()
+            clock.join(thread)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:
@@ -89,7 +89,7 @@ class _Pool:
                 before, running = len(self._queue), len(self._threads)
                 is_many = running >= starts.AT_ONCE
                 apart_s = starts.apart_s(self._workers) if is_many else _RAMP_S
-                self._changed.wait(apart_s if running < self._workers else None)
+                self._changed.wait(apart_s if running < self._workers else clock.HEAR_S)
                 now = clock.monotonic()
                 if before - len(self._queue) < _FEW and now >= self._next_due:
                     for _ in range(min(1 if is_many else running, self._workers - running, len(self._queue))):

@@ -99,7 +99,7 @@ class Writer:
         # In this order: the thread raises _committing before it empties the inbox.
         if self._inbox or self._held or self._committing:
             try:
-                self.next_commit().result()
+                clock.result(self.next_commit())
             except BaseException as problem:
                 if problem is self._error and not self._held:
                     self._error = None  # told
@@ -139,7 +139,7 @@ class Writer:
                 thread = self._thread
             self._wake.set()
             if thread is not None:
-                thread.join()
+                clock.join(thread)
 
     def _attend(self, checkpoints: list[Checkpoint]) -> None:
         self._refuse_if_closed()

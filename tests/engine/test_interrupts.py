@@ -24,7 +24,7 @@ from durable_nb.progress import Progress
 from tests.kernels import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from durable_nb.store import Store
 
@@ -84,6 +84,49 @@ def test_calls_that_wait_in_a_pool_of_threads_did_not_fail(
     assert [0, 1] == begun
     assert (2, 0) == (store.run("embed").done, store.run("embed").failed)
     assert list(range(20)) == embed.map(range(20))
+
+
+@pytest.fixture
+def restarted() -> Iterator[None]:
+    """Who handles SIGINT has system calls restarted, as polars does from its import on: it ends no wait for a lock."""
+    signal.siginterrupt(signal.SIGINT, False)
+    yield
+    signal.siginterrupt(signal.SIGINT, True)
+
+
+WAYS: dict[str, Callable[[Callable[..., int]], Any]] = {
+    "threads": lambda slow: step(slow).map(range(9), workers=2),
+    "the last ones": lambda slow: step(slow).map(range(3), workers=2),
+    "of a pool": lambda slow: step(slow).map([1], workers=1, executor=ThreadPoolExecutor(1)),
+    "of a pool, timed": lambda slow: step(timeout=60)(slow).map([1], workers=1, executor=ThreadPoolExecutor(1)),
+    "stream": lambda slow: list(step(slow).stream(range(3))),
+    "a deadline": lambda slow: step(timeout=60)(slow)(1),
+    "backoff": lambda slow: step(retries=6)(slow).map([1], workers=1),
+}
+
+
+@pytest.mark.usefixtures("restarted")
+@pytest.mark.parametrize("way", WAYS)
+def test_an_interrupt_is_heard_though_it_ends_no_system_call(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Whatever the main thread waits for: not when the call, or the minute before its next attempt, is over."""
+    let_go = threading.Event()
+
+    def slow(n: int) -> int:
+        if n == 1:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if way == "backoff":
+            raise ConnectionError(n)
+        if n:
+            let_go.wait(20)
+        return n
+
+    monkeypatch.setattr("random.random", lambda: 60.0)  # of half a second
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        WAYS[way](slow)
+    let_go.set()
+
+    assert time.monotonic() - began < 15
 
 
 def test_a_loop_over_a_stream_that_is_interrupted_gives_control_back_within_two_seconds(store: Store) -> None:
