@@ -40,7 +40,7 @@ class Arrivals:
         """Who reads with ``async for``; everybody else waits for the condition."""
         self._batch: Batch | None = None
         self._where = ""
-        self.is_over = self.is_left = False
+        self.is_begun = self.is_over = self.is_left = False
         self._error: BaseException | None = None
 
     @property
@@ -126,10 +126,11 @@ class Arrivals:
         self.is_left = True
         if self.reader is not None:
             self.reader.leave()
-        if self._batch is None:
-            return
-        self._batch.cancel()
-        if not self.is_over:  # also inside of a run: the next map of the step finds the numbers of its calls given back
+        if self._batch is not None:
+            self._batch.cancel()
+        if (
+            self.is_begun and not self.is_over
+        ):  # also inside of a run: the next map of the step finds the numbers of its calls given back
             unfinished(self.name, self)
         if self.is_over:  # meanwhile
             forget(self.name, self)

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.arrivals import LOOK_S
-from durable_nb.errors import RunStopped
+from durable_nb.errors import ConfigError, RunStopped
 from durable_nb.executors.threads import GRACE_S
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class OnLoop:
         self._arrivals, self._asked, self._thread = arrivals, asked, thread
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         self._came, self._taken = asyncio.Event(), asyncio.Event()
-        self._is_begun, self._waiting = False, 0
+        self._waiting = 0
         self._task: asyncio.Task[None] | None = None
         self._is_left = False
         self.computes = asked.step.is_async
@@ -40,7 +40,7 @@ class OnLoop:
     async def take(self) -> tuple[Any, Any]:
         """The next document and its result; StopAsyncIteration, or what the map raised, after the last."""
         __tracebackhide__ = True
-        if not self._is_begun:
+        if not self._arrivals.is_begun:
             self._begin()
         try:
             await self._arrived()
@@ -59,10 +59,12 @@ class OnLoop:
         """
         is_cancelled = isinstance(error, asyncio.CancelledError)
         self._arrivals.hurry_after(error)
-        if not self._is_begun:
-            self._thread.close()  # which has not begun either
+        if not self._arrivals.is_begun:
+            self._thread.close()
             return
         self._arrivals.leave()
+        if self._is_elsewhere:
+            return
         if is_cancelled and self._task is not None:
             self._task.cancel()
         with contextlib.suppress(TimeoutError):
@@ -71,6 +73,27 @@ class OnLoop:
         self._arrivals.give_back()
         if is_cancelled and (unsaved := self._arrivals.unsaved()) is not None:
             raise unsaved
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return asyncio.get_running_loop() is not self._loop
+
+    @property
+    def is_done_here(self) -> bool:
+        """Whether the running loop is another one, which may read on.
+
+        Raises
+        ------
+        ConfigError
+            It may not: this one reads still, or computes.
+        """
+        is_read = self.computes or (self._waiting > 0 and not self._loop.is_closed())
+        if self._is_elsewhere and is_read:
+            raise ConfigError(
+                f"the stream of {self._arrivals.name} was begun on another loop.",
+                "Begin it anew on this one: what is saved is restored.",
+            )
+        return self._is_elsewhere
 
     def leave(self) -> None:
         """Nobody reads on; from any thread. Calls on the loop, which can be cancelled, have a second to end."""
@@ -96,11 +119,11 @@ class OnLoop:
                 yield chunk[place : place + 1]
 
     def _begin(self) -> None:
-        self._is_begun = True
         if not self.computes:
             self._asked.read_from(self._loop)
             self._thread.begin()
         elif not self._arrivals.is_over:
+            self._arrivals.is_begun = True
             self._task = self._loop.create_task(_fill(self._arrivals, self._asked))
             _computing.add(self._task)
             self._task.add_done_callback(_computing.discard)

@@ -59,7 +59,7 @@ class Mapping:
         self.refuse_async(f"await {self.step.name}.amap(…)")
         items = chosen(self._items, self._limit, self._given["priority"])
         self._is_alone = runs.current() is None
-        for pause_s in closing_unfinished(self.step.name, is_alone=self._is_alone):
+        for pause_s in closing_unfinished(self.step.name, self, stream, is_alone=self._is_alone):
             clock.sleep(pause_s)
         try:
             with self._joined() as live:
@@ -109,7 +109,7 @@ class Mapping:
                 raise
         items = chosen(self._items, self._limit, self._given["priority"])
         self._is_alone = runs.current() is None
-        for pause_s in closing_unfinished(self.step.name, is_alone=self._is_alone):
+        for pause_s in closing_unfinished(self.step.name, self, stream, is_alone=self._is_alone):
             await asyncio.sleep(pause_s)
         with self._joined() as live:
             batch = self._batch(live, stream)

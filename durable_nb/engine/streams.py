@@ -23,16 +23,12 @@ class OnThread:
         self._thread: threading.Thread | None = None
         self._lock = lock_of(self)
 
-    @property
-    def is_begun(self) -> bool:
-        """Whether somebody has read."""
-        return self._thread is not None
-
     def begin(self) -> None:
         """Once, however many threads read."""
         with self._lock:
             if self._thread is not None or self._arrivals.is_over:
                 return
+            self._arrivals.is_begun = True
             # The run around the stream is the one that it belongs to: so the thread has a copy of the context.
             self._thread = threading.Thread(
                 target=copy_context().run, args=(self._fill,), name="durable-stream", daemon=True
@@ -72,7 +68,7 @@ class Stream:
         return self
 
     def __next__(self) -> tuple[Any, Any]:
-        if not self._thread.is_begun:
+        if not self._arrivals.is_begun:
             self._asked.refuse_async(f"async for document, result in {self._arrivals.name}.stream(…)")
             self._thread.begin()
         try:
@@ -92,13 +88,17 @@ class Stream:
 
     async def __anext__(self) -> tuple[Any, Any]:
         __tracebackhide__ = True
-        return await self._read_on_loop().take()
+        reader = self._reader_on_loop()
+        if reader.is_done_here:
+            self._arrivals.reader = None
+            reader = self._reader_on_loop()
+        return await reader.take()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, _: object, error: BaseException | None, *__: object) -> None:
-        await self._read_on_loop().close(error)
+        await self._reader_on_loop().close(error)
 
     def __del__(self) -> None:
         self._arrivals.abandon()  # the thread holds what arrives, not its reader: so a loop that is left is heard of
@@ -118,7 +118,7 @@ class Stream:
 
     async def aclose(self) -> None:
         """As ``close``, awaited."""
-        await self._read_on_loop().close(None)
+        await self._reader_on_loop().close(None)
 
     def as_items(self) -> Any:
         """The same for another map, with the one kind of loop that its own calls need."""
@@ -131,7 +131,7 @@ class Stream:
         if isinstance(error, KeyboardInterrupt) and (unsaved := self._arrivals.unsaved()) is not None:
             raise unsaved
 
-    def _read_on_loop(self) -> OnLoop:
+    def _reader_on_loop(self) -> OnLoop:
         from durable_nb.engine.awaited import OnLoop  # imports asyncio: 20 ms that whoever has no loop does not pay
 
         if self._arrivals.reader is None:

@@ -33,24 +33,25 @@ def forget(name: str, one: _Unfinished) -> None:
     _unfinished.pop((name, id(one)), None)
 
 
-def closing_unfinished(name: str, *, is_alone: bool) -> Iterator[float]:
-    """Nobody can use what was left (a loop over a stream, an ``amap``), and it is not over yet: make room for the next.
+def closing_unfinished(name: str, *own: object, is_alone: bool) -> Iterator[float]:
+    """Nobody can use what was left (a loop over a stream, an ``amap``), and it is not over yet: make room for the next,
+    whose ``own`` parts may have been left meanwhile.
 
     One that opens a run of its own (``is_alone``) ends one that still reads, too: it holds that run. Until they are over,
     two seconds at most, yields the seconds to sleep before the next look.
     """
-    left = _left(name, is_alone=is_alone)
+    left = _left(name, own, is_alone=is_alone)
     due = clock.monotonic() + GRACE_S
     while any(key in _unfinished for key in left) and clock.monotonic() < due:
         yield 0.01
 
 
-def _left(name: str, *, is_alone: bool) -> list[tuple[str, int]]:
+def _left(name: str, own: tuple[object, ...], *, is_alone: bool) -> list[tuple[str, int]]:
     """Leave what nobody can use, or all there is of that name; where it is found until it is over."""
     left = []
     for reference in _unfinished.valuerefs():
         one = reference() if reference.key[0] == name else None
-        if one is not None and (is_alone or one.is_left):
+        if one is not None and one not in own and (is_alone or one.is_left):
             one.leave()
             left.append(reference.key)
     return left

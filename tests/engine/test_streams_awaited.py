@@ -445,3 +445,46 @@ def test_a_loop_that_ends_interrupts_the_stream_that_it_read(store: Store, squar
     wait_until(lambda: store.run(name).owner is None, describing="the run is over")
 
     assert ("interrupted", 0) == (store.run(name).state, store.run(name).failed)
+
+
+def test_the_next_stream_waits_for_one_that_is_left_while_its_run_is_opened() -> None:
+    """Cancelled twice, as by a timeout in a group of tasks that fails: nobody waits until it is over."""
+
+    async def left() -> dict[Any, Any]:
+        task = asyncio.create_task(read(compute.stream(range(10))))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait([task])
+        return await read(compute.stream(range(10)))
+
+    for _ in range(5):
+        assert {n: n * n for n in range(10)} == asyncio.run(left())
+
+
+def test_a_stream_is_read_on_in_another_loop() -> None:
+    """What computes on threads does not end with the loop of its reader; nobody waits for news from that."""
+    stream = compute.stream(range(300), workers=1)
+
+    async def some(count: int) -> list[Any]:
+        async with asyncio.timeout(20):
+            return [await anext(stream) for _ in range(count)]
+
+    found = [next(stream), *asyncio.run(some(3)), *asyncio.run(some(290)), *stream]
+
+    assert {n: n * n for n in range(300)} == dict(found)
+
+
+def test_an_async_step_computes_on_the_loop_that_has_read_first() -> None:
+    """Another one is told so; closing it there ends it."""
+    stream = fetch.stream(range(300))
+
+    async def first() -> Any:
+        return await anext(stream)
+
+    assert (0, 0) == asyncio.run(first())
+    with pytest.raises(ConfigError, match="begun on another loop"):
+        asyncio.run(first())
+    asyncio.run(stream.aclose())
+
+    assert {n: n * n for n in range(300)} == asyncio.run(read(fetch.stream(range(300))))
