@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
@@ -20,6 +19,7 @@ from durable_nb.errors import DurableError, RunStopped, StepFailed, StepTimeout
 from durable_nb.executors import inline, threads
 from durable_nb.records import GAVE_UP, WAITING, Call
 from durable_nb.results import Results
+from durable_nb.signals import Latch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ class Batch(Filling):
         )
         self._intake = Intake(computation, self._arrived, self._is_aside, key=key, priority=priority, is_alone=is_alone)
         self.is_inner = is_inside()
-        self._cancelled, self.cancelled_at = threading.Event(), 0.0
+        self._cancelled, self.cancelled_at = Latch(), 0.0
         self.is_on_loop = self._is_inline = self._is_left_alone = False
         """The latter where the step itself does not change its documents, and their iterator goes on while they are computed."""
         self.live.progress.workers = workers

@@ -78,12 +78,19 @@ def hurrying(live: LiveRun, *, is_last: bool = False) -> Iterator[None]:
         raise
 
 
-def told(tell: Callable[[], None]) -> None:
-    """Call what wants to know that a run has ended; a view that breaks then must not cost the results."""
-    try:
-        tell()
-    except Exception as error:
-        _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
+def tell_all(finished: list[Callable[[], None]]) -> None:
+    """Call what wants to know that a run has ended, each once; a view that breaks then must not cost the results.
+
+    And forget them: a step remembers its last run, they the whole cell.
+    """
+    while finished:
+        try:
+            finished.pop(0)()
+        except Exception as error:
+            _logger.warning("after the end of a run: %s: %s", type(error).__name__, error)
+        except BaseException:  # ■: those that follow undo what was done for the cell
+            tell_all(finished)
+            raise
 
 
 class AtWork:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.engine import context, versions
 from durable_nb.engine.context import inside, refuse_inside
 from durable_nb.engine.controls import Poller, obey
-from durable_nb.engine.ends import AtWork, current_task, ending, hurry_after, keep_counts, told
+from durable_nb.engine.ends import AtWork, current_task, ending, hurry_after, keep_counts, tell_all
 from durable_nb.engine.recorder import Recorder
 from durable_nb.engine.recovery import Suspects
 from durable_nb.engine.saving import Saving
@@ -22,6 +21,7 @@ from durable_nb.limits import Gate
 from durable_nb.locks import lock_of
 from durable_nb.progress import Progress
 from durable_nb.records import Run, State
+from durable_nb.signals import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +66,7 @@ class LiveRun:
         """Opened by a map for itself, or computed in the background: calls of other threads are not its own."""
         self.outer = current()
         self.at_work = AtWork()
-        self._stop, self._lock = threading.Event(), lock_of(self)
+        self._stop, self._lock = Latch(), lock_of(self)
         self._task, self._has_refused = current_task(), False
         self._versions: dict[tuple[str, str], StepInRun] = {}
         self._seen: dict[Step[..., Any], StepInRun] = {}
@@ -177,7 +177,7 @@ class LiveRun:
         obey(self, action, value)
 
     @property
-    def stopping(self) -> threading.Event:
+    def stopping(self) -> Latch:
         """Set once ``stop`` was called."""
         return self._stop
 
@@ -241,8 +241,7 @@ class LiveRun:
             self.store.owe_end(self.record.id, state=state, message=message)
             self.recorder.close()
             self.progress.end(state, message)
-            while self.finished:  # and forget them: a step remembers its last run, they the whole cell
-                told(self.finished.pop(0))
+            tell_all(self.finished)
 
 
 def begin(name: str, *, steps: Iterable[Step[..., Any]] = (), **options: Any) -> LiveRun:

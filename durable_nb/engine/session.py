@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import config
 from durable_nb.errors import ConfigError, StoreError
+from durable_nb.signals import put_off
 from durable_nb.slots import paused_gc
 
 if TYPE_CHECKING:
@@ -53,9 +55,6 @@ class Session:
 
     def store(self, **given: Any) -> Store:
         """The store of the settings in force, opened once and kept open."""
-        with paused_gc():  # collections are an eighth of the time, and more in a kernel that holds much
-            from durable_nb.store import Store  # SQLAlchemy: 120 ms, paid at the first durable cell and not at import
-
         settings = self.settings(**given)
         url = config.database_url(settings.url, folder=self.folder)
         identity = (url, settings.durability, settings.trust)
@@ -68,7 +67,7 @@ class Session:
                     self._stores.pop(identity).close()
                 store = None
             if store is None:
-                store = Store.open(url, durability=settings.durability, trust=settings.trust)
+                store = _stores().open(url, durability=settings.durability, trust=settings.trust)
                 self._stores[identity] = store
             return store
 
@@ -86,9 +85,7 @@ class Session:
 
     def has_store(self, **given: Any) -> bool:
         """Whether the database of the settings in force is there; of a server only opening it can tell."""
-        from durable_nb.store import Store
-
-        return Store.exists(config.database_url(self.settings(**given).url, folder=self.folder))
+        return _stores().exists(config.database_url(self.settings(**given).url, folder=self.folder))
 
     def close(self) -> None:
         """Close every store; what was saved is committed first."""
@@ -96,6 +93,16 @@ class Session:
             while self._stores:
                 self._stores.popitem()[1].close()
             self._folder = None
+
+
+@cache
+def _stores() -> type[Store]:
+    """SQLAlchemy comes with them: 120 ms, paid at the first durable cell and not at import."""
+    # Collections are an eighth of the time, and more in a kernel that holds much. Of an import that ■ breaks off SQLAlchemy
+    # is left half: each cell that follows would fail.
+    with paused_gc(), put_off():
+        from durable_nb.store import Store
+    return Store
 
 
 current = Session()

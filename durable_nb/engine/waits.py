@@ -12,13 +12,13 @@ from durable_nb.errors import ConfigError
 from durable_nb.records import Call
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from durable_nb.engine.steps import Step
     from durable_nb.engine.versions import StepInRun
     from durable_nb.rates import Flow
     from durable_nb.records import Backoff
+    from durable_nb.signals import Latch
 
 PATIENCE_S = 2.0
 """A plain call waits so long for one that shall run alone, or to run alone itself; the one may be waiting for the other."""
@@ -31,7 +31,7 @@ _LOOK_S = 0.1
 class Halting:
     """Set when the run is stopped, or the map that a call belongs to is not wanted any more; see `clock.wait`."""
 
-    def __init__(self, stopping: threading.Event, halted: Callable[[], bool]) -> None:
+    def __init__(self, stopping: Latch, halted: Callable[[], bool]) -> None:
         self._stopping, self._halted = stopping, halted
 
     def is_set(self) -> bool:

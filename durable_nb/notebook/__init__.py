@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from durable_nb.engine.session import current as session
+from durable_nb.signals import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,16 @@ def load(shell: InteractiveShell) -> None:
     """Add the magics, the cell transformer, the end-of-cell hook and the panel. Runs nothing; tells of unfinished runs."""
     if id(shell) in _loaded:
         return
+    with put_off():
+        loaded = _add(shell)
+    from durable_nb.notebook import unfinished
+
+    _loaded[id(shell)] = loaded._replace(forget=unfinished.announce(shell))
+
+
+def _add(shell: InteractiveShell) -> _Loaded:
     from durable_nb import loads, provenance
-    from durable_nb.notebook import cellid, marking, statements, unfinished
+    from durable_nb.notebook import cellid, marking, statements
     from durable_nb.notebook.magics import DurableMagics
 
     executed = statements.ExecutedCells(shell)
@@ -75,7 +84,8 @@ def load(shell: InteractiveShell) -> None:
     loads.updates.append(executed.updated)
     session.observers += (_show, executed.enter_run)
     session.notebook, session.kernel = cellid.notebook_path(shell), cellid.kernel_id(shell)
-    _loaded[id(shell)] = _Loaded(magics, executed, unfinished.announce(shell))
+    _loaded[id(shell)] = loaded = _Loaded(magics, executed, None)
+    return loaded
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_nb import clock, wire
 from durable_nb.errors import DurableError
-from durable_nb.notebook.interrupts import put_off
+from durable_nb.signals import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 def ended(live: LiveRun, replay: Replay | None, error: BaseException | None) -> BaseException | None:
     """End the run of a cell that ended with ``error``; what the cell is to raise, which may be an error of ours."""
-    if replay is not None:
-        replay.land(is_stopped=live.stopping.is_set())
-        error = error if error is not None else replay.settle()
+    try:
+        if replay is not None:
+            replay.land(is_stopped=live.stopping.is_set())
+            error = error if error is not None else replay.settle()
+    except KeyboardInterrupt as again:  # ■ a second time: it waits no longer for calls that run
+        error = error if error is not None else again
     try:
         live.finish(error)
     except StoreError as failure:
         return failure
+    except KeyboardInterrupt as again:
+        return error if error is not None else again
     return error

@@ -38,27 +38,6 @@ def also_on_interrupt(stop: Callable[[], None], withholds: Callable[[], bool]) -
     return undo
 
 
-@contextlib.contextmanager
-def put_off() -> Iterator[None]:
-    """■ is heard when the block has ended; here nothing waits for long.
-
-    For what sends a message: one that is interrupted while it is packed may end the kernel (orjson 3.13 asks a time zone
-    for its offset, and dies of the exception), or leave half of it on the wire.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    heard: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda *told: heard.append(told))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if heard:
-            handler(*heard[0])
-
-
 class _Heeding:
     """In a worker process: ■ reaches it too, and is heard in the user's calls alone.
 

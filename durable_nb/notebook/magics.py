@@ -232,16 +232,18 @@ class DurableMagics(Magics):
                 return  # never announced: an empty cell, one that awaits inside one that does not, the one with %load_ext
             while self._cells[-1].source != raw:
                 self._cells.pop()
-        if self._live is not None and len(self._cells) <= self._began_at:
-            self._end(result)
-        error = None if result is None else result.error_in_exec
-        if isinstance(error, CodeChanged):
-            self.ask(error)
-        if self._cells:
-            self._cells.pop()
-        session.cell = self.cell.id
-        if not self._cells:
-            self.background.settle()
+        try:
+            if self._live is not None and len(self._cells) <= self._began_at:
+                self._end(result)
+            error = None if result is None else result.error_in_exec
+            if isinstance(error, CodeChanged):
+                self.ask(error)
+        finally:
+            if self._cells:
+                self._cells.pop()
+            session.cell = self.cell.id
+            if not self._cells:
+                self.background.settle()
 
     def _end(self, result: ExecutionResult | None) -> None:
         live, replay, self._live, self._replay = self._live, self._replay, None, None

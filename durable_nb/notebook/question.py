@@ -6,6 +6,8 @@ import html
 import sys
 from typing import TYPE_CHECKING, Any
 
+from durable_nb.signals import put_off
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,7 @@ _ANSWERED = {
 }
 
 
+@put_off()
 def ask(error: CodeChanged, answer: Callable[[str], None]) -> None:
     """Show the buttons; ``answer`` gets 'keep' or 'recompute'. Without a front end the error alone says what to type."""
     ipykernel = sys.modules.get("ipykernel")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from durable_nb import config, display, glance
 from durable_nb.engine.session import current as session
 from durable_nb.errors import ConfigError
+from durable_nb.signals import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,8 @@ def _show(shell: InteractiveShell, runs: list[Unfinished]) -> Callable[[], None]
     ready = [run for run in runs[:_MOST] if run.has_capsule]
     if getattr(shell, "kernel", None) is not None and ready:
         try:
-            import ipywidgets
+            with put_off():
+                import ipywidgets
         except ImportError:
             pass
         else:
@@ -78,6 +80,7 @@ def _show(shell: InteractiveShell, runs: list[Unfinished]) -> Callable[[], None]
 class _Buttons:
     """The lines, and a button for each run. They go with the next cell, since a saved notebook holds no dead ones."""
 
+    @put_off()
     def __init__(self, shell: InteractiveShell, ipywidgets: Any, text: str, names: list[str]) -> None:
         import asyncio
 
@@ -101,6 +104,7 @@ class _Buttons:
         self._handle = show(bundle, raw=True, display_id=True)
         shell.events.register("pre_run_cell", self._entered)
 
+    @put_off()
     def forget(self) -> None:
         """Take the buttons away; again does nothing."""
         if self._handle is not None:

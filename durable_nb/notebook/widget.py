@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from durable_nb import clock, display, wire
 from durable_nb.notebook import comm, terminal
-from durable_nb.notebook.interrupts import put_off
+from durable_nb.signals import put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

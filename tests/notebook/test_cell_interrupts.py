@@ -237,3 +237,70 @@ def test_no_message_of_the_panel_is_interrupted(kernel: Start, module: str) -> N
     assert "{'pressed'}" == one.ok("set(heard)").result
     one.ok("%%durable panel\nr = [double(n) for n in range(3)]")
     assert "[0, 2, 4]" == one.ok("r").result
+
+
+def test_a_second_interrupt_while_calls_land_ends_the_run(kernel: Start, tmp_path: Path) -> None:
+    """It does not wait for them, and the cell goes on when it is run again."""
+    one = prepared(kernel)
+    one.ok("def longer(i):\n    note('begun.log', i)\n    time.sleep(1.5)\n    note('ended.log', i)\n    return i")
+    cell = (
+        "%%durable twice\npool = ThreadPoolExecutor(4)\nfutures = [pool.submit(longer, i) for i in range(8)]\n"
+        "r = [future.result() for future in futures]"
+    )
+    message = one.start(cell)
+    wait_until(lambda: len(lines(tmp_path / "begun.log")) >= 4, describing="calls have begun")
+    one.interrupt()
+    time.sleep(0.5)
+    one.interrupt()
+    reply = one.finish(message)
+
+    assert reply.error.startswith("KeyboardInterrupt")
+    assert "Error in callback" not in reply.text
+    assert "interrupted" == run_of(tmp_path, "twice")["state"]
+
+    one.ok(cell)
+
+    assert "[0, 1, 2, 3, 4, 5, 6, 7]" == one.ok("r").result
+
+
+def test_an_interrupt_while_a_cell_ends_leaves_nothing_half_done(kernel: Start) -> None:
+    """The end waits for a call of a stream that is held: a cell in the background still delivers its names afterwards."""
+    one = prepared(kernel)
+    one.ok("from durable_nb import step\n@step\ndef long(n):\n    time.sleep(n)\n    return n")
+    message = one.start(
+        "%%durable held\narriving = long.stream([0, 1.2, 1.2], workers=1)\nfirst = next(arriving)\ntime.sleep(0.3)\n"
+        "open('ending', 'w').close()"
+    )
+    wait_until((one.folder / "ending").exists, describing="the cell ends")
+    time.sleep(0.2)
+    one.interrupt()
+    reply = one.finish(message)
+    one.ok("%%durable behind --background\nv = [slow(i) for i in range(3)]")
+
+    def is_there() -> bool:
+        return one.ok("'v' in globals()").result == "True"
+
+    assert reply.error.startswith("KeyboardInterrupt")
+    wait_until(is_there, timeout=20, describing="the names are there")
+    assert "default_int_handler" in one.ok("import signal\nsignal.getsignal(signal.SIGINT)").result
+
+
+@pytest.mark.parametrize("module", ["sqlalchemy.dialects", "durable_nb.notebook.magics"])
+def test_an_interrupt_while_something_is_imported_spoils_no_later_cell(kernel: Start, module: str) -> None:
+    """Of a library that is imported half each later use would fail; of ``%load_ext`` each cell would be marked twice."""
+    one = kernel()
+    first = ["%load_ext durable_nb", "%%durable one\nr = [double(i) for i in range(5)]"]
+    one.ok("import os, signal, sys, threading\ndef double(n):\n    return n + n")
+    press = (
+        f"def press():\n    while {module!r} not in sys.modules:\n        pass\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press).start()"
+    )
+    if module.startswith("sqlalchemy"):
+        one.ok(first.pop(0))
+    one.ok(press)
+
+    assert one.run(first[0]).error.startswith("KeyboardInterrupt")
+
+    for cell in first:
+        one.ok(cell)
+    assert "[0, 2, 4, 6, 8]" == one.ok("r").result
