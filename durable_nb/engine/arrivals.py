@@ -14,6 +14,7 @@ from durable_nb.codecs import decode
 from durable_nb.engine.ends import hurry_after
 from durable_nb.engine.unfinished import forget, unfinished
 from durable_nb.errors import StoreError
+from durable_nb.executors.threads import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,7 @@ class Arrivals:
         self._where = ""
         self.is_begun = self.is_over = self.is_left = False
         self._error: BaseException | None = None
+        self._left_at = 0.0
 
     @property
     def has_room(self) -> bool:
@@ -121,8 +123,15 @@ class Arrivals:
             self._changed.notify_all()
         return self._documents.pop(position), value if codec is None else decode(codec, value, where=self._where)
 
+    @property
+    def grace_s(self) -> float:
+        """How much longer who has left waits for calls that run, however often it is closed."""
+        return max(0.0, self._left_at + GRACE_S - clock.monotonic())
+
     def leave(self) -> None:
         """Nobody reads on: no further call is started."""
+        if not self.is_left:
+            self._left_at = clock.monotonic()
         self.is_left = True
         if self.reader is not None:
             self.reader.leave()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from durable_nb.engine.arrivals import LOOK_S
 from durable_nb.errors import ConfigError, RunStopped
-from durable_nb.executors.threads import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -68,7 +67,7 @@ class OnLoop:
         if is_cancelled and self._task is not None:
             self._task.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(self._arrivals.grace_s):
                 await self._until(lambda: self._arrivals.is_over)
         self._arrivals.give_back()
         if is_cancelled and (unsaved := self._arrivals.unsaved()) is not None:

@@ -222,7 +222,7 @@ class Batch(Filling):
                 return
             call = left
         try:
-            value = await self.computation.compute_async(call)
+            value = await self.computation.compute_async(call, self._halted)
         except (RunStopped, CancelledError):
             if not self._halted():
                 raise

@@ -108,7 +108,7 @@ class Computation(Failures):
             self._wait(delay, halted or self._is_halted)
             attempt += 1
 
-    async def compute_async(self, call: Call) -> Any:
+    async def compute_async(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
         """As ``compute``, for a step that is a coroutine function."""
         __tracebackhide__ = True
         import asyncio
@@ -118,10 +118,10 @@ class Computation(Failures):
         mark = self._mark + call.key + (outer[1].key if outer else NOBODY)
         refuse_inside(outer)
         if self.left_over:
-            attempt = await self._go_on_async(call)
+            attempt = await self._go_on_async(call, halted or self._is_halted)
         while True:
             if (flow is not None and flow.holds) or (gate.limited and not outer):
-                await self._enter_async(call, is_inner=bool(outer))
+                await self._enter_async(call, halted or self._is_halted, is_inner=bool(outer))
             else:
                 gate.running.add(call.document)
             place, is_saved = places.pop() if places else UNREAD, False
@@ -132,7 +132,7 @@ class Computation(Failures):
                 flow.begun += 1
                 flow.begins(before)
             try:
-                value = await self._awaited(call)
+                value = await self._awaited(call, halted)
             except Exception as error:
                 if self._is_no_failure(call, error, attempt):
                     continue
@@ -156,8 +156,7 @@ class Computation(Failures):
                 gate.running.discard(call.document)
                 if gate.limited:
                     gate.left((self._step_id, call.key), is_saved=is_saved)
-            await self._sleep(delay)
-            self.live.check()
+            await self._sleep(delay, halted or self._is_halted)
             attempt += 1
 
     def _rest(self, call: Call, place: slice) -> None:
@@ -180,7 +179,20 @@ class Computation(Failures):
         except TimeIsUp as error:
             raise StepTimeout(self.step.name, call.label, self.step.timeout_s) from error
 
-    async def _awaited(self, call: Call) -> Any:
+    async def _awaited(self, call: Call, halted: Callable[[], bool] | None) -> Any:
+        """The function's value; of a map, which says when it is ``halted``, a cancellation that is not its own is a failure."""
+        __tracebackhide__ = True
+        import asyncio
+
+        try:
+            return await self._in_time(call)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if halted is None or halted() or (task is not None and task.cancelling()):
+                raise
+            raise RuntimeError("what it awaited was cancelled, and it was not itself") from error
+
+    async def _in_time(self, call: Call) -> Any:
         __tracebackhide__ = True
         if self.step.timeout_s is None:
             return await self._function(*call.args, **call.kwargs)

@@ -118,11 +118,11 @@ class GroupComputation(Computation):
         with self._noted(call):
             return super().compute(call, halted, attempt)
 
-    async def compute_async(self, call: Call) -> Any:
+    async def compute_async(self, call: Call, halted: Callable[[], bool] | None = None) -> Any:
         """As ``compute``, for a coroutine function."""
         __tracebackhide__ = True
         with self._noted(call):
-            return await super().compute_async(call)
+            return await super().compute_async(call, halted)
 
     @contextlib.contextmanager
     def _noted(self, group: Call) -> Iterator[None]:

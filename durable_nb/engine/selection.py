@@ -61,7 +61,13 @@ class FromLoop:
                 return None, error
 
         while True:
-            item, error = asyncio.run_coroutine_threadsafe(following(), self.loop).result()
+            coming = following()
+            try:
+                future = asyncio.run_coroutine_threadsafe(coming, self.loop)
+            except RuntimeError:  # the loop is closed
+                coming.close()
+                raise
+            item, error = future.result()
             if isinstance(error, StopAsyncIteration):
                 return
             if error is not None:

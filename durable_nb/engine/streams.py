@@ -6,7 +6,6 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_nb.executors.threads import GRACE_S
 from durable_nb.locks import lock_of
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class OnThread:
             if thread is None:
                 self._arrivals.is_over = True
                 return
-        thread.join(GRACE_S)
+        thread.join(self._arrivals.grace_s)
         with self._lock:  # several threads may read it, and each of them closes it
             self._arrivals.give_back()
 

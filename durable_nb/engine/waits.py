@@ -92,11 +92,10 @@ class Waits:
         clock.wait(Halting(self.live.stopping, halted), seconds)
         self._refuse_unless(not halted())
 
-    async def _go_on_async(self, call: Call) -> int:
+    async def _go_on_async(self, call: Call, halted: Callable[[], bool]) -> int:
         __tracebackhide__ = True
         backoff = self.left_over.pop((self._step_id, call.key), None)
-        await self._sleep(self._left_of(backoff))
-        self._refuse_unless(not self.live.halted)
+        await self._sleep(self._left_of(backoff), halted)
         return 1 if backoff is None else backoff.attempts + 1
 
     def crowd(self) -> None:
@@ -118,14 +117,14 @@ class Waits:
             if self._is_in(call, needs_place, is_inner):
                 return
 
-    async def _enter_async(self, call: Call, *, is_inner: bool) -> None:
+    async def _enter_async(self, call: Call, halted: Callable[[], bool], *, is_inner: bool) -> None:
         __tracebackhide__ = True
         while True:
             if needs_place := self._gate.limited and not is_inner:
                 name = (self._step_id, call.key)
-                self._refuse_unless(await self._gate.admit_async(call.document, self._is_halted, name))
+                self._refuse_unless(await self._gate.admit_async(call.document, halted, name))
             with self._leaving(call):
-                await self._pace_async(call)
+                await self._pace_async(call, halted)
             if self._is_in(call, needs_place, is_inner):
                 return
 
@@ -166,15 +165,15 @@ class Waits:
         self._refuse_unless(not halted())
         flow.acquire()
 
-    async def _pace_async(self, call: Call) -> None:
+    async def _pace_async(self, call: Call, halted: Callable[[], bool]) -> None:
         __tracebackhide__ = True
         flow = self._flow
         if flow is None or not flow.holds:
             return
         with closing(flow.waits(self._tokens(flow, call))) as waits:
             for seconds in waits:
-                self._refuse_unless(not self.live.halted)
-                await self._sleep(seconds)
+                await self._sleep(seconds, halted)
+        self._refuse_unless(not halted())
         await flow.acquire_async()
 
     def _documents(self, call: Call) -> Iterable[Call]:
@@ -203,13 +202,15 @@ class Waits:
             total += float(amount)
         return total
 
-    async def _sleep(self, seconds: float) -> None:
-        """So long, or until the run is stopped."""
+    async def _sleep(self, seconds: float, halted: Callable[[], bool]) -> None:
+        """As `_wait`."""
+        __tracebackhide__ = True
         import asyncio
 
-        while not self.live.halted and seconds > 0:
+        while not halted() and seconds > 0:
             await asyncio.sleep(min(seconds, _LOOK_S))
             seconds -= _LOOK_S
+        self._refuse_unless(not halted())
 
     def _is_halted(self) -> bool:
         return self.live.halted

@@ -488,3 +488,79 @@ def test_an_async_step_computes_on_the_loop_that_has_read_first() -> None:
     asyncio.run(stream.aclose())
 
     assert {n: n * n for n in range(300)} == asyncio.run(read(fetch.stream(range(300))))
+
+
+@pytest.mark.parametrize("how", ["stream", "amap"])
+def test_a_document_whose_inner_task_was_cancelled_has_failed(store: Store, how: str) -> None:
+    """Nobody has cancelled the map: the other documents are computed, and it is named."""
+
+    @step(version="1")
+    async def ask(number: int) -> int:
+        if number == 7:
+            inner = asyncio.create_task(asyncio.sleep(10))
+            inner.cancel()
+            await inner
+        return number * number
+
+    async def asked() -> dict[Any, Any]:
+        if how == "stream":
+            return await read(ask.stream(range(50), on_error="collect"))
+        results = await ask.amap(range(50), on_error="collect")
+        return dict(enumerate(results))
+
+    found = asyncio.run(asked())
+
+    assert {n: n * n for n in range(50) if n != 7} == {n: value for n, value in found.items() if n != 7}
+    assert "what it awaited was cancelled" in str(found[7])
+    assert ("failed", 49, 1) == (store.run("ask").state, store.run("ask").done, store.run("ask").failed)
+
+
+@pytest.mark.parametrize("waits_for", ["pace", "attempt"])
+def test_no_call_begins_once_the_loop_was_left(waits_for: str) -> None:
+    """Those that wait for the pace of a service, or for their next attempt, do so no longer."""
+    begun: list[int] = []
+    options: dict[str, Any] = {"rate_limit": "20/s"} if waits_for == "pace" else {"retries": 5}
+
+    @step(version="1", **options)
+    async def ask(number: int) -> int:
+        begun.append(number)
+        await asyncio.sleep(0)
+        if waits_for == "attempt" and number > 4:
+            raise ConnectionError(number)
+        return number
+
+    async def left() -> int:
+        count = 0
+        async with ask.stream(range(200), workers=32) as stream:
+            async for _ in stream:
+                count += 1
+                if count == 5:
+                    break
+            await asyncio.sleep(0)
+            before = len(begun)
+        await asyncio.sleep(1.2)
+        return len(begun) - before
+
+    assert 0 == asyncio.run(left())
+
+
+def test_a_stream_that_is_closed_twice_is_waited_for_once() -> None:
+    """■ in the loop closes it, and the block around it does so again."""
+    let_go, begun = threading.Event(), threading.Event()
+
+    @step(version="1")
+    def waiting(number: int) -> int:
+        begun.set()
+        let_go.wait(20)
+        return number
+
+    began = time.monotonic()
+    with waiting.stream(range(5), workers=1) as stream:
+        threading.Thread(target=next, args=(stream,), daemon=True).start()
+        begun.wait(20)
+        began = time.monotonic()
+        stream.close()
+    took = time.monotonic() - began
+    let_go.set()
+
+    assert 1.4 < took < 2.9
