@@ -50,11 +50,9 @@ class Arrivals:
         """Always: who reads slowly is waited for."""
         return True
 
-    def begin(self, batch: Batch, *, is_alone: bool) -> None:
-        """What computes is there; ``is_alone`` if the run is its own."""
+    def begin(self, batch: Batch) -> None:
+        """What computes is there."""
         self._batch, self._where = batch, batch.live.store.where
-        if is_alone:
-            unfinished(self.name, self)
         if self.is_left:
             batch.cancel()
 

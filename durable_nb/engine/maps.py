@@ -61,6 +61,7 @@ class Mapping:
         self._is_alone = runs.current() is None
         for pause_s in closing_unfinished(self.step.name, self, stream, is_alone=self._is_alone):
             clock.sleep(pause_s)
+        self._make_known(stream)
         try:
             with self._joined() as live:
                 batch = self._started = self._batch(live, stream)
@@ -111,6 +112,7 @@ class Mapping:
         self._is_alone = runs.current() is None
         for pause_s in closing_unfinished(self.step.name, self, stream, is_alone=self._is_alone):
             await asyncio.sleep(pause_s)
+        self._make_known(stream)
         with self._joined() as live:
             batch = self._batch(live, stream)
             await batch.run_async(items)
@@ -129,6 +131,11 @@ class Mapping:
             self._given["key"] = arrivals.name_of
         return Stream(arrivals, self)
 
+    def _make_known(self, stream: Arrivals | None) -> None:
+        """The next map of the step ends a stream that has a run of its own, from before that is opened."""
+        if stream is not None and self._is_alone:
+            unfinished(self.step.name, stream)
+
     def _joined(self) -> AbstractContextManager[LiveRun]:
         return runs.joined(self.step.name, on_change=self._on_change, shared=self._shared)
 
@@ -138,7 +145,7 @@ class Mapping:
         computation = self.step.computed_by(self._executor, entered, self._given["workers"])
         batch = kind(computation, executor=self._executor, is_alone=self._is_alone, stream=stream, **self._given)
         if stream is not None:
-            stream.begin(batch, is_alone=self._is_alone)
+            stream.begin(batch)
         return batch
 
     def _finished(self, batch: Batch) -> Results:

@@ -462,6 +462,28 @@ def test_the_next_stream_waits_for_one_that_is_left_while_its_run_is_opened() ->
         assert {n: n * n for n in range(10)} == asyncio.run(left())
 
 
+def test_the_next_map_ends_a_stream_whose_run_is_being_opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not take it for a run of somebody else."""
+    opening, snapshot = threading.Event(), type(store).snapshot
+
+    def slow(self: Store, name: str) -> Any:
+        if not opening.is_set():
+            opening.set()
+            time.sleep(0.2)
+        return snapshot(self, name)
+
+    async def both() -> list[Any]:
+        first = asyncio.create_task(read(compute.stream(range(5_000))))
+        await asyncio.to_thread(opening.wait, 10)
+        second = await compute.amap(range(10))
+        (ended,) = await asyncio.gather(first, return_exceptions=True)
+        return [type(ended), list(second)]
+
+    monkeypatch.setattr(type(store), "snapshot", slow)
+
+    assert [RunStopped, [n * n for n in range(10)]] == asyncio.run(both())
+
+
 def test_a_stream_is_read_on_in_another_loop() -> None:
     """What computes on threads does not end with the loop of its reader; nobody waits for news from that."""
     stream = compute.stream(range(300), workers=1)
