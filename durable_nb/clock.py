@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Future
     from threading import Thread
 
@@ -41,12 +40,6 @@ sleep = time.sleep
 def wait(event: Waitable, seconds: float) -> bool:
     """True as soon as ``event`` is set, False after ``seconds``."""
     return event.wait(max(0.0, seconds))
-
-
-def wait_for(look: Callable[[float], Any]) -> None:
-    """Return once ``look``, which waits for so many seconds, has seen what is waited for."""
-    while not look(HEAR_S):
-        pass
 
 
 def join(thread: Thread) -> None:

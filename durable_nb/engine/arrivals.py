@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import threading
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_nb import clock
@@ -111,7 +110,8 @@ class Arrivals:
     def take(self, end: type[Exception] = StopIteration) -> tuple[Any, Any]:
         """The next document and its result; ``end``, or what the map raised, after the last."""
         with self._changed:
-            clock.wait_for(partial(self._changed.wait_for, lambda: self.is_ready))
+            while not self.is_ready:
+                self._changed.wait(clock.HEAR_S)
             if not self._arrived:
                 error, self._error = self._error, None
                 if error is None and self._batch is not None:
@@ -135,9 +135,8 @@ class Arrivals:
             self.reader.leave()
         if self._batch is not None:
             self._batch.cancel()
-        if (
-            self.is_begun and not self.is_over
-        ):  # also inside of a run: the next map of the step finds the numbers of its calls given back
+        # Also inside of a run: the next map of the step finds the numbers of its calls given back.
+        if self.is_begun and not self.is_over:
             unfinished(self.name, self)
         if self.is_over:  # meanwhile
             forget(self.name, self)

@@ -183,7 +183,8 @@ class _Turn:
         if self._database.is_sqlite:
             if not self._is_taken:  # it is after a rollback of the user's
                 self._is_taken = True  # first: ■ may come as soon as it is ours
-                clock.wait_for(lambda seconds: self._database._lock.acquire(timeout=seconds))
+                while not self._database._lock.acquire(timeout=clock.HEAR_S):
+                    pass
                 self._inside.enter_context(self._database.doors.passing())
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
